@@ -1,0 +1,40 @@
+"""The tests run against the installed package, or against the checkout when polyaudio is not installed."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Nothing in the suite may reach the network: a test that tries to fails at once instead of waiting for a time-out.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make `import polyaudio` work from a bare checkout, in this process and in those that the tests start."""
+    if importlib.util.find_spec("polyaudio") is not None:
+        return
+    links = ROOT / ".pytest_cache" / "checkout"
+    links.mkdir(parents=True, exist_ok=True)
+    link = links / "polyaudio"
+    if not link.exists():
+        link.symlink_to(ROOT, target_is_directory=True)
+    sys.path.insert(0, str(links))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(links), os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Golden data of the original implementations: the full set when it lies beside the project, our copy otherwise."""
+    shared = ROOT.parent / "shared" / "reference"
+    return shared if shared.is_dir() else ROOT / "tests" / "reference"
