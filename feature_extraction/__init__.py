@@ -1,0 +1,2 @@
+# The Auto classes come first: their import registers the modules of this package, which import them in turn.
+import transformers.models.auto.feature_extraction_auto  # noqa: F401

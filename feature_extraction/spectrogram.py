@@ -14,13 +14,13 @@ def power_spectrogram(waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int
 
     Args:
         waveforms: `(batch_size, samples)`, zero behind the end of each clip; at least `n_fft` samples.
-        lengths: `(batch_size,)`, int64, samples of each clip, each at least `n_fft // 2 + 1`.
+        lengths: `(batch_size,)`, int64, samples of each clip, at least `n_fft // 2 + 1`.
         n_fft: samples of a (Hann) window.
         hop_length: samples from one window to the next.
 
     Returns:
-        `(batch_size, n_fft // 2 + 1, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a clip
-        are its own; what stands behind them has no meaning.
+        `(batch_size, n_fft // 2 + 1, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a
+        clip are its own; what stands behind them has no meaning.
     """
     half = n_fft // 2
     padded = torch.nn.functional.pad(waveforms, (half, half))

@@ -31,9 +31,9 @@ def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bo
     Turn what users pass as audio into float32 mono waveforms in [-1, 1].
 
     Args:
-        raw_speech: one clip (a 1-D array, tensor or list of floats) or a batch of clips (a list of such, or a 2-D array
-            or tensor of shape `(batch_size, samples)`). Floats of any width are taken as they are; 8, 16 and 32 bit
-            integers are read as PCM and scaled to [-1, 1].
+        raw_speech: one clip (a 1-D array, tensor or list of floats) or a batch of clips (a list of such, or a 2-D
+            array or tensor of shape `(batch_size, samples)`). Floats of any width are taken as they are; 8, 16 and
+            32 bit integers are read as PCM and scaled to [-1, 1].
 
     Returns:
         The clips, as a tensor of shape `(batch_size, samples)` where they came as one array and as a list of 1-D
@@ -65,7 +65,7 @@ def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bo
         shapes = [tuple(clip.shape) for clip in clips if clip.ndim != 1]
         if shapes:
             raise ValueError(
-                f"Every clip of a batch must be mono, of shape (samples,); got {shapes[0]}. Average the channels first."
+                f"Every clip of a batch must be mono, of shape (samples,), got {shapes[0]}. Average its channels first."
             )
         count, shortest = len(clips), min(map(len, clips), default=0)
         sums = torch.stack([clip.sum() for clip in clips]) if clips else torch.zeros(0)

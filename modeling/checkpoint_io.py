@@ -1,0 +1,67 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Reading checkpoints that others wrote with `torch.save`, without running what may hide in a pickle."""
+
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from typing import Any
+
+import numpy as np
+import torch
+
+
+# Real training checkpoints keep their best metric as a numpy number. Files name its constructor by the module path of
+# the numpy that wrote them, which is another one before numpy 2.
+_NUMPY_SCALARS = [
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("bool", "int32", "int64", "float16", "float32", "float64")),
+]
+
+
+class UnsafeCheckpointError(ValueError):
+    """A checkpoint asks for more than tensors, containers and numbers, so reading it could run foreign code."""
+
+
+def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False) -> dict[str, Any]:
+    """
+    Read a dictionary that was written by `torch.save`, onto the CPU.
+
+    Args:
+        path: the file.
+        allow_pickle: read whatever the file holds, with a warning. Unpickling runs any code that the writer of the file
+            put into it; pass `True` only for a file that you trust.
+
+    Returns:
+        What was saved: tensors, Python containers, strings and numbers, numpy numbers among them.
+
+    Raises:
+        UnsafeCheckpointError: if the file needs anything else to be read; nothing of it has been run.
+        ValueError: if the file is no checkpoint or holds no dictionary.
+    """
+    is_zip = zipfile.is_zipfile(path)
+    if not is_zip:
+        with open(path, "rb") as file:
+            if file.read(1) != pickle.PROTO:  # torch before 1.6 wrote bare pickles
+                raise ValueError(f"{path} was not written by torch.save: it is neither a zip archive nor a pickle.")
+
+    if allow_pickle:
+        warnings.warn(f"Unpickling {path} without restrictions: any code in this file runs.", stacklevel=2)
+    try:
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            # mmap: of a training checkpoint, optimizer state included, only the tensors that are used get read.
+            checkpoint = torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        raise UnsafeCheckpointError(
+            f"{path} was refused: it holds {wanted.group(1) if wanted else 'something'} beside tensors, containers and "
+            "numbers, and to read that could run code hidden in the file. Only if you trust its origin, allow pickle "
+            "explicitly."
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"{path} holds no dictionary but {type(checkpoint).__name__}.")
+    return checkpoint

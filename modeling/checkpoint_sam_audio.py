@@ -1,0 +1,124 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Checkpoints of the original SAM-Audio raga classifier (sarayusapa/sam-carnatic) as SAMAudio models."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..configuration.configuration_sam_audio import SAMAudioConfig
+
+
+# The original's constants that are no setting of its training script
+_NUM_ATTENTION_HEADS = 8
+_N_FFT, _HOP_LENGTH, _SAMPLING_RATE = 1024, 256, 16000
+
+_MODULES = {
+    "segment_predictor.segment_tokens": "sam_audio.segment_tokens",
+    "segment_predictor.q_proj.": "sam_audio.layers.0.attention.q_proj.",
+    "segment_predictor.k_proj.": "sam_audio.layers.0.attention.k_proj.",
+    "segment_predictor.v_proj.": "sam_audio.layers.0.attention.v_proj.",
+    "segment_predictor.out_proj.": "sam_audio.layers.0.attention.o_proj.",
+    "segment_predictor.layer_norm.": "sam_audio.layers.0.layernorm.",
+    "segment_predictor.segment_predictor.0.": "objectives.segment_predictor.fc1.",
+    "segment_predictor.segment_predictor.2.": "objectives.segment_predictor.fc2.",
+    "contrastive_module.projection_head.0.": "objectives.contrastive_projection.fc1.",
+    "contrastive_module.projection_head.2.": "objectives.contrastive_projection.fc2.",
+    "raga_classifier.classifier.1.": "classifier.dense.",
+    "raga_classifier.classifier.3.": "classifier.layernorm.",
+    "raga_classifier.classifier.5.": "classifier.out_proj.",
+}
+_CONV_LAYER = re.compile(r"audio_encoder\.conv_layers\.(\d+)\.(.+)")
+_MEL_BUFFER = "audio_encoder.mel_transform."
+
+
+def is_sam_carnatic_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a loaded dictionary is a `best_model.pth` (weights and settings) or a `final_model.pth` (weights)."""
+    return "segment_predictor.segment_tokens" in checkpoint.get("model_state_dict", checkpoint)
+
+
+def convert_sam_carnatic_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """
+    Rename the original's parameters to those of [`SAMAudioForAudioClassification`].
+
+    The buffers of the mel transform are left out, since the feature extractor builds its own.
+
+    Raises:
+        ValueError: for a parameter that the original does not have.
+    """
+    return {_new_name(name): tensor for name, tensor in state_dict.items() if not name.startswith(_MEL_BUFFER)}
+
+
+def _new_name(name: str) -> str:
+    if match := _CONV_LAYER.fullmatch(name):
+        # The original's list holds convolution, norm, activation and dropout of each layer in turn
+        layer, part = divmod(int(match[1]), 4)
+        if part < 2:
+            return f"sam_audio.encoder.layers.{layer}.{'conv' if part == 0 else 'norm'}.{match[2]}"
+    for old, new in _MODULES.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    raise ValueError(f"The checkpoint holds {name!r}, which the original SAM-Audio model does not have.")
+
+
+def sam_carnatic_config(
+    state_dict: Mapping[str, torch.Tensor], settings: Mapping[str, Any], labels: Sequence[str] | None = None
+) -> SAMAudioConfig:
+    """
+    The configuration of an original checkpoint.
+
+    Sizes are read off the weights; what these do not show (strides, dropout, loss weights) comes from `settings`, the
+    training script's configuration as `best_model.pth` holds it under `config`, or else from that script's defaults.
+
+    Raises:
+        ValueError: if `labels` are not as many as the classes, or if the mel transform is not the one that
+            [`SAMAudioFeatureExtractor`] computes.
+    """
+    num_convolutions = 1 + max(int(m[1]) for name in state_dict if (m := _CONV_LAYER.fullmatch(name))) // 4
+    convolutions = [state_dict[f"audio_encoder.conv_layers.{4 * i}.weight"] for i in range(num_convolutions)]
+    num_labels, classifier_proj_size = state_dict["raga_classifier.classifier.5.weight"].shape
+    num_segments, hidden_size = state_dict["segment_predictor.segment_tokens"].shape
+    if labels is None:
+        labels = [f"LABEL_{i}" for i in range(num_labels)]
+    elif len(labels) != num_labels or len(set(labels)) != num_labels:
+        raise ValueError(f"The checkpoint has {num_labels} classes, but {len(set(labels))} labels were given.")
+
+    uses_mel = any(name.startswith(_MEL_BUFFER) for name in state_dict)
+    if uses_mel:
+        _check_mel_transform(state_dict)
+    return SAMAudioConfig(
+        frontend="log_mel" if uses_mel else "waveform",
+        feature_size=convolutions[0].shape[1],
+        conv_dim=[weight.shape[0] for weight in convolutions],
+        conv_kernel=[weight.shape[2] for weight in convolutions],
+        conv_stride=[int(settings.get("stride", 2))] * len(convolutions),
+        feat_extract_norm="batch" if "audio_encoder.conv_layers.1.running_mean" in state_dict else "group",
+        feat_extract_dropout=float(settings.get("dropout_rate", 0.25)),
+        hidden_size=hidden_size,
+        num_attention_heads=_NUM_ATTENTION_HEADS,
+        num_segments=num_segments,
+        projection_dim=state_dict["contrastive_module.projection_head.2.weight"].shape[0],
+        classifier_proj_size=classifier_proj_size,
+        mask_ratio=float(settings.get("mask_ratio", 0.15)),
+        temperature=float(settings.get("temperature", 0.07)),
+        mask_weight=float(settings.get("mask_weight", 0.5)),
+        contrastive_weight=float(settings.get("contrastive_weight", 0.3)),
+        id2label=dict(enumerate(labels)),
+        label2id={label: i for i, label in enumerate(labels)},
+    )
+
+
+def _check_mel_transform(state_dict: Mapping[str, torch.Tensor]) -> None:
+    from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
+
+    filters = state_dict[_MEL_BUFFER + "mel_scale.fb"]
+    extractor = SAMAudioFeatureExtractor(
+        "log_mel", filters.shape[1], sampling_rate=_SAMPLING_RATE, n_fft=_N_FFT, hop_length=_HOP_LENGTH
+    )
+    expected = torch.from_numpy(extractor.mel_filters).to(filters)
+    if filters.shape != expected.shape or not torch.allclose(filters, expected, atol=1e-4):
+        raise ValueError(
+            "The checkpoint's mel transform is another one than the original's at 16 kHz: its features would be wrong."
+        )

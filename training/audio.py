@@ -1,0 +1,248 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Reads audio files: wav, flac, ogg and mp3 with soundfile, other formats with torchcodec where it is installed."""
+
+import io
+import os
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+
+AudioFile = str | os.PathLike | bytes | BinaryIO
+
+# What a file may claim as its rate. Beyond this a broken header would ask the resampler for absurd amounts of memory.
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
+
+# A file is decoded in blocks of this many values, so that memory follows what is there and not what a header claims.
+_BLOCK_SIZE = 2**22
+
+# libsndfile's frame count where the header of a stream does not tell its length.
+_UNKNOWN_LENGTH = 2**63 - 1
+
+# The data size that programs write to the header of a wav when they stream it and cannot know its length.
+_STREAMED_SIZE = 0x7FFFF000
+
+# Some programs count the header into the size of the data: so few missing bytes are no sign of a damaged file.
+_HEADER_SLACK = 128
+
+
+class AudioFileError(ValueError):
+    """A file that is missing, empty, cut off, not audio, or that holds NaN or infinity. The message names the file."""
+
+
+class AudioInfo(NamedTuple):
+    """What the header of an audio file tells: duration in seconds, sampling rate in Hz, number of channels."""
+
+    duration: float
+    sampling_rate: int
+    channels: int
+
+
+def load_audio(
+    file: AudioFile, sampling_rate: int, *, offset: float = 0.0, duration: float | None = None
+) -> np.ndarray:
+    """
+    Read an audio file, or a part of it, as mono at the wanted rate.
+
+    Args:
+        file: a path, the bytes of a file, or a seekable binary file.
+        sampling_rate: rate of the result in Hz.
+        offset: where to start, in seconds.
+        duration: how much to read, in seconds; to the end of the file where it is not given or the file ends earlier.
+            Nothing but this part is decoded.
+
+    Returns:
+        `(samples,)`, float32, the mean of the channels.
+
+    Raises:
+        AudioFileError: the part cannot be read whole, has no samples, or holds NaN or infinity.
+        ImportError: the file has another rate and torchaudio, which resamples it, is not installed.
+    """
+    waveform, file_rate = decode_audio(file, offset=offset, duration=duration)
+    waveform = _resample(waveform, file_rate, sampling_rate)
+    return waveform if duration is None else waveform[: max(1, round(duration * sampling_rate))]
+
+
+def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
+    """
+    Read an audio file, or a part of it, as mono at its own rate.
+
+    Arguments and errors are those of `load_audio`.
+
+    Returns:
+        The waveform, `(samples,)`, float32, and its sampling rate in Hz.
+    """
+    if offset < 0 or (duration is not None and duration <= 0):
+        raise ValueError(f"offset must be at least 0 and duration above 0 seconds, got {offset} and {duration}.")
+    name = _name_of(file)
+    reader = _open(file, name)
+    if isinstance(reader, _TorchCodecFile):
+        waveform, rate = reader.read(offset, duration)
+    else:
+        with reader:
+            waveform, rate = _read_soundfile(reader, name, offset, duration), reader.samplerate
+    if not np.isfinite(waveform).all():
+        raise AudioFileError(f"{name} holds NaN or infinite samples. Repair or leave out this file.")
+    return waveform, rate
+
+
+def audio_info(file: AudioFile) -> AudioInfo:
+    """
+    Duration, sampling rate and channels of an audio file as its header tells them; nothing is decoded.
+
+    Raises:
+        AudioFileError: the file is missing, not audio, or of unknown or no length.
+    """
+    reader = _open(file, _name_of(file))
+    if isinstance(reader, _TorchCodecFile):
+        return reader.info()
+    with reader:
+        return AudioInfo(reader.frames / reader.samplerate, reader.samplerate, reader.channels)
+
+
+def _name_of(file: AudioFile) -> str:
+    if isinstance(file, (str, os.PathLike)):
+        return os.fspath(file)
+    if isinstance(file, bytes):
+        return f"Audio of {len(file)} bytes"
+    return str(getattr(file, "name", "Audio file"))
+
+
+def _open(file: AudioFile, name: str):
+    """The file as an open, checked `soundfile.SoundFile`, or as a `_TorchCodecFile` where soundfile cannot open it."""
+    import soundfile
+
+    if isinstance(file, (str, os.PathLike)):
+        source = os.fspath(file)
+        if not os.path.exists(source):
+            raise AudioFileError(f"{name} does not exist. Check the path.")
+        if not os.path.isfile(source):
+            raise AudioFileError(f"{name} is not a file. Pass the path of one audio file.")
+        if os.path.getsize(source) == 0:
+            raise AudioFileError(f"{name} is empty (0 bytes). Copy or download it again, or leave it out.")
+    elif isinstance(file, bytes):
+        source = io.BytesIO(file)
+    else:
+        source = file
+    if Path(name).suffix.lower() == ".raw":
+        raise AudioFileError(f"{name} is headerless audio of unknown format. Convert it to wav or flac.")
+
+    try:
+        reader = soundfile.SoundFile(source)
+    except soundfile.LibsndfileError as error:
+        return _TorchCodecFile(file, name, error.error_string)
+    problem = _problem_in_header(reader)
+    if problem:
+        reader.close()
+        raise AudioFileError(f"{name} {problem}")
+    return reader
+
+
+def _problem_in_header(reader) -> str | None:
+    if not _LOWEST_RATE <= reader.samplerate <= _HIGHEST_RATE:
+        return f"claims a sampling rate of {reader.samplerate} Hz: its header is damaged. Leave it out."
+    if reader.frames == 0:
+        return "has no samples. Leave it out."
+    if reader.frames == _UNKNOWN_LENGTH:
+        return "does not tell its length. Encode it again, for instance with `ffmpeg -i FILE NEW.flac`."
+    # libsndfile silently shortens a wav, aiff or ogg that ends too early; only its log tells.
+    log = reader.extra_info
+    sizes = re.search(r"^ ?(?:data|SSND|  Data Size) +: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    is_cut_off = "Ogg: Last page lacks an end-of-stream bit" in log and "Ogg: Junk after the last page" in log
+    if sizes:
+        promised, found = map(int, sizes.groups())
+        is_cut_off = promised < _STREAMED_SIZE and promised - found > _HEADER_SLACK
+    return f"is cut off. {_GET_AGAIN}" if is_cut_off else None
+
+
+_GET_AGAIN = "Copy or download it again, or leave it out."
+
+
+def _read_soundfile(reader, name: str, offset: float, duration: float | None) -> np.ndarray:
+    import soundfile
+
+    start = round(offset * reader.samplerate)
+    if start >= reader.frames:
+        raise AudioFileError(
+            f"{name} is {reader.frames / reader.samplerate:.3f} s long: it has nothing at offset {offset} s."
+        )
+    stop = reader.frames
+    if duration is not None:
+        stop = min(stop, start + max(1, int(np.ceil(duration * reader.samplerate))))
+    blocks, missing = [], stop - start
+    try:
+        if start:
+            reader.seek(start)
+        while missing:
+            block = reader.read(min(missing, _BLOCK_SIZE // reader.channels), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                break
+            blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
+            missing -= len(block)
+    except soundfile.LibsndfileError as error:
+        raise AudioFileError(f"{name} is cut off or damaged ({error.error_string}) {_GET_AGAIN}") from error
+    if missing:
+        raise AudioFileError(
+            f"{name} is cut off: {missing / reader.samplerate:.3f} s of the {(stop - start) / reader.samplerate:.3f} s "
+            f"asked for are not there. {_GET_AGAIN}"
+        )
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+class _TorchCodecFile:
+    """An audio file that only torchcodec (FFmpeg) can open."""
+
+    def __init__(self, file: AudioFile, name: str, soundfile_error: str):
+        try:
+            from torchcodec.decoders import AudioDecoder
+        except (ImportError, RuntimeError) as error:  # RuntimeError: torchcodec is there, FFmpeg's libraries are not
+            raise AudioFileError(
+                f"{name} is not audio that soundfile can read ({soundfile_error.rstrip('.')}). If it is audio in "
+                "another format, convert it to wav or flac, or install torchcodec and FFmpeg; otherwise leave it out."
+            ) from error
+        self.name = name
+        if isinstance(file, io.IOBase):
+            file.seek(0)
+        try:
+            self.decoder = AudioDecoder(os.fspath(file) if isinstance(file, os.PathLike) else file)
+        except (RuntimeError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def info(self) -> AudioInfo:
+        metadata = self.decoder.metadata
+        if not metadata.duration_seconds:
+            raise AudioFileError(f"{self.name} has no samples or does not tell its length. Convert it to wav or flac.")
+        return AudioInfo(metadata.duration_seconds, metadata.sample_rate, metadata.num_channels)
+
+    def read(self, offset: float, duration: float | None) -> tuple[np.ndarray, int]:
+        try:
+            samples = self.decoder.get_samples_played_in_range(offset, None if duration is None else offset + duration)
+        except (RuntimeError, ValueError) as error:
+            raise self._unreadable(error) from error
+        if samples.data.shape[1] == 0:
+            raise AudioFileError(f"{self.name} has no samples at offset {offset} s. Leave it out.")
+        return samples.data.mean(0).numpy(), samples.sample_rate
+
+    def _unreadable(self, error: Exception) -> AudioFileError:
+        return AudioFileError(f"{self.name} is not audio that soundfile or torchcodec can read ({error}). Leave it out.")
+
+
+def _resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    if from_rate == to_rate:
+        return waveform
+    try:
+        import torch
+        import torchaudio
+    except ImportError as error:
+        raise ImportError(
+            f"The audio is at {from_rate} Hz and torchaudio, which resamples it to {to_rate} Hz, is not installed: "
+            "`pip install torchaudio`."
+        ) from error
+    # The filter has a row for each step of the reduced ratio: 44,101 to 16,000 Hz would take gigabytes. Ratios of the
+    # usual rates stay exact; in others the pitch moves by less than a thousandth of a semitone.
+    ratio = Fraction(to_rate, from_rate).limit_denominator(1000)
+    return torchaudio.functional.resample(torch.from_numpy(waveform), ratio.denominator, ratio.numerator).numpy()

@@ -1,0 +1,53 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Changes to waveforms that training clips go through, and evaluation clips never."""
+
+import math
+from fractions import Fraction
+
+import torch
+import torchaudio.functional as F
+
+
+class PitchShift:
+    """
+    Shifts a waveform by a random interval without changing its duration: phase vocoder, then resampling.
+
+    The interval is drawn from torch's default generator, which a DataLoader seeds in each worker.
+
+    Args:
+        max_semitones: intervals are drawn uniformly from `[-max_semitones, max_semitones]`; above 0, at most 12.
+        sampling_rate: rate of the waveforms in Hz; the analysis window spans about 64 ms.
+
+    Raises:
+        ValueError: `max_semitones` is out of range.
+    """
+
+    def __init__(self, max_semitones: float, sampling_rate: int):
+        if not 0 < max_semitones <= 12:
+            raise ValueError(f"max_semitones must be above 0 and at most 12, got {max_semitones}.")
+        self.max_semitones = max_semitones
+        self.n_fft = 2 ** round(math.log2(0.064 * sampling_rate))
+
+    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Shift a waveform `(samples,)`, float32, by a drawn interval; the result has the same shape."""
+        return self.shift(waveform, self.max_semitones * (2 * torch.rand(()).item() - 1))
+
+    def shift(self, waveform: torch.Tensor, semitones: float) -> torch.Tensor:
+        """Shift a waveform `(samples,)`, float32, up by `semitones` (down where negative); the shape stays."""
+        # The resampling filter has a row for each step of the ratio, so that only small fractions are fast; with
+        # denominators up to 64 they lie within a hundredth of a semitone of any interval.
+        ratio = Fraction(2 ** (semitones / 12)).limit_denominator(64)
+        samples = waveform.shape[-1]
+        if ratio == 1 or samples <= self.n_fft // 2:  # a shorter clip cannot be reflected at its ends
+            return waveform
+        hop_length = self.n_fft // 4
+        window = torch.hann_window(self.n_fft)
+        spectrum = torch.stft(waveform, self.n_fft, hop_length, window=window, return_complex=True)
+        advance = torch.linspace(0, math.pi * hop_length, spectrum.shape[0])[:, None]
+        stretched = F.phase_vocoder(spectrum, float(1 / ratio), advance)
+        stretched = torch.istft(
+            stretched, self.n_fft, hop_length, window=window, length=math.ceil(samples * float(ratio))
+        )
+        shifted = F.resample(stretched, ratio.numerator, ratio.denominator)
+        return torch.nn.functional.pad(shifted[:samples], (0, max(0, samples - len(shifted))))
