@@ -19,12 +19,19 @@ except PackageNotFoundError:  # a checkout that is on the path but not installed
     __version__ = "0+checkout"
 
 _MODULE_OF = {
+    "EATConfig": ".configuration.configuration_sslam",
     "SAMAudioConfig": ".configuration.configuration_sam_audio",
     "SAMAudioFeatureExtractor": ".feature_extraction.feature_extraction_sam_audio",
     "SAMAudioForAudioClassification": ".modeling.modeling_sam_audio",
     "SAMAudioForPreTraining": ".modeling.modeling_sam_audio",
     "SAMAudioModel": ".modeling.modeling_sam_audio",
     "SAMAudioPreTrainedModel": ".modeling.modeling_sam_audio",
+    "SSLAMConfig": ".configuration.configuration_sslam",
+    "SSLAMFeatureExtractor": ".feature_extraction.feature_extraction_sslam",
+    "SSLAMForAudioClassification": ".modeling.modeling_sslam",
+    "SSLAMForAudioFrameClassification": ".modeling.modeling_sslam",
+    "SSLAMModel": ".modeling.modeling_sslam",
+    "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
     "load_audio": ".training.audio",
 }
 
@@ -45,11 +52,20 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .configuration.configuration_sam_audio import SAMAudioConfig as SAMAudioConfig
+    from .configuration.configuration_sslam import EATConfig as EATConfig
+    from .configuration.configuration_sslam import SSLAMConfig as SSLAMConfig
     from .feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor as SAMAudioFeatureExtractor
+    from .feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor as SSLAMFeatureExtractor
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification
     from .modeling.modeling_sam_audio import SAMAudioForPreTraining as SAMAudioForPreTraining
     from .modeling.modeling_sam_audio import SAMAudioModel as SAMAudioModel
     from .modeling.modeling_sam_audio import SAMAudioPreTrainedModel as SAMAudioPreTrainedModel
+    from .modeling.modeling_sslam import SSLAMForAudioClassification as SSLAMForAudioClassification
+    from .modeling.modeling_sslam import SSLAMForAudioFrameClassification as SSLAMForAudioFrameClassification
+    from .modeling.modeling_sslam import SSLAMModel as SSLAMModel
+    from .modeling.modeling_sslam import SSLAMPreTrainedModel as SSLAMPreTrainedModel
     from .training.audio import load_audio as load_audio
 
-register_auto_classes()
+# pytest, run in a checkout, also imports this file under the name of the folder; that copy must register nothing.
+if __name__ == "polyaudio":
+    register_auto_classes()

@@ -30,6 +30,22 @@ _MODELS = {
             "AutoModelForAudioClassification": "modeling.modeling_sam_audio:SAMAudioForAudioClassification",
         },
     ),
+    "sslam": (
+        "configuration.configuration_sslam:SSLAMConfig",
+        {
+            "AutoFeatureExtractor": "feature_extraction.feature_extraction_sslam:SSLAMFeatureExtractor",
+            "AutoModel": "modeling.modeling_sslam:SSLAMModel",
+            "AutoModelForAudioClassification": "modeling.modeling_sslam:SSLAMForAudioClassification",
+            "AutoModelForAudioFrameClassification": "modeling.modeling_sslam:SSLAMForAudioFrameClassification",
+        },
+    ),
+    "eat": (
+        "configuration.configuration_sslam:EATConfig",
+        {
+            "AutoModel": "modeling.modeling_eat:EATModel",
+            "AutoModelForAudioClassification": "modeling.modeling_eat:EATForAudioClassification",
+        },
+    ),
 }
 
 _AUTO_CLASSES = {

@@ -6,7 +6,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
-FRONTENDS = ("log_mel", "tonic_chroma", "waveform")
+# Front ends, and the values in a frame of each
+FRONTENDS = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}
 CONV_NORMS = ("group", "layer", "batch")
 CONTRASTIVE_MODES = ("clip", "label")
 PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification", "regression")
@@ -23,8 +24,8 @@ class SAMAudioConfig(PreTrainedConfig):
         frontend (`str`, *optional*, defaults to `"log_mel"`):
             What the model is fed: `"log_mel"` or `"tonic_chroma"` frames of shape
             `(batch_size, frames, feature_size)`, or the `"waveform"` itself, `(batch_size, samples)`.
-        feature_size (`int`, *optional*, defaults to 80):
-            Values in a frame. It must be 1 for a waveform.
+        feature_size (`int`, *optional*):
+            Values in a frame: by default 80 mel bins, 36 pitch classes, or the 1 sample of a waveform.
         conv_dim (`list[int]`, *optional*, defaults to `[64, 128, 256, 512]`):
             Output channels of each convolution of the encoder.
         conv_kernel (`list[int]`, *optional*, defaults to `[3, 3, 3, 3]`):
@@ -80,10 +81,10 @@ class SAMAudioConfig(PreTrainedConfig):
     ```"""
 
     model_type = "sam_audio"
-    keys_to_ignore_at_inference = ("classification_loss", "masked_segment_loss", "contrastive_loss")
+    keys_to_ignore_at_inference = ["classification_loss", "masked_segment_loss", "contrastive_loss"]
 
     frontend: str = "log_mel"
-    feature_size: int = 80
+    feature_size: int | None = None
     conv_dim: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     conv_kernel: list[int] | tuple[int, ...] = (3, 3, 3, 3)
     conv_stride: list[int] | tuple[int, ...] = (2, 2, 2, 2)
@@ -113,6 +114,8 @@ class SAMAudioConfig(PreTrainedConfig):
         self.conv_dim = list(self.conv_dim)
         self.conv_kernel = list(self.conv_kernel)
         self.conv_stride = list(self.conv_stride)
+        if self.feature_size is None:
+            self.feature_size = FRONTENDS.get(self.frontend, 0)
         if self.hidden_size is None:
             self.hidden_size = self.conv_dim[-1] if self.conv_dim else 0
         if self.classifier_proj_size is None:
@@ -122,7 +125,7 @@ class SAMAudioConfig(PreTrainedConfig):
     def validate_architecture(self):
         """Part of `@strict`-powered validation: whether the fields fit together."""
         super().validate_architecture()
-        _check_choice("frontend", self.frontend, FRONTENDS)
+        _check_choice("frontend", self.frontend, tuple(FRONTENDS))
         _check_choice("feat_extract_norm", self.feat_extract_norm, CONV_NORMS)
         _check_choice("contrastive_mode", self.contrastive_mode, CONTRASTIVE_MODES)
         _check_choice("problem_type", self.problem_type, PROBLEM_TYPES)

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
-from transformers.audio_utils import mel_filter_bank
 from transformers.utils import PaddingStrategy, TensorType
 
-from .spectrogram import power_spectrogram
+from .spectrogram import mel_filters, power_spectrogram
 from .tonic_chroma import TonicChroma
 from .waveform_input import as_mono_waveforms, check_sampling_rate
 
@@ -71,15 +70,7 @@ class SAMAudioFeatureExtractor(SequenceFeatureExtractor):
         self.n_fft = n_fft or _FRAMES[frontend][0]
         self.hop_length = hop_length or _FRAMES[frontend][1]
         if frontend == "log_mel":
-            self.mel_filters = mel_filter_bank(
-                num_frequency_bins=self.n_fft // 2 + 1,
-                num_mel_filters=feature_size,
-                min_frequency=0.0,
-                max_frequency=sampling_rate / 2,
-                sampling_rate=sampling_rate,
-                norm=None,
-                mel_scale="htk",
-            )
+            self.mel_filters = mel_filters(self.n_fft, feature_size, sampling_rate)
         elif frontend == "tonic_chroma":
             self.tonic_chroma = TonicChroma(
                 sampling_rate, n_fft=self.n_fft, hop_length=self.hop_length, bins_per_octave=feature_size
@@ -173,8 +164,8 @@ class SAMAudioFeatureExtractor(SequenceFeatureExtractor):
             return {"input_values": waveforms}
         if self.frontend == "log_mel":
             power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length)
-            filters = torch.from_numpy(self.mel_filters).to(power)
-            return {"input_values": (power.transpose(1, 2) @ filters).add_(1e-8).log_()}
+            mel = power.transpose(1, 2) @ self.mel_filters.to(power)
+            return {"input_values": mel.add_(1e-8).log_()}
         if tonic is not None:
             tonic = torch.as_tensor(tonic, dtype=torch.float32, device=waveforms.device).expand(len(waveforms))
         input_values, tonic, confidence = self.tonic_chroma(waveforms, lengths, tonic)

@@ -1,6 +1,8 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Power spectrograms of padded batches in which every clip is treated as if it stood alone."""
+"""Power spectrograms of padded batches in which every clip is treated as if it stood alone, and mel filters."""
+
+import math
 
 import torch
 
@@ -32,3 +34,25 @@ def power_spectrogram(waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int
     spectrum = torch.stft(padded, n_fft, hop_length, window=window, center=False, return_complex=True)
     real_and_imaginary = torch.view_as_real(spectrum)
     return real_and_imaginary.square().sum(-1)
+
+
+def mel_filters(n_fft: int, num_mel_bins: int, sampling_rate: int) -> torch.Tensor:
+    """
+    Triangular filters with peaks of 1, equally spaced from 0 to half the sampling rate on the HTK mel scale,
+    `mel = 2595 log10(1 + hertz / 700)`.
+
+    Computed in float32, as `torchaudio.functional.melscale_fbanks` does. In float64, as by
+    `transformers.audio_utils.mel_filter_bank`, weights at the feet of the triangles differ by up to 0.07 %, which
+    shows in the log-mel of pure tones.
+
+    Returns:
+        float32, `(n_fft // 2 + 1, num_mel_bins)`.
+    """
+    frequencies = torch.linspace(0, sampling_rate // 2, n_fft // 2 + 1)
+    highest_mel = 2595 * math.log10(1 + sampling_rate / 2 / 700)
+    corners = 700 * (10 ** (torch.linspace(0, highest_mel, num_mel_bins + 2) / 2595) - 1)
+    distances = corners[None, :] - frequencies[:, None]
+    widths = corners[1:] - corners[:-1]
+    rising = -distances[:, :-2] / widths[:-1]
+    falling = distances[:, 2:] / widths[1:]
+    return torch.minimum(rising, falling).clamp(min=0)

@@ -65,7 +65,7 @@ def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bo
         shapes = [tuple(clip.shape) for clip in clips if clip.ndim != 1]
         if shapes:
             raise ValueError(
-                f"Every clip of a batch must be mono, of shape (samples,), got {shapes[0]}. Average its channels first."
+                f"Every clip of a batch must be mono, of shape (samples,), got {shapes[0]}. Average its channels."
             )
         count, shortest = len(clips), min(map(len, clips), default=0)
         sums = torch.stack([clip.sum() for clip in clips]) if clips else torch.zeros(0)

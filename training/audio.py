@@ -29,6 +29,12 @@ _STREAMED_SIZE = 0x7FFFF000
 # Some programs count the header into the size of the data: so few missing bytes are no sign of a damaged file.
 _HEADER_SLACK = 128
 
+# The frames of an mp3 borrow bits from those before them, so that behind a jump the first ones come out silent or
+# wrong. So many samples before the wanted part are enough for the lowest bit rates.
+_MP3_PREROLL = 32 * 1152
+
+_GET_AGAIN = "Copy or download it again, or leave it out."
+
 
 class AudioFileError(ValueError):
     """A file that is missing, empty, cut off, not audio, or that holds NaN or infinity. The message names the file."""
@@ -49,7 +55,7 @@ def load_audio(
     Read an audio file, or a part of it, as mono at the wanted rate.
 
     Args:
-        file: a path, the bytes of a file, or a seekable binary file.
+        file: a path, the bytes of a file, or a seekable binary file, which is read from its start.
         sampling_rate: rate of the result in Hz.
         offset: where to start, in seconds.
         duration: how much to read, in seconds; to the end of the file where it is not given or the file ends earlier.
@@ -123,11 +129,12 @@ def _open(file: AudioFile, name: str):
         if not os.path.isfile(source):
             raise AudioFileError(f"{name} is not a file. Pass the path of one audio file.")
         if os.path.getsize(source) == 0:
-            raise AudioFileError(f"{name} is empty (0 bytes). Copy or download it again, or leave it out.")
+            raise AudioFileError(f"{name} is empty (0 bytes). {_GET_AGAIN}")
     elif isinstance(file, bytes):
         source = io.BytesIO(file)
     else:
         source = file
+        source.seek(0)
     if Path(name).suffix.lower() == ".raw":
         raise AudioFileError(f"{name} is headerless audio of unknown format. Convert it to wav or flac.")
 
@@ -159,9 +166,6 @@ def _problem_in_header(reader) -> str | None:
     return f"is cut off. {_GET_AGAIN}" if is_cut_off else None
 
 
-_GET_AGAIN = "Copy or download it again, or leave it out."
-
-
 def _read_soundfile(reader, name: str, offset: float, duration: float | None) -> np.ndarray:
     import soundfile
 
@@ -173,24 +177,28 @@ def _read_soundfile(reader, name: str, offset: float, duration: float | None) ->
     stop = reader.frames
     if duration is not None:
         stop = min(stop, start + max(1, int(np.ceil(duration * reader.samplerate))))
-    blocks, missing = [], stop - start
+    begin = max(0, start - _MP3_PREROLL) if reader.format == "MP3" else start
+    blocks, missing = [], stop - begin
+    mean_of_channels = np.full(reader.channels, 1 / reader.channels, dtype=np.float32)
     try:
-        if start:
-            reader.seek(start)
+        if begin:
+            reader.seek(begin)
         while missing:
             block = reader.read(min(missing, _BLOCK_SIZE // reader.channels), dtype="float32", always_2d=True)
             if len(block) == 0:
                 break
-            blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
+            blocks.append(block[:, 0] if reader.channels == 1 else block @ mean_of_channels)
             missing -= len(block)
     except soundfile.LibsndfileError as error:
-        raise AudioFileError(f"{name} is cut off or damaged ({error.error_string}) {_GET_AGAIN}") from error
+        reason = error.error_string.rstrip(".")
+        raise AudioFileError(f"{name} is cut off or damaged ({reason}). {_GET_AGAIN}") from error
     if missing:
         raise AudioFileError(
-            f"{name} is cut off: {missing / reader.samplerate:.3f} s of the {(stop - start) / reader.samplerate:.3f} s "
-            f"asked for are not there. {_GET_AGAIN}"
+            f"{name} is cut off: {missing} of {stop - begin} samples before {stop / reader.samplerate:.3f} s are "
+            f"missing. {_GET_AGAIN}"
         )
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return waveform[start - begin :]
 
 
 class _TorchCodecFile:
@@ -205,7 +213,7 @@ class _TorchCodecFile:
                 "another format, convert it to wav or flac, or install torchcodec and FFmpeg; otherwise leave it out."
             ) from error
         self.name = name
-        if isinstance(file, io.IOBase):
+        if not isinstance(file, (str, os.PathLike, bytes)):
             file.seek(0)
         try:
             self.decoder = AudioDecoder(os.fspath(file) if isinstance(file, os.PathLike) else file)
@@ -228,7 +236,9 @@ class _TorchCodecFile:
         return samples.data.mean(0).numpy(), samples.sample_rate
 
     def _unreadable(self, error: Exception) -> AudioFileError:
-        return AudioFileError(f"{self.name} is not audio that soundfile or torchcodec can read ({error}). Leave it out.")
+        return AudioFileError(
+            f"{self.name} can be read neither by soundfile nor by torchcodec ({error}). Leave it out."
+        )
 
 
 def _resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

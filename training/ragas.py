@@ -508,7 +508,7 @@ def synthesize_recording(
     melody += rng.uniform(0.2, 1) * loudest_noise * noise * _upsample(contour.loudness)[:samples]
 
     drone = _tanpura(tonic, samples, rng)
-    drone *= 10 ** (-rng.uniform(3, 18) / 20) / drone.std()
+    drone *= 10 ** (-rng.uniform(6, 24) / 20) / drone.std()
     recording = _record(melody + drone, rng)
     recording *= min(_LEVEL / recording.std(), 0.98 / np.abs(recording).max())
     return recording.astype(np.float32)

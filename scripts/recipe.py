@@ -1,0 +1,134 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Recipes: YAML files that hold a whole training run, and the command line flags that win over them."""
+
+import argparse
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from .command import CommandError
+
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+_SECTIONS = ("model", "feature_extractor", "data", "training", "lora")
+
+
+@dataclass
+class DataArguments:
+    """Where the clips come from and how they are split."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": "Hub name, local folder, folder of save_to_disk, or `ragas`."}
+    )
+    audio_column: str = field(default="audio", metadata={"help": "Column with the audio."})
+    label_column: str | None = field(default=None, metadata={"help": "Column with the class; found if it is plain."})
+    group_column: str | None = field(default=None, metadata={"help": "Column with the recording a clip comes from."})
+    test_size: float = field(
+        default=0.1, metadata={"help": "Share of the recordings held out, where the data has no such split."}
+    )
+    split_seed: int = field(default=42, metadata={"help": "Seed of that split."})
+    crop_seconds: float | None = field(
+        default=None, metadata={"help": "Train on random crops of this length, anew each epoch."}
+    )
+    pitch_shift: float = field(
+        default=0.0, metadata={"help": "Shift training clips at random by up to so many semitones up or down."}
+    )
+
+
+@dataclass
+class ModelArguments:
+    """What is trained."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to start from: a folder or a Hub name. From scratch without it."}
+    )
+    model_type: str = field(default="sam_audio", metadata={"help": "Type of the model that is built from scratch."})
+
+
+@dataclass
+class LoraArguments:
+    """LoRA instead of training all weights."""
+
+    lora: bool = field(default=False, metadata={"help": "Train a LoRA adapter and the classifier only."})
+    lora_rank: int = field(default=8, metadata={"help": "Rank of the adapter."})
+    lora_alpha: int = field(default=16, metadata={"help": "Scale of the adapter, times its rank."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"],
+        metadata={"help": "Modules that get an adapter."},
+    )
+
+
+@dataclass
+class Recipe:
+    """A recipe's settings by section; `model` and `feature_extractor` go to the configuration and the extractor."""
+
+    model: dict[str, Any]
+    feature_extractor: dict[str, Any]
+    arguments: dict[str, Any]
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or the name of one that comes with the package (`carnatic_ragas`)."""
+    candidates = [Path(name), RECIPES / Path(name).name, RECIPES / f"{name}.yaml"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
+    raise CommandError(f"there is no recipe {name!r}; give the path of a YAML file or one of: {known}")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe. Raises `CommandError` for a file that is none."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise CommandError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
+        raise CommandError(f"{path} is no recipe: it must hold the sections {', '.join(_SECTIONS)}")
+    _check_names(path, "section", content, _SECTIONS)
+    model = dict(content.get("model", {}))
+    arguments = {name: model.pop(name) for name in ("model_type", "model_name_or_path") if name in model}
+    for section in ("data", "training", "lora"):
+        arguments.update(content.get(section, {}))
+    return Recipe(model, content.get("feature_extractor", {}), arguments)
+
+
+def parse_arguments(parser: HfArgumentParser, argv: list[str], default_recipe: str) -> tuple:
+    """
+    Parse a command line that may name a recipe with `--config`: flags win over the recipe, the recipe over defaults.
+
+    Returns:
+        The recipe, an instance of each of the parser's dataclasses, and a namespace of the parser's other arguments.
+    """
+    parser.add_argument("--config", metavar="RECIPE", default=default_recipe, help="recipe: a YAML file or its name")
+    for flag, name, kind in (
+        ("--epochs", "num_train_epochs", float),
+        ("--batch-size", "per_device_train_batch_size", int),
+        ("--lr", "learning_rate", float),
+    ):
+        parser.add_argument(
+            flag, dest=name, type=kind, default=argparse.SUPPRESS, help=f"short for --{name.replace('_', '-')}"
+        )
+    only_config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    only_config.add_argument("--config", default=default_recipe)
+    path = find_recipe(only_config.parse_known_args(argv)[0].config)
+    recipe = read_recipe(path)
+    known = {action.dest for action in parser._actions}
+    _check_names(path, "setting", recipe.arguments, known)
+    parser.set_defaults(**recipe.arguments)
+    return recipe, *parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
+
+
+def _check_names(path: Path, kind: str, given, known) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise CommandError(f"{path} has a {kind} {name!r} that does not exist{hint}")

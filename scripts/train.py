@@ -1,0 +1,217 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""`polyaudio train`: train a classifier on a dataset."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from .command import CommandError, command
+
+
+EXAMPLES = """\
+examples:
+  polyaudio train --config carnatic_ragas --output-dir runs/ragas
+  polyaudio train --dataset my-recordings/ --epochs 20 --batch-size 8 --lr 3e-4
+  polyaudio train --model-name-or-path runs/ragas --dataset my-recordings/ --lora
+  accelerate launch --num_processes 2 -m polyaudio.scripts.train --config carnatic_ragas
+"""
+
+
+@command
+def main(argv: list[str]) -> None:
+    from transformers import HfArgumentParser
+
+    from ..training.trainer import AudioTrainingArguments
+    from .recipe import DataArguments, LoraArguments, ModelArguments, parse_arguments
+
+    parser = HfArgumentParser(
+        (ModelArguments, DataArguments, LoraArguments, AudioTrainingArguments),
+        prog="polyaudio train",
+        description="Train an audio classifier, from scratch or from a checkpoint.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
+    recipe, model_args, data_args, lora_args, training_args, others = parse_arguments(parser, argv, "default")
+    if data_args.dataset is None:
+        raise CommandError("no data: name a folder or a dataset with --dataset")
+    if others.resume:
+        training_args.resume_from_checkpoint = _last_checkpoint(training_args.output_dir)
+    command_line = shlex.join(["polyaudio", "train", *argv])
+    train(recipe, model_args, data_args, lora_args, training_args, command_line)
+
+
+def train(recipe, model_args, data_args, lora_args, training_args, command_line: str) -> None:
+    """Load and split the data, train, evaluate on what was held out, and leave a complete model folder."""
+    from transformers import set_seed
+
+    from ..training.augmentation import PitchShift
+    from ..training.data import AudioClips, AudioCollator, check_clips
+    from ..training.metrics import classification_metrics
+    from ..training.trainer import AudioTrainer
+
+    set_seed(training_args.seed)
+    splits, split_description = load_splits(data_args)
+    check_clips(splits["train"], splits["validation"])
+    labels = splits["train"].features["label"].names
+    model, feature_extractor = build_model(recipe, model_args, labels)
+    if lora_args.lora:
+        model = add_lora(model, lora_args)
+    rate = feature_extractor.sampling_rate
+    trainer = AudioTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=AudioClips(
+            splits["train"],
+            rate,
+            transform=PitchShift(data_args.pitch_shift, rate) if data_args.pitch_shift else None,
+            crop_seconds=data_args.crop_seconds,
+        ),
+        eval_dataset=AudioClips(splits["validation"], rate),
+        data_collator=AudioCollator(feature_extractor),
+        processing_class=feature_extractor,
+        compute_metrics=classification_metrics,
+    )
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+
+    held_out = "test" if "test" in splits else "validation"
+    result = evaluate_clips(trainer, splits[held_out], rate)
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        write_results(
+            trainer,
+            result,
+            model_type=model.config.model_type,
+            base_model=model_args.model_name_or_path,
+            dataset=data_args.dataset,
+            split_description=split_description,
+            command=command_line,
+        )
+
+
+def load_splits(data_args) -> tuple:
+    """
+    The readable clips by split, and one sentence on how they were split.
+
+    The splits are `train` and `validation`, and `test` where the data has one of its own. What the data does not
+    divide is divided here, by recording.
+    """
+    from datasets import DatasetDict
+
+    from ..training.data import drop_unreadable, load_clips, split_by_recording
+
+    clips = load_clips(
+        data_args.dataset,
+        audio_column=data_args.audio_column,
+        label_column=data_args.label_column,
+        group_column=data_args.group_column,
+    )
+    if "train" not in clips:
+        raise CommandError(f"{data_args.dataset} has no split 'train', only {', '.join(clips)}")
+    clips, bad_clips = drop_unreadable(clips)
+    report_bad_clips(bad_clips)
+
+    train, validation = clips["train"], clips.get("validation")
+    if validation is None:
+        train, validation = split_by_recording(train, data_args.test_size, data_args.split_seed)
+    splits = DatasetDict(train=train, validation=validation)
+    if "test" in clips:
+        splits["test"] = clips["test"]
+        description = "The figures are for the data's own test split; the best epoch was chosen on other clips."
+    else:
+        description = (
+            f"The figures are for {validation.num_rows} clips of {len(set(validation['recording']))} recordings, none "
+            "of which is in the training set. The best epoch was chosen on these clips, which flatters it a little."
+        )
+    for name, rows in splits.items():
+        print(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
+    return splits, description
+
+
+def report_bad_clips(bad_clips: list) -> None:
+    """Name the clips that were left out, and why."""
+    if bad_clips:
+        print(f"{len(bad_clips)} clips cannot be read and are left out:", file=sys.stderr)
+    for bad in bad_clips:
+        print(f"  {bad.split}, {bad.name}: {bad.reason}", file=sys.stderr)
+
+
+def build_model(recipe, model_args, labels: list[str]) -> tuple:
+    """The model and its feature extractor, from a checkpoint or from scratch."""
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+
+    settings = {
+        **recipe.model,
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
+    checkpoint = model_args.model_name_or_path
+    if checkpoint is not None:
+        config = AutoConfig.from_pretrained(checkpoint, **settings)
+        model = AutoModelForAudioClassification.from_pretrained(
+            checkpoint, config=config, ignore_mismatched_sizes=True
+        )
+        return model, AutoFeatureExtractor.from_pretrained(checkpoint)
+    config = AutoConfig.for_model(model_args.model_type, **settings)
+    extractor_settings = dict(recipe.feature_extractor)
+    if config.model_type == "sam_audio":
+        extractor_settings.update(frontend=config.frontend, feature_size=config.feature_size)
+    feature_extractor = FEATURE_EXTRACTOR_MAPPING[type(config)](**extractor_settings)
+    return AutoModelForAudioClassification.from_config(config), feature_extractor
+
+
+def add_lora(model, lora_args):
+    """Freeze the model but for its classifier and a LoRA adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=lora_args.lora_rank,
+        lora_alpha=lora_args.lora_alpha,
+        lora_dropout=lora_args.lora_dropout,
+        target_modules=lora_args.lora_target_modules,
+        modules_to_save=["classifier"],
+    )
+    model = get_peft_model(model, config)
+    model.print_trainable_parameters()
+    return model
+
+
+def evaluate_clips(trainer, clips, sampling_rate: int) -> dict:
+    """Predict clips and score the predictions, per clip and per recording."""
+    from ..training.data import AudioClips
+    from ..training.report import evaluate_predictions
+
+    prediction = trainer.predict(AudioClips(clips, sampling_rate))
+    return evaluate_predictions(
+        prediction.predictions, prediction.label_ids, clips["recording"], trainer.model.config.id2label
+    )
+
+
+def write_results(trainer, result: dict, *, model_type: str, **card) -> None:
+    """Write report, plots and model card beside the model and print the report."""
+    from ..training.model_card import write_model_card
+    from ..training.report import format_report, plot_losses, write_evaluation
+
+    folder = Path(trainer.args.output_dir)
+    trainer.save_state()
+    write_evaluation(result, folder)
+    plot_losses(trainer.state.log_history, folder / "losses.png")
+    write_model_card(folder, model_name=folder.name, model_type=model_type, result=result, **card)
+    print(format_report(result))
+    print(f"\nThe model is in {folder}: pipeline('audio-classification', model={str(folder)!r})")
+
+
+def _last_checkpoint(output_dir: str) -> str:
+    from transformers.trainer_utils import get_last_checkpoint
+
+    checkpoint = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
+    if checkpoint is None:
+        raise CommandError(f"there is no checkpoint in {output_dir} to resume from; leave --resume out to start anew")
+    return checkpoint
+
+
+if __name__ == "__main__":
+    sys.exit(main())

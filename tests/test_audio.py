@@ -1,0 +1,246 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Reading audio files, sound and broken ones."""
+
+import io
+import struct
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import polyaudio
+from polyaudio.training.audio import AudioFileError, audio_info, decode_audio, load_audio
+
+
+FORMATS = [
+    ("u8.wav", "PCM_U8", 0.01),
+    ("s16.wav", "PCM_16", 1e-4),
+    ("s24.wav", "PCM_24", 1e-6),
+    ("f32.wav", "FLOAT", 1e-7),
+    ("s16.flac", "PCM_16", 1e-4),
+    ("vorbis.ogg", "VORBIS", 0.05),
+    ("layer3.mp3", "MPEG_LAYER_III", 0.05),
+]
+
+
+def tone(seconds: float = 1.0, rate: int = 44_100, frequency: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "tone.wav", tone(), 44_100)
+    return tmp_path / "tone.wav"
+
+
+@pytest.mark.parametrize(("name", "subtype", "tolerance"), FORMATS)
+def test_reads_every_format(tmp_path, name, subtype, tolerance):
+    path = tmp_path / name
+    soundfile.write(path, tone(), 44_100, subtype=subtype)
+    waveform = load_audio(path, 44_100)
+    assert waveform.dtype == np.float32
+    assert waveform.shape == (44_100,)
+    np.testing.assert_allclose(waveform[2000:-2000], tone()[2000:-2000], atol=tolerance)
+    np.testing.assert_array_equal(load_audio(path.read_bytes(), 44_100), waveform)
+    with open(path, "rb") as file:
+        np.testing.assert_array_equal(load_audio(file, 44_100), waveform)
+        np.testing.assert_array_equal(load_audio(file, 44_100), waveform)  # wherever the file stands
+    assert audio_info(path) == (1.0, 44_100, 1)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100, 48_000, 44_101])
+def test_resamples_any_rate(tmp_path, rate):
+    soundfile.write(tmp_path / "tone.wav", tone(rate=rate), rate, subtype="FLOAT")
+    waveform = polyaudio.load_audio(str(tmp_path / "tone.wav"), 16_000)
+    assert abs(len(waveform) - 16_000) <= 1
+    np.testing.assert_allclose(waveform[500:15_000], tone(rate=16_000)[500:15_000], atol=5e-3)
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = tone(frequency=440), tone(frequency=1000)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), 44_100, subtype="FLOAT")
+    np.testing.assert_allclose(load_audio(tmp_path / "stereo.wav", 44_100), (left + right) / 2, atol=1e-6)
+    assert audio_info(tmp_path / "stereo.wav").channels == 2
+
+
+@pytest.mark.parametrize(("name", "subtype"), [(name, subtype) for name, subtype, _ in FORMATS])
+def test_a_part_is_the_part_of_the_whole(tmp_path, name, subtype):
+    path = tmp_path / name
+    soundfile.write(path, tone(3.0) + 0.1 * tone(3.0, frequency=77), 44_100, subtype=subtype)
+    whole = load_audio(path, 44_100)
+    np.testing.assert_array_equal(load_audio(path, 44_100, offset=1.5, duration=0.5), whole[66_150:88_200])
+    np.testing.assert_array_equal(load_audio(path, 44_100, offset=2.5), whole[110_250:])
+    np.testing.assert_array_equal(load_audio(path, 44_100, offset=2.5, duration=9.0), whole[110_250:])
+
+
+def test_a_part_has_the_length_asked_for(wav):
+    for duration in (0.1, 0.12345, 0.5001, 1e-6):
+        assert len(load_audio(wav, 16_000, offset=0.3, duration=duration)) == max(1, round(duration * 16_000))
+
+
+def test_only_the_part_is_decoded(tmp_path):
+    """A flac that is cut off after two seconds: the first second can be had, the whole cannot."""
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "noise.flac", rng.uniform(-0.5, 0.5, 4 * 16_000), 16_000)
+    data = (tmp_path / "noise.flac").read_bytes()
+    assert len(load_audio(data[: len(data) // 2], 16_000, duration=1.0)) == 16_000
+    with pytest.raises(AudioFileError, match="cut off"):
+        load_audio(data[: len(data) // 2], 16_000)
+
+
+def test_long_files_are_read_in_blocks(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 2**22 + 12_345).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", samples, 48_000, subtype="FLOAT")
+    np.testing.assert_array_equal(load_audio(tmp_path / "long.wav", 48_000), samples)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [*((name, subtype) for name, subtype, _ in FORMATS), ("s16.aiff", "PCM_16"), ("s16.au", "PCM_16")],
+)
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_truncated_file(tmp_path, name, subtype, share):
+    path = tmp_path / name
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * 44_100)
+    soundfile.write(path, samples, 44_100, subtype=subtype)
+    data = path.read_bytes()
+    path.write_bytes(data[: round(share * len(data))])
+    with pytest.raises(AudioFileError, match=f"{name} is cut off"):
+        load_audio(path, 16_000)
+
+
+def test_damaged_flac(tmp_path):
+    path = tmp_path / "damaged.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 44_100), 44_100)
+    data = bytearray(path.read_bytes())
+    data[20_000:22_000] = bytes(2000)
+    path.write_bytes(data)
+    with pytest.raises(AudioFileError, match=r"damaged\.flac is cut off or damaged"):
+        load_audio(path, 44_100)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
+def test_streamed_wav_without_a_length(wav, size):
+    data = bytearray(wav.read_bytes())
+    data[40:44] = struct.pack("<I", size)
+    assert len(load_audio(bytes(data), 44_100)) == 44_100
+
+
+def test_wav_that_counts_its_header_into_the_data(wav):
+    data = bytearray(wav.read_bytes())
+    data[40:44] = struct.pack("<I", len(data))
+    assert len(load_audio(bytes(data), 44_100)) == 44_100
+
+
+def test_flac_that_claims_a_wrong_length(tmp_path):
+    soundfile.write(tmp_path / "claim.flac", tone(), 44_100)
+    data = bytearray((tmp_path / "claim.flac").read_bytes())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)  # 0 samples: unknown
+    with pytest.raises(AudioFileError, match="does not tell its length"):
+        load_audio(bytes(data), 16_000)
+    data[21] |= 0x0F
+    data[22:26] = b"\xff" * 4  # 68 thousand million samples
+    with pytest.raises(AudioFileError, match="cut off or damaged"):
+        load_audio(bytes(data), 16_000)
+
+
+@pytest.mark.parametrize("rate", [1, 2_000_000_000])
+def test_absurd_sampling_rate(wav, rate):
+    data = bytearray(wav.read_bytes())
+    data[24:28] = struct.pack("<I", rate)
+    with pytest.raises(AudioFileError, match="sampling rate"):
+        load_audio(bytes(data), 16_000)
+
+
+def test_what_is_no_audio(tmp_path, wav):
+    (tmp_path / "zero.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("This is no sound.\n" * 20)
+    (tmp_path / "data.raw").write_bytes(bytes(1000))
+    (tmp_path / "folder.wav").mkdir()
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(0), 16_000)
+    (tmp_path / "header.wav").write_bytes(wav.read_bytes()[:44])
+    for name, message in {
+        "missing.wav": "does not exist",
+        "zero.wav": "is empty",
+        "text.wav": "not audio that soundfile can read.*torchcodec",
+        "data.raw": "headerless",
+        "folder.wav": "is not a file",
+        "nothing.wav": "no samples",
+        "header.wav": "no samples|cut off",
+    }.items():
+        with pytest.raises(AudioFileError, match=f"{name} .*({message})"):
+            load_audio(tmp_path / name, 16_000)
+        with pytest.raises(AudioFileError, match=name):
+            audio_info(tmp_path / name)
+    with pytest.raises(AudioFileError, match="Audio of 0 bytes"):
+        load_audio(b"", 16_000)
+    with pytest.raises(AudioFileError, match="not audio"):
+        load_audio(io.BytesIO(b"no sound"), 16_000)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity(tmp_path, bad):
+    samples = tone()
+    samples[30_000] = bad
+    soundfile.write(tmp_path / "bad.wav", samples, 44_100, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match=r"bad\.wav holds NaN or infinite"):
+        load_audio(tmp_path / "bad.wav", 16_000)
+    assert np.isfinite(load_audio(tmp_path / "bad.wav", 16_000, duration=0.5)).all()
+
+
+def test_offset_behind_the_end(wav):
+    with pytest.raises(AudioFileError, match="nothing at offset"):
+        load_audio(wav, 16_000, offset=1.0)
+    with pytest.raises(ValueError, match="offset must be"):
+        load_audio(wav, 16_000, offset=-1.0)
+    with pytest.raises(ValueError, match="duration above 0"):
+        load_audio(wav, 16_000, duration=0.0)
+
+
+def test_other_formats_go_to_torchcodec(tmp_path, monkeypatch):
+    """What soundfile cannot open is handed to torchcodec; a stand-in with its interface takes its place here."""
+    seen = []
+
+    class AudioDecoder:
+        metadata = types.SimpleNamespace(duration_seconds=2.0, sample_rate=16_000, num_channels=2)
+
+        def __init__(self, source):
+            seen.append(source)
+            if Path(source).read_bytes() != b"some codec":
+                raise RuntimeError("Invalid data found")
+
+        def get_samples_played_in_range(self, start, stop):
+            data = torch.tensor([[0.5], [1.0]]).expand(2, round(((stop or 2.0) - start) * 16_000))
+            return types.SimpleNamespace(data=data, sample_rate=16_000)
+
+    decoders = types.ModuleType("torchcodec.decoders")
+    decoders.AudioDecoder = AudioDecoder
+    monkeypatch.setitem(sys.modules, "torchcodec", types.ModuleType("torchcodec"))
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
+    path = tmp_path / "clip.m4a"
+    path.write_bytes(b"some codec")
+    waveform, rate = decode_audio(path, offset=0.5, duration=1.0)
+    assert rate == 16_000
+    np.testing.assert_array_equal(waveform, np.full(16_000, 0.75, dtype=np.float32))
+    assert len(load_audio(path, 8_000)) == 16_000
+    assert audio_info(path) == (2.0, 16_000, 2)
+    assert set(seen) == {str(path)}
+    path.write_bytes(b"garbage")
+    with pytest.raises(AudioFileError, match=r"clip\.m4a can be read neither .*Invalid data"):
+        load_audio(path, 16_000)
+
+
+def test_the_module_imports_nothing_heavy():
+    code = (
+        "import sys, polyaudio; polyaudio.load_audio; "
+        "print({'torch', 'torchaudio', 'datasets', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -1,0 +1,77 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Augmentation of waveforms."""
+
+import math
+
+import pytest
+import torch
+
+from polyaudio.training.augmentation import PitchShift
+
+
+def tone(frequency: float, rate: int, seconds: float = 2.0) -> torch.Tensor:
+    return 0.5 * torch.sin(2 * math.pi * frequency * torch.arange(round(seconds * rate)) / rate)
+
+
+def frequency_of(waveform: torch.Tensor, rate: int) -> float:
+    middle = waveform[rate // 4 : -rate // 4]
+    spectrum = torch.fft.rfft(middle * torch.hann_window(len(middle)), n=16 * len(middle)).abs()
+    return spectrum.argmax().item() * rate / (16 * len(middle))
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("semitones", [-4, -2.37, -0.5, 0.3, 1, 4])
+def test_pitch_moves_by_the_interval_and_nothing_else(rate, semitones):
+    shifted = PitchShift(4, rate).shift(tone(440, rate), semitones)
+    assert shifted.shape == (2 * rate,)
+    assert shifted.dtype == torch.float32
+    moved = 12 * math.log2(frequency_of(shifted, rate) / 440)
+    assert moved == pytest.approx(semitones, abs=0.02)
+    level = shifted[rate // 4 : -rate // 4].square().mean().sqrt()
+    assert level == pytest.approx(0.5 / math.sqrt(2), rel=0.02)
+
+
+def test_onsets_stay_where_they_are():
+    rate = 16_000
+    waveform = torch.cat([torch.zeros(rate), tone(440, rate, 1.0)])
+    for semitones in (-4, 4):
+        loud = PitchShift(4, rate).shift(waveform, semitones).abs() > 0.2
+        assert loud.nonzero()[0].item() == pytest.approx(rate, abs=0.04 * rate)
+
+
+def test_intervals_are_drawn_from_the_whole_range():
+    rate = 8_000
+    shift = PitchShift(4, rate)
+    torch.manual_seed(0)
+    drawn = [12 * math.log2(frequency_of(shift(tone(440, rate)), rate) / 440) for _ in range(40)]
+    assert -4.02 < min(drawn) < -3
+    assert 3 < max(drawn) < 4.02
+    assert abs(sum(drawn) / len(drawn)) < 1.5
+
+
+def test_the_default_generator_decides():
+    waveform = torch.randn(8_000)
+    shift = PitchShift(4, 16_000)
+    torch.manual_seed(0)
+    first = shift(waveform)
+    second = shift(waveform)
+    torch.manual_seed(0)
+    assert torch.equal(shift(waveform), first)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("samples", [1, 300, 512, 513, 5_000])
+def test_clips_of_any_length(samples):
+    for waveform in (torch.zeros(samples), torch.randn(samples)):
+        for semitones in (-4, 0.01, 3.3):
+            shifted = PitchShift(4, 16_000).shift(waveform, semitones)
+            assert shifted.shape == waveform.shape
+            assert shifted.isfinite().all()
+    assert torch.equal(PitchShift(4, 16_000).shift(torch.zeros(5_000), 3.0), torch.zeros(5_000))
+
+
+@pytest.mark.parametrize("max_semitones", [0, -1, 13])
+def test_range_is_checked(max_semitones):
+    with pytest.raises(ValueError, match="max_semitones"):
+        PitchShift(max_semitones, 16_000)

@@ -1,0 +1,180 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""The features of SSLAM: those of the original, for any batch, and the manners of a transformers feature extractor."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoFeatureExtractor
+
+from polyaudio import SSLAMFeatureExtractor
+
+
+GOLDEN_CASES = [
+    "noise_0.03s",
+    "tones_dc_0.5s",
+    "chirp_1.0s",
+    "half_silent_3.7s",
+    "mix_10.0s",
+    "am_noise_12.3s",
+    "short_target_1.0s",
+    "esc50_stats_0.5s",
+    "resample_32k_1.5s",
+    "resample_44k1_0.7s",
+    "clip_wav",
+]
+# The value of a padded frame: zero, normalised.
+SILENCE = 4.268 / (2 * 4.569)
+
+
+def waveform(num_samples: int, seed: int = 0) -> torch.Tensor:
+    return 0.1 * torch.randn(num_samples, generator=torch.Generator().manual_seed(seed))
+
+
+def extract(audio, extractor: SSLAMFeatureExtractor | None = None, **kwargs):
+    kwargs = {"sampling_rate": 16000, "return_tensors": "pt", **kwargs}
+    return (extractor or SSLAMFeatureExtractor())(audio, **kwargs)
+
+
+@pytest.mark.parametrize("case", GOLDEN_CASES)
+def test_features_are_those_of_the_original(reference, case):
+    settings = json.loads((reference / "sslam" / "fbank.json").read_text())["cases"][case]
+    with safe_open(reference / "sslam" / "fbank.safetensors", "pt") as golden:
+        if f"{case}.input_values" not in golden.keys():  # noqa: SIM118 (no mapping)
+            pytest.skip("this case is in the full reference data only")
+        resampled = f"{case}.resampled"
+        audio = golden.get_tensor(resampled if settings["sample_rate"] != 16000 else f"{case}.waveform_int16")
+        expected = golden.get_tensor(f"{case}.input_values")
+    names = {"mean", "std"} & settings.keys()
+    extractor = SSLAMFeatureExtractor(**{name: settings[name] for name in names})
+    difference = (extract(audio, extractor, max_length=settings["target_length"])["input_values"] - expected).abs()
+    assert difference.max() < 1e-3
+    assert difference.mean() < 1e-4
+
+
+@pytest.mark.parametrize("num_samples", [400, 559, 560, 16000, 163999, 200001])
+def test_features_are_those_of_torchaudio(num_samples):
+    kaldi = pytest.importorskip("torchaudio.compliance.kaldi")
+    audio = waveform(num_samples) + 0.3
+    expected = kaldi.fbank((audio - audio.mean())[None], window_type="hanning", num_mel_bins=128)
+    expected = (expected + 4.268) / (2 * 4.569)
+    features = extract(audio, padding=False, truncation=False)["input_values"][0]
+    assert features.shape == expected.shape
+    torch.testing.assert_close(features, expected, atol=1e-3, rtol=0)
+
+
+def test_a_batch_of_any_lengths_gives_what_its_clips_give_alone():
+    clips = [waveform(n, seed=n) + 0.2 for n in (160, 399, 401, 16000, 40000, 170000)]
+    for settings in ({}, {"padding": True}, {"padding": True, "pad_to_multiple_of": 16}):
+        batch = extract(clips, return_attention_mask=True, **settings)
+        for features, mask, clip in zip(batch["input_values"], batch["attention_mask"], clips, strict=True):
+            alone = extract(clip, padding=False)["input_values"][0]
+            torch.testing.assert_close(features[: len(alone)], alone, atol=1e-4, rtol=0)
+            assert mask.tolist() == [1] * len(alone) + [0] * (len(mask) - len(alone))
+            torch.testing.assert_close(features[len(alone) :], torch.full_like(features[len(alone) :], SILENCE))
+
+
+@pytest.mark.parametrize("kind", ["list", "numpy", "float64", "int16", "torch", "list of numpy", "list of torch"])
+def test_kinds_of_input_agree(kind):
+    pcm = (waveform(8000) * 32767).clamp(-32768, 32767).to(torch.int16)
+    audio = pcm / 2**15
+    inputs = {
+        "list": audio.tolist(),
+        "numpy": audio.numpy(),
+        "float64": audio.double().numpy(),
+        "int16": pcm.numpy(),
+        "torch": audio,
+        "list of numpy": [audio.numpy()],
+        "list of torch": [audio],
+    }
+    before = audio.clone()
+    features = extract(inputs[kind])["input_values"]
+    torch.testing.assert_close(features, extract(audio[None])["input_values"], atol=1e-5, rtol=0)
+    assert torch.equal(audio, before), "the caller's audio was changed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "lengths"),
+    [
+        ({}, [1024, 1024, 1024]),
+        ({"max_length": 50}, [50, 50, 50]),
+        ({"max_length": 50, "pad_to_multiple_of": 16}, [64, 64, 64]),
+        ({"padding": True}, [498, 498, 498]),
+        ({"padding": "longest", "max_length": 120}, [120, 120, 120]),
+        ({"padding": True, "pad_to_multiple_of": 16}, [512, 512, 512]),
+        ({"padding": False}, [48, 98, 498]),
+        ({"padding": False, "max_length": 60}, [48, 60, 60]),
+        ({"max_length": 60, "truncation": False}, [60, 98, 498]),
+    ],
+)
+def test_padding_and_truncation(settings, lengths):
+    clips = [waveform(n) for n in (8000, 16000, 80000)]
+    inputs = extract(clips, return_tensors=None, return_attention_mask=True, **settings)
+    assert [len(features) for features in inputs["input_values"]] == lengths
+    assert [len(mask) for mask in inputs["attention_mask"]] == lengths
+    kept = [min(n, length) for n, length in zip((48, 98, 498), lengths, strict=True)]
+    assert [int(mask.sum()) for mask in inputs["attention_mask"]] == kept
+    assert all(isinstance(features, np.ndarray) for features in inputs["input_values"])
+
+
+def test_the_mask_comes_on_request_only():
+    assert set(extract(waveform(800))) == {"input_values"}
+    extractor = SSLAMFeatureExtractor(return_attention_mask=True)
+    assert extract(waveform(800), extractor)["attention_mask"].sum() == 3
+    assert set(extract(waveform(800), extractor, return_attention_mask=False)) == {"input_values"}
+
+
+def test_a_clip_shorter_than_a_window_is_padded_with_silence():
+    short = waveform(300) + 0.5
+    padded = torch.nn.functional.pad(short - short.mean(), (0, 100))
+    features = extract(short, padding=False)["input_values"]
+    assert features.shape == (1, 1, 128)
+    torch.testing.assert_close(features, extract(padded, padding=False)["input_values"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("audio", "settings", "message"),
+    [
+        (np.zeros(0, np.float32), {}, "no samples"),
+        ([], {}, "no clip"),
+        (np.full(800, np.nan, np.float32), {}, "NaN"),
+        (np.zeros((2, 3, 800), np.float32), {}, "mono"),
+        (np.zeros(800, np.float32), {"sampling_rate": 44100}, "44100"),
+        ([np.zeros(800, np.float32), np.zeros(1600, np.float32)], {"padding": False}, "do not fit into one tensor"),
+    ],
+)
+def test_errors_say_what_is_wrong(audio, settings, message):
+    with pytest.raises(ValueError, match=message):
+        extract(audio, **settings)
+
+
+def test_padding_on_the_left_is_refused():
+    with pytest.raises(ValueError, match="right"):
+        SSLAMFeatureExtractor(padding_side="left")
+
+
+def test_saved_extractors_load_as_they_were(tmp_path):
+    extractor = SSLAMFeatureExtractor(mean=-6.627, std=5.359, max_length=512, return_attention_mask=True)
+    extractor.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert not {"window", "mel_filters", "filter_groups"} & saved.keys()
+    loaded = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert type(loaded) is SSLAMFeatureExtractor
+    assert loaded.to_dict() == extractor.to_dict()
+    audio = waveform(16000)
+    for name, values in extract(audio, extractor).items():
+        assert torch.equal(values, extract(audio, loaded)[name])
+
+
+def test_torchaudio_is_not_needed():
+    code = (
+        "import sys, numpy, polyaudio\n"
+        "polyaudio.SSLAMFeatureExtractor()(numpy.zeros(800, 'float32'), sampling_rate=16000)\n"
+        "assert 'torchaudio' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

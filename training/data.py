@@ -1,0 +1,528 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Data sets of labelled clips: where they come from, how they are split, and how a DataLoader reads them."""
+
+import logging
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import torch
+from transformers import BatchFeature, SequenceFeatureExtractor
+
+from .audio import AudioFile, AudioFileError, audio_info, decode_audio, load_audio
+
+
+logger = logging.getLogger(__name__)
+
+# What a folder is searched for. What soundfile cannot open of these needs torchcodec.
+AUDIO_EXTENSIONS = frozenset(
+    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm")
+)
+
+_METADATA_READERS: dict[str, Callable[[Path], pa.Table]] = {
+    "metadata.csv": partial(pyarrow.csv.read_csv, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)),
+    "metadata.jsonl": pyarrow.json.read_json,
+}
+
+_SPLIT_OF_FOLDER = {word: str(split) for split, words in datasets.data_files.SPLIT_KEYWORDS.items() for word in words}
+
+# Columns that hold the label where nobody says which one does.
+_LABEL_NAMES = ("label", "labels", "raga", "class", "category", "target", "genre")
+
+_CHUNK_SUFFIX = re.compile(r"([-_ .](chunk|part|segment|seg|clip|slice)[-_ ]?\d+)+$", re.IGNORECASE)
+
+
+def load_clips(
+    dataset: str,
+    *,
+    audio_column: str = "audio",
+    label_column: str | None = None,
+    group_column: str | None = None,
+    seed: int = 42,
+) -> datasets.DatasetDict:
+    """
+    Load a data set of labelled clips. No audio is decoded.
+
+    Args:
+        dataset: one of
+
+            - `"ragas"`, the set that this package synthesises;
+            - a folder written by `save_to_disk`;
+            - a folder with `metadata.csv` or `metadata.jsonl`, whose `file_name` column holds paths relative to it;
+            - a folder with a folder of audio files for each class;
+            - the name of a data set on the Hugging Face Hub.
+
+            The last two kinds of folder may be divided into `train`, `validation` and `test` folders.
+        audio_column: the column with the audio.
+        label_column: the column with the class of each clip, as class index, number or name. Where it is not given,
+            the only column with a usual name (`label`, `raga`, `class` ...) is taken, or else the only column of
+            classes, or else the only column of text.
+        group_column: the column that tells which recording a clip comes from. Where it is not given, a column
+            `recording` is taken, or else the path of the clip without its extension and a suffix such as `_chunk3`,
+            `-part02`, `_seg4`, `_clip7` or `_slice1`.
+        seed: seed of the synthesised set.
+
+    Returns:
+        The splits, with the columns `audio` (`Audio(decode=False)`), `label` (`ClassLabel`, the same in all splits)
+        and `recording` (string). Data without splits is `train`.
+
+    Raises:
+        ValueError: there is no such data set, a column is missing or cannot be told, or a clip has no label or group.
+    """
+    clips = _load(dataset, seed)
+    if group_column is None and all("recording" in split.column_names for split in clips.values()):
+        group_column = "recording"
+    if label_column is None:
+        label_column = _find_label_column(clips, dataset, {audio_column, group_column})
+    wanted = {"audio_column": audio_column, "label_column": label_column, "group_column": group_column}
+    for split, rows in clips.items():
+        for argument, column in wanted.items():
+            if column is not None and column not in rows.column_names:
+                raise ValueError(
+                    f"{dataset} has no column {column!r} in split {split}; its columns are "
+                    f"{_listed(rows.column_names)}. Pass another `{argument}`."
+                )
+    names = {split: _label_names(rows, label_column, f"{dataset}, split {split}") for split, rows in clips.items()}
+    classes = _classes(clips, label_column, names)
+
+    audio = datasets.DatasetDict()
+    for split, rows in clips.items():
+        rows = rows.select_columns(audio_column)
+        if audio_column != "audio":
+            rows = rows.rename_column(audio_column, "audio")
+        audio[split] = rows.cast_column("audio", datasets.Audio(decode=False))
+    if group_column is None:
+        recordings = _recordings_from_paths(audio)
+    else:
+        recordings = {split: _values(rows, group_column, f"{dataset}, split {split}") for split, rows in clips.items()}
+
+    class_label = datasets.ClassLabel(names=classes)
+    for split, rows in audio.items():
+        rows = rows.add_column("label", class_label.str2int(names[split]), feature=class_label)
+        names_of_recordings = list(map(str, recordings[split]))
+        audio[split] = rows.add_column("recording", names_of_recordings, feature=datasets.Value("string"))
+    return audio
+
+
+def _load(dataset: str, seed: int) -> datasets.DatasetDict:
+    if dataset == "ragas":
+        from .ragas import build_ragas
+
+        return build_ragas(seed)
+    folder = Path(dataset)
+    if not folder.is_dir():
+        try:
+            loaded = datasets.load_dataset(dataset)
+        except (FileNotFoundError, ConnectionError) as error:  # what is not on the Hub is a FileNotFoundError too
+            raise ValueError(
+                f"{dataset!r} is neither 'ragas' nor a folder, and the Hugging Face Hub does not give it: {error}"
+            ) from error
+        except datasets.exceptions.DatasetGenerationError as error:  # of loose audio files, for want of torchcodec
+            raise ValueError(
+                f"The data set {dataset!r} cannot be built: {error.__cause__ or error} Without torchcodec, download "
+                f"its files and pass their folder: `hf download {dataset} --repo-type dataset --local-dir FOLDER`."
+            ) from error
+    elif (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        loaded = datasets.load_from_disk(folder)
+    else:
+        loaded = _load_audio_folder(folder)
+    return loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict(train=loaded)
+
+
+def _load_audio_folder(folder: Path) -> datasets.DatasetDict:
+    """
+    Read a folder as the `audiofolder` builder of `datasets` does.
+
+    That builder itself needs torchcodec, even where nothing is decoded, and takes every file with "train" or "test" in
+    its path for a split, so that a class of trains swallows the others. Here only the folders right below `folder` are
+    splits, and only if all of them are.
+    """
+    subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    has_splits = bool(subfolders) and all(path.name.lower() in _SPLIT_OF_FOLDER for path in subfolders)
+    metadata = _read_metadata(folder)
+    if metadata is not None or not has_splits:
+        return datasets.DatasetDict(train=_load_split(folder, metadata))
+    splits = defaultdict(list)
+    for path in subfolders:
+        splits[_SPLIT_OF_FOLDER[path.name.lower()]].append(path)
+    double = [paths for paths in splits.values() if len(paths) > 1]
+    if double:
+        raise ValueError(f"{_listed(map(str, double[0]))} are the same split. Put their files into one folder.")
+    return datasets.DatasetDict({split: _load_split(path, _read_metadata(path)) for split, (path,) in splits.items()})
+
+
+def _load_split(folder: Path, metadata: pa.Table | None) -> datasets.Dataset:
+    """Clips with their paths, as strings, in the column `audio`."""
+    if metadata is not None:
+        return datasets.Dataset(metadata)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_EXTENSIONS
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    loose = [path for path in files if path.parent == folder]
+    if not files or loose:
+        found = f"{loose[0]} lies outside a class folder" if loose else f"{folder} holds no audio files"
+        raise ValueError(
+            f"{found}. A data folder needs a folder of audio files for each class, or a metadata.csv or "
+            "metadata.jsonl with a `file_name` column."
+        )
+    labels = [path.relative_to(folder).parts[0] for path in files]
+    return datasets.Dataset.from_dict({"audio": list(map(str, files)), "label": labels})
+
+
+def _read_metadata(folder: Path) -> pa.Table | None:
+    """The metadata table of a folder with the paths of the files in the column `audio`; None where there is none."""
+    found = [folder / name for name in _METADATA_READERS if (folder / name).is_file()]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ValueError(f"{folder} holds both {found[0].name} and {found[1].name}. Keep one of them.")
+    try:
+        table = _METADATA_READERS[found[0].name](found[0])
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{found[0]} cannot be read: {error}") from error
+    names = table["file_name"].to_pylist() if "file_name" in table.column_names else []
+    if not names or "audio" in table.column_names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(
+            f"{found[0]} needs a path in every row of a column `file_name`, and no column `audio`; its columns are "
+            f"{_listed(table.column_names)}."
+        )
+    for name in names:
+        # A data set of somebody else must not make this machine read, and publish, a file outside of it.
+        if os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == ".." or "://" in name:
+            raise ValueError(f"{found[0]} names {name!r}. Only relative paths to files inside {folder} are read.")
+    return table.drop_columns("file_name").append_column("audio", pa.array([str(folder / name) for name in names]))
+
+
+def _find_label_column(clips: datasets.DatasetDict, dataset: str, others: set[str | None]) -> str:
+    features = next(iter(clips.values())).features
+    free = {name: feature for name, feature in features.items() if name not in others}
+    for candidates in (
+        [name for name in free if name.lower() in _LABEL_NAMES],
+        [name for name, feature in free.items() if isinstance(feature, datasets.ClassLabel)],
+        [name for name, feature in free.items() if getattr(feature, "dtype", None) in ("string", "large_string")],
+    ):
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            break
+    found = f"several columns of {dataset} could be the label" if candidates else f"{dataset} has no label column"
+    raise ValueError(f"{found[0].upper()}{found[1:]}. Pass `label_column`, one of {_listed(free)}.")
+
+
+def _values(rows: datasets.Dataset, column: str, where: str) -> list[Any]:
+    values = rows.select_columns(column)[:][column]
+    missing = sum(value is None or value == "" or value != value for value in values)  # NaN differs from itself
+    if missing:
+        raise ValueError(f"{missing} of {len(values)} clips of {where} have no {column!r}. Fill it in or remove them.")
+    return values
+
+
+def _label_names(rows: datasets.Dataset, column: str, where: str) -> list[str]:
+    feature = rows.features[column]
+    values = _values(rows, column, where)
+    if isinstance(feature, datasets.ClassLabel):
+        if min(values, default=0) < 0:
+            raise ValueError(f"{where}: clips with the label -1 have no label. Remove this split or its labels.")
+        return [feature.names[value] for value in values]
+    if not isinstance(feature, datasets.Value) or not feature.dtype.startswith(("int", "uint", "string", "large_str")):
+        raise ValueError(
+            f"{where}: {column!r} holds {feature}, but a label is one name or whole number for each clip."
+        )
+    return list(map(str, values))
+
+
+def _classes(clips: datasets.DatasetDict, label_column: str, names: Mapping[str, list[str]]) -> list[str]:
+    features = [split.features[label_column] for split in clips.values()]
+    if isinstance(features[0], datasets.ClassLabel) and all(feature == features[0] for feature in features):
+        return features[0].names
+    are_numbers = all(getattr(feature, "dtype", "").startswith(("int", "uint")) for feature in features)
+    are_numbers = are_numbers and not any(isinstance(feature, datasets.ClassLabel) for feature in features)
+    return sorted(set().union(*names.values()), key=int if are_numbers else None)
+
+
+def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
+    """Paths relative to the folder that holds all the files and to the split's folder, without a chunk's suffix."""
+    paths = {
+        split: [path and PurePosixPath(path.lstrip("/")) for path in _paths(rows)] for split, rows in clips.items()
+    }
+    folders = {path.parent for split in paths.values() for path in split if path}
+    root = os.path.commonpath(folders) if folders else ""
+
+    def recording(path: PurePosixPath) -> str:
+        parts = path.relative_to(root).with_suffix("").parts
+        # Chunks of one recording must be found out where they stand in different splits.
+        if len(clips) > 1 and len(parts) > 1 and parts[0].lower() in _SPLIT_OF_FOLDER:
+            parts = parts[1:]
+        return _CHUNK_SUFFIX.sub("", "/".join(parts))
+
+    unknown = sum(path is None for split in paths.values() for path in split)
+    if unknown:
+        logger.warning(
+            f"{unknown} clips tell neither their recording nor their file, so each is taken for a recording of its "
+            "own. If several were cut from one recording, pass the column that tells which (`group_column`)."
+        )
+    return {
+        split: [recording(path) if path else f"{split}/{row}" for row, path in enumerate(split_paths)]
+        for split, split_paths in paths.items()
+    }
+
+
+def _paths(rows: datasets.Dataset) -> list[str | None]:
+    # Through Arrow, because rows in Python would copy the bytes of every clip.
+    tables = rows.select_columns("audio").with_format("arrow").iter(batch_size=1000)
+    return [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
+
+
+def _listed(names: Iterable[str], most: int = 10) -> str:
+    names = sorted(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+class BadClip(NamedTuple):
+    """A clip that cannot be read: its split, its file (or row), and why."""
+
+    split: str
+    name: str
+    reason: str
+
+
+def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, list[BadClip]]:
+    """
+    Decode every clip once and leave out those that `load_audio` refuses.
+
+    Args:
+        clips: what `load_clips` gives.
+
+    Returns:
+        The readable clips, and the others with the reasons.
+
+    Raises:
+        ValueError: a split has clips and none of them can be read.
+    """
+    readable, bad = datasets.DatasetDict(), []
+    for split, rows in clips.items():
+        reasons = _decode_all(rows.select_columns("audio"), split)
+        bad += [BadClip(split, _clip_name(rows, row), reason) for row, reason in enumerate(reasons) if reason]
+        good = [row for row, reason in enumerate(reasons) if not reason]
+        if reasons and not good:
+            raise ValueError(f"None of the {len(reasons)} clips of split {split} can be read. The first: {reasons[0]}")
+        readable[split] = rows if len(good) == len(rows) else rows.select(good)
+    return readable, bad
+
+
+def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
+    """Why each clip cannot be read; None where it can."""
+
+    def reason(row: int) -> str | None:
+        try:
+            decode_audio(_audio_file(rows[row]["audio"]))
+        except AudioFileError as error:
+            return str(error)
+        return None
+
+    # Threads are enough: soundfile decodes without holding the interpreter lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(
+            datasets.utils.tqdm(
+                pool.map(reason, range(len(rows))), total=len(rows), desc=f"Checking {split}", unit="clip"
+            )
+        )
+
+
+def _clip_name(rows: datasets.Dataset, row: int) -> str:
+    audio = rows[row]["audio"]
+    return (audio and audio["path"]) or f"row {row}"
+
+
+def _audio_file(audio: Mapping[str, Any] | None) -> AudioFile:
+    file = audio and (audio["bytes"] or audio["path"])
+    if not file:
+        raise AudioFileError("The clip has no audio: neither bytes nor a path. Leave it out.")
+    return file
+
+
+def split_by_recording(
+    clips: datasets.Dataset, test_size: float = 0.1, seed: int = 42
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """
+    Split clips into training and test clips so that no recording stands on both sides.
+
+    Class by class, the rarest first, recordings in random order go to the test part as long as that brings the share
+    of the class's clips there closer to `test_size`. Every class with at least two recordings has one on each side, so
+    that classes of few recordings can make the test part larger than `test_size`; a class with one recording is in
+    training only. (Where recordings hold several classes, a class whose recordings have all been placed for rarer
+    classes can miss a side.) The split depends on the seed, the recordings and their clips, not on the order of rows.
+
+    Args:
+        clips: columns `label` and `recording`.
+        test_size: share of the clips of each class, between 0 and 1.
+        seed: decides between recordings.
+
+    Returns:
+        The training and the test clips, each in the order they came in.
+
+    Raises:
+        ValueError: `test_size` is not between 0 and 1, or no class has two recordings.
+    """
+    if not 0 < test_size < 1:
+        raise ValueError(f"test_size must lie between 0 and 1, got {test_size}.")
+    recording_of_row = clips.select_columns("recording")[:]["recording"]
+    clips_of: dict[int, Counter[str]] = defaultdict(Counter)  # class -> recording -> clips
+    for label, recording in zip(clips.select_columns("label")[:]["label"], recording_of_row, strict=True):
+        clips_of[label][recording] += 1
+    shuffled = np.random.default_rng(seed).permutation(sorted(set(recording_of_row))).tolist()
+    is_test: dict[str, bool] = {}
+    for label in sorted(clips_of, key=lambda label: (len(clips_of[label]), label)):
+        counts = clips_of[label]
+        free = [recording for recording in shuffled if recording in counts and recording not in is_test]
+        placed = [recording for recording in counts if recording in is_test]
+        missing = test_size * counts.total() - sum(counts[recording] for recording in placed if is_test[recording])
+        chosen = []
+        for recording in free:
+            if counts[recording] < 2 * missing:  # it brings the class closer to its share
+                chosen.append(recording)
+                missing -= counts[recording]
+        needs_test = len(counts) > 1 and not any(is_test[recording] for recording in placed)
+        needs_train = all(is_test[recording] for recording in placed)
+        if needs_test and not chosen and free:
+            chosen = [min(free, key=counts.__getitem__)]
+        if needs_train and len(chosen) == len(free) and chosen:
+            chosen.pop()
+        is_test.update((recording, recording in chosen) for recording in free)
+    if not any(is_test.values()):
+        raise ValueError(
+            "The clips cannot be split by recording: no class has two recordings. Give the test clips as a split of "
+            "their own, or name the column that tells the recordings apart (`group_column`)."
+        )
+    rows = {
+        side: [row for row, recording in enumerate(recording_of_row) if is_test[recording] is side]
+        for side in (False, True)
+    }
+    return clips.select(rows[False]), clips.select(rows[True])
+
+
+def check_clips(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
+    """
+    Check that a classifier can be trained on the one and honestly evaluated on the other.
+
+    Raises:
+        ValueError: a part has no clips or no `label` column of classes, training has one class only or none of a class
+            that it names, the evaluation has a class that training does not know, or a recording is in both parts.
+    """
+    names_in = {}
+    for part, clips in (("training", train), ("evaluation", evaluation)):
+        if not isinstance(clips.features.get("label"), datasets.ClassLabel):
+            raise ValueError(
+                f"The {part} clips have no column `label` of classes; their columns are {_listed(clips.column_names)}."
+            )
+        if len(clips) == 0:
+            raise ValueError(f"There are no {part} clips.")
+        names = clips.features["label"].names
+        names_in[part] = {names[label] for label in clips.select_columns("label")[:]["label"]}
+    known = train.features["label"].names
+    if len(known) < 2:
+        raise ValueError(f"All training clips are of one class ({_listed(known)}). A classifier needs two or more.")
+    without = set(known) - names_in["training"]
+    if without:
+        raise ValueError(
+            f"No training clip is of the classes {_listed(without)}. Add recordings of them, or remove the classes."
+        )
+    unknown = names_in["evaluation"] - set(known)
+    if unknown:
+        raise ValueError(f"The evaluation clips have classes that training does not know: {_listed(unknown)}.")
+    both = set(train.select_columns("recording")[:]["recording"]) & set(
+        evaluation.select_columns("recording")[:]["recording"]
+    )
+    if both:
+        raise ValueError(
+            f"Clips of the same recording are in training and in evaluation, which would flatter the scores: "
+            f"{_listed(both)}. Move each recording to one side; if these are different recordings of the same name, "
+            "tell them apart in a column (`group_column`)."
+        )
+
+
+class AudioClips(torch.utils.data.Dataset):
+    """
+    Labelled clips as waveforms, decoded when they are asked for.
+
+    The place of a crop, and what `transform` draws, come from torch's default generator, which a DataLoader seeds in
+    each of its workers.
+
+    Args:
+        clips: columns `audio` (`Audio(decode=False)`) and `label` (class indices).
+        sampling_rate: rate of the waveforms in Hz.
+        transform: a change to the training clips, from a waveform `(samples,)` to a waveform `(samples,)`, float32.
+        crop_seconds: length of the random part that is read of clips that are longer; whole clips where not given.
+    """
+
+    def __init__(
+        self,
+        clips: datasets.Dataset,
+        sampling_rate: int,
+        *,
+        transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        crop_seconds: float | None = None,
+    ):
+        if crop_seconds is not None and crop_seconds <= 0:
+            raise ValueError(f"crop_seconds must be above 0, got {crop_seconds}.")
+        self.clips = clips.select_columns(["audio", "label"])
+        self.sampling_rate = sampling_rate
+        self.transform = transform
+        self.crop_seconds = crop_seconds
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`{"waveform": (samples,) float32 array, "label": int}`; `AudioFileError` where the clip cannot be read."""
+        clip = self.clips[index]
+        file = _audio_file(clip["audio"])
+        offset = 0.0
+        if self.crop_seconds is not None:
+            offset = max(0.0, audio_info(file).duration - self.crop_seconds) * torch.rand(()).item()
+        waveform = load_audio(file, self.sampling_rate, offset=offset, duration=self.crop_seconds)
+        if self.transform is not None:
+            waveform = self.transform(torch.from_numpy(waveform)).numpy()
+        return {"waveform": waveform, "label": clip["label"]}
+
+
+class AudioCollator:
+    """
+    Makes a batch of the items of `AudioClips`: what a model takes as input, and `labels`.
+
+    The feature extractor is called once for all clips, in the DataLoader's workers where it has some.
+
+    Args:
+        feature_extractor: its `sampling_rate` must be that of the clips.
+    """
+
+    def __init__(self, feature_extractor: SequenceFeatureExtractor):
+        self.feature_extractor = feature_extractor
+
+    def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
+        """Inputs as `feature_extractor.model_input_names` has them, padded, and `labels` `(batch_size,)`, int64."""
+        features = self.feature_extractor(
+            [item["waveform"] for item in items],
+            sampling_rate=self.feature_extractor.sampling_rate,
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        names = self.feature_extractor.model_input_names
+        batch = BatchFeature({name: value for name, value in features.items() if name in names})
+        batch["labels"] = torch.tensor([item["label"] for item in items])
+        return batch

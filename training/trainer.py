@@ -1,0 +1,78 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Trainer and its arguments, as the commands use them."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+
+
+@dataclass
+class AudioTrainingArguments(TrainingArguments):
+    """`TrainingArguments` whose defaults keep the best epoch of a run, and two settings more."""
+
+    output_dir: str = field(default="runs/model", metadata={"help": "Folder for the model and its checkpoints."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep beside the best."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint."})
+    metric_for_best_model: str | None = field(default="accuracy", metadata={"help": "Metric that tells the best."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator makes the model's inputs."})
+    warmup_epochs: float | None = field(
+        default=None,
+        metadata={"help": "Epochs of linear warm-up, for any number of epochs; overrides warmup_steps."},
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Evaluations without a better metric after which training ends."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        # Pinned memory is of use to an accelerator alone; without one PyTorch warns about it.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
+        if self.label_smoothing_factor:
+            raise ValueError(
+                "label_smoothing_factor would replace the model's loss and leave out its other terms. Set the model's "
+                "own label_smoothing instead."
+            )
+        if self.warmup_epochs is not None:
+            if not 0 <= self.warmup_epochs < self.num_train_epochs:
+                raise ValueError(
+                    f"warmup_epochs ({self.warmup_epochs:g}) must be at least 0 and below num_train_epochs "
+                    f"({self.num_train_epochs:g})."
+                )
+            self.warmup_steps = self.warmup_epochs / self.num_train_epochs
+
+
+class AudioTrainer(Trainer):
+    """
+    `Trainer` that logs each term of a model's loss beside their sum, and stops early where its arguments say so.
+
+    A term is what a model's output holds under a name that ends in `_loss`. As with `loss`, what is logged is the mean
+    since the last time, over all processes.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._loss_terms: dict[str, list[torch.Tensor]] = {}
+        patience = getattr(self.args, "early_stopping_patience", None)
+        if patience is not None:
+            self.add_callback(EarlyStoppingCallback(early_stopping_patience=patience))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        if model.training:
+            for name, value in outputs.items():
+                if name.endswith("_loss"):
+                    self._loss_terms.setdefault(name, []).append(value.detach())
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._loss_terms:
+            means = torch.stack([torch.stack(values).float().mean() for values in self._loss_terms.values()])
+            means = self.accelerator.reduce(means, reduction="mean").tolist()
+            logs = {**logs, **dict(zip(self._loss_terms, means, strict=True))}
+            self._loss_terms = {}
+        super().log(logs, start_time)
