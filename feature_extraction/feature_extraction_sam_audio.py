@@ -189,7 +189,10 @@ def _stack(clips: list[torch.Tensor] | torch.Tensor, samples: int) -> torch.Tens
 def _as_batch_feature(features: dict, return_tensors: str | TensorType | None) -> BatchFeature:
     if return_tensors is not None and TensorType(return_tensors) == TensorType.PYTORCH:
         return BatchFeature(features, tensor_type=return_tensors)
-    as_lists = {name: [value.cpu().numpy() for value in values] for name, values in features.items()}
+    as_lists = {
+        name: [value.cpu().numpy() for value in values] if isinstance(values, list) else list(values.cpu().numpy())
+        for name, values in features.items()
+    }
     return BatchFeature(as_lists, tensor_type=return_tensors)
 
 

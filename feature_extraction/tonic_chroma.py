@@ -12,17 +12,17 @@ from .spectrogram import power_spectrogram
 # first harmonics are in the lowest octaves; higher up the melody covers them.
 _SEARCH_BINS = 60
 _OCTAVE_WEIGHTS = (0.35, 0.35, 0.2, 0.1)
-# The drone is what a bin does not fall below in 70 % of the frames. Windows overlap so much that one frame in four will
-# do.
+# The drone is what a bin does not fall below in 70 % of the frames. One frame in four will do, so much they overlap.
 _DRONE_QUANTILE = 0.3
 _SEARCH_EVERY = 4
 # Without a drone, what the melody dwells on has to tell the tonic. It is right much less often.
 _MELODY_WEIGHT = 0.5
-# Salience (in nepers) to log-odds: Sa, and Pa, which many ragas and their drones do without. The weights were fitted on
-# synthetic recordings with Sa-Pa drones, Sa-Ma drones, none and noise, such that the posterior is as sure as it is right.
+# From salience, in nepers, to log-odds: Sa, and Pa, which some ragas and their drones do without. The weights were
+# chosen on synthetic recordings with Sa-Pa drones, Sa-Ma drones, no drone and noise, for a posterior that is about as
+# sure as it is right.
 _SA_WEIGHT, _PA_WEIGHT = 1.9, 0.65
-# Tonics lie between G2, for a low man's voice, and C4, for a high woman's. Where that leaves two octaves to choose from,
-# it is the lower one if a string of the drone sounds at its lower Pa or Ma, more salient than this.
+# Tonics lie between G2, for a low man's voice, and C4, for a high woman's. Where that leaves two octaves to choose
+# from, it is the lower one if a string of the drone sounds at its lower Pa or Ma, more salient than this.
 _LOWEST_TONIC, _HIGHEST_TONIC = 98.0, 261.63
 _STRING_SALIENCE = 0.5
 # Power at which the compression of the features turns from linear to logarithmic, against the clip's mean.
@@ -33,18 +33,18 @@ class TonicChroma:
     """
     Chroma whose first bin is the tonic (Sa), with an estimate of the tonic where it is not known.
 
-    The tonic is found from the drone: the spectrum's lower quantile over time, each bin against its surroundings, folded
-    to one octave, matched with Sa and Pa in every rotation. The features are bands of the spectrum around the pitches of
-    a scale that starts at that very tonic, so that no rounding to the keys of a piano takes place, compressed and
-    averaged over the octaves.
+    The tonic is found from the drone: the spectrum's lower quantile over time, each bin against its surroundings,
+    folded to one octave, matched with Sa and Pa in every rotation. The features are bands of the spectrum around the
+    pitches of a scale that starts at that very tonic, so that nothing is rounded to the keys of a piano, compressed
+    and averaged over the octaves.
 
     Args:
         sampling_rate: of the waveforms, in Hz.
         n_fft: samples of an analysis window.
         hop_length: samples from one window to the next.
         bins_per_octave: features of a frame.
-        num_octaves: octaves above `f_min` that are analysed. The features use one less: the octaves of the tonic's scale
-            that lie within.
+        num_octaves: octaves above `f_min` that are analysed. The features use one less: the octaves of the tonic's
+            scale that lie within.
         f_min: lowest frequency, in Hz; by default the C two octaves below middle C.
     """
 
@@ -86,8 +86,8 @@ class TonicChroma:
             - features, `(batch_size, 1 + samples // hop_length, bins_per_octave)`. The first
               `1 + length // hop_length` frames of a clip are its own; what stands behind them has no meaning.
             - tonic of each clip in Hz, `(batch_size,)`. An estimate lies between 98 and 262 Hz.
-            - confidence, `(batch_size,)`: the posterior probability, less that of a guess, that the tonic is right
-              within 40 cents in some octave; 1 where it was given, and 0 for silence.
+            - confidence, `(batch_size,)`: the posterior probability that the tonic is right within 40 cents in some
+              octave, scaled such that a blind guess, as for silence, has 0; 1 where the tonic was given.
 
         Raises:
             ValueError: for a given tonic that is not positive.
@@ -118,7 +118,10 @@ class TonicChroma:
     def _filters(self, centres: torch.Tensor, bins_per_octave: int) -> torch.Tensor:
         """
         Triangles around `centres` (in Hz, any shape) that reach to the next bins, or where these are nearer than the
-        lines of the spectrum, to the next line. Each adds up to 1, or to 0 above the spectrum. `(*shape, frequencies)`.
+        lines of the spectrum, to the next line. Each adds up to 1, or above the spectrum to 0.
+
+        Returns:
+            `(*centres.shape, len(self.frequencies))`.
         """
         width = (centres * (2 ** (1 / bins_per_octave) - 1)).clamp(min=self.frequencies[1].item())
         distance = (self.frequencies.to(centres.device) - centres[..., None]).abs()

@@ -405,7 +405,7 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         if patch_mask is None:
             return patches.mean(dim=1)
         patches = patches.masked_fill(~patch_mask[..., None], 0.0)
-        return patches.sum(dim=1) / patch_mask.sum(dim=1, keepdim=True)
+        return patches.sum(dim=1) / patch_mask.sum(dim=1, keepdim=True).clamp(min=1)
 
     @can_return_tuple
     @auto_docstring

@@ -68,6 +68,7 @@ def train(recipe, model_args, data_args, lora_args, training_args, command_line:
             rate,
             transform=PitchShift(data_args.pitch_shift, rate) if data_args.pitch_shift else None,
             crop_seconds=data_args.crop_seconds,
+            seed=training_args.seed,
         ),
         eval_dataset=AudioClips(splits["validation"], rate),
         data_collator=AudioCollator(feature_extractor),

@@ -410,22 +410,30 @@ def test_audio_clips(class_folders):
         data[4]
 
 
-def test_random_crops_follow_the_seed_of_the_trainer(tmp_path):
+def test_what_is_random_follows_from_seed_epoch_and_index_alone(tmp_path):
     for i in range(4):
         write_clip(tmp_path / "a" / f"{i}.wav", seconds=2.0)
     write_clip(tmp_path / "b" / "short.wav", seconds=0.2)
     clips = load_clips(str(tmp_path))["train"]
-    data = AudioClips(clips, 8_000, crop_seconds=0.5, transform=lambda waveform: waveform + torch.randn(()) * 0.001)
 
-    def epoch(seed: int, workers: int) -> list[np.ndarray]:
-        torch.manual_seed(seed)
-        loader = DataLoader(data, batch_size=None, num_workers=workers)
-        return [np.asarray(item["waveform"]) for item in loader]
+    def jitter(waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return waveform + torch.randn((), generator=generator) * 0.001
 
+    def epochs(seed: int, workers: int) -> list[list[np.ndarray]]:
+        data = AudioClips(clips, 8_000, crop_seconds=0.5, transform=jitter, seed=seed)
+        loader = DataLoader(data, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+        drawn = []
+        for epoch in range(2):
+            data.set_epoch(epoch)
+            drawn.append([np.asarray(item["waveform"]) for item in loader])
+        return drawn
+
+    first, second = epochs(0, workers=0)
+    assert [len(waveform) for waveform in first] == [4000] * 4 + [1600]
     for workers in (0, 2):
-        first, same, other = epoch(0, workers), epoch(0, workers), epoch(1, workers)
-        assert [len(waveform) for waveform in first] == [4000] * 4 + [1600]
-        assert all(np.array_equal(one, two) for one, two in zip(first, same, strict=True))
+        again = epochs(0, workers)
+        assert all(np.array_equal(one, two) for one, two in zip(first + second, again[0] + again[1], strict=True))
+    for other in (second, epochs(1, workers=0)[0]):
         assert not any(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
     with pytest.raises(ValueError, match="crop_seconds"):
         AudioClips(clips, 8_000, crop_seconds=0.0)

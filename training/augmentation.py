@@ -13,8 +13,6 @@ class PitchShift:
     """
     Shifts a waveform by a random interval without changing its duration: phase vocoder, then resampling.
 
-    The interval is drawn from torch's default generator, which a DataLoader seeds in each worker.
-
     Args:
         max_semitones: intervals are drawn uniformly from `[-max_semitones, max_semitones]`; above 0, at most 12.
         sampling_rate: rate of the waveforms in Hz; the analysis window spans about 64 ms.
@@ -29,9 +27,9 @@ class PitchShift:
         self.max_semitones = max_semitones
         self.n_fft = 2 ** round(math.log2(0.064 * sampling_rate))
 
-    def __call__(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Shift a waveform `(samples,)`, float32, by a drawn interval; the result has the same shape."""
-        return self.shift(waveform, self.max_semitones * (2 * torch.rand(()).item() - 1))
+    def __call__(self, waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Shift a waveform `(samples,)`, float32, by an interval drawn from `generator`; the shape stays."""
+        return self.shift(waveform, self.max_semitones * (2 * torch.rand((), generator=generator).item() - 1))
 
     def shift(self, waveform: torch.Tensor, semitones: float) -> torch.Tensor:
         """Shift a waveform `(samples,)`, float32, up by `semitones` (down where negative); the shape stays."""

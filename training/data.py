@@ -459,14 +459,16 @@ class AudioClips(torch.utils.data.Dataset):
     """
     Labelled clips as waveforms, decoded when they are asked for.
 
-    The place of a crop, and what `transform` draws, come from torch's default generator, which a DataLoader seeds in
-    each of its workers.
+    What is random about a clip follows from `seed`, the epoch and its index alone: neither the number of workers nor a
+    run that was stopped and resumed changes it.
 
     Args:
         clips: columns `audio` (`Audio(decode=False)`) and `label` (class indices).
         sampling_rate: rate of the waveforms in Hz.
-        transform: a change to the training clips, from a waveform `(samples,)` to a waveform `(samples,)`, float32.
+        transform: a change to the training clips: from a waveform `(samples,)` and a `torch.Generator` for whatever is
+            random about it to a waveform `(samples,)`, float32.
         crop_seconds: length of the random part that is read of clips that are longer; whole clips where not given.
+        seed: seed of the crops and of `transform`.
     """
 
     def __init__(
@@ -474,8 +476,9 @@ class AudioClips(torch.utils.data.Dataset):
         clips: datasets.Dataset,
         sampling_rate: int,
         *,
-        transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        transform: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
         crop_seconds: float | None = None,
+        seed: int = 0,
     ):
         if crop_seconds is not None and crop_seconds <= 0:
             raise ValueError(f"crop_seconds must be above 0, got {crop_seconds}.")
@@ -483,6 +486,13 @@ class AudioClips(torch.utils.data.Dataset):
         self.sampling_rate = sampling_rate
         self.transform = transform
         self.crop_seconds = crop_seconds
+        self.seed = seed
+        # In shared memory, because workers that live through several epochs have a copy of this object
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew: `AudioTrainer` calls this before each epoch."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -491,13 +501,20 @@ class AudioClips(torch.utils.data.Dataset):
         """`{"waveform": (samples,) float32 array, "label": int}`; `AudioFileError` where the clip cannot be read."""
         clip = self.clips[index]
         file = _audio_file(clip["audio"])
+        generator = torch.Generator()
+        generator.manual_seed(_combined_seed(self.seed, int(self._epoch), index))
         offset = 0.0
         if self.crop_seconds is not None:
-            offset = max(0.0, audio_info(file).duration - self.crop_seconds) * torch.rand(()).item()
+            to_spare = max(0.0, audio_info(file).duration - self.crop_seconds)
+            offset = to_spare * torch.rand((), generator=generator).item()
         waveform = load_audio(file, self.sampling_rate, offset=offset, duration=self.crop_seconds)
         if self.transform is not None:
-            waveform = self.transform(torch.from_numpy(waveform)).numpy()
+            waveform = self.transform(torch.from_numpy(waveform), generator).numpy()
         return {"waveform": waveform, "label": clip["label"]}
+
+
+def _combined_seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)  # torch takes 63 bits
 
 
 class AudioCollator:

@@ -147,8 +147,9 @@ RAGAS = {
         nyasa="S G1- P N3",
         kampita={"G1-": (-70, 60), "M2+": (-50, 50), "D1": (-40, 90), "N3": (-40, 70)},
     ),
-    # Light, of Hindustani descent: catur-sruti Ri upwards and suddha Ri downwards, and the swaras held rather plain.
-    # Passing foreign swaras, which singers add at will, are left out.
+    # Light, of Hindustani descent: chatusruti Ri upwards and suddha Ri downwards, the swaras held rather plain. The
+    # foreign swaras that singers add at will are left out, and so is the custom to sing it in madhyama sruti, over a
+    # drone whose Pa is stronger than its Sa.
     "Sindhubhairavi": Raga(
         arohana="S R2 G2 M1 G2 P D1 N2",
         avarohana="S' N2 D1 P M1 G2 R1",
@@ -221,9 +222,8 @@ class _Composer:
         while not swaras or len(swaras) < shortest or swaras[-1][0] not in self.nyasa:
             here = swaras[-1][1] if swaras else start
             rises = rng.random() < 1 / (1 + np.exp((here - centre) / 250))
-            swaras += self._run(here, rises, steps=rng.integers(1, 6))
-            if len(swaras) > 24:  # no nyasa met by chance
-                break
+            steps = rng.integers(1, 6) if len(swaras) < shortest else 1
+            swaras += self._run(here, rises, steps)
         return swaras
 
     def melody(self, seconds: float, tempo: float) -> list[_Note]:
@@ -326,8 +326,7 @@ def _plucked_string(contour: _Contour, pitch: np.ndarray, rng: np.random.Generat
     k = np.arange(1, 25)[:, None]
     shape = np.abs(np.sin(np.pi * k * rng.uniform(0.08, 0.2))) / k ** rng.uniform(0.7, 1.1)
     ring = rng.uniform(1.5, 3.0) / (1 + rng.uniform(0.1, 0.3) * k)
-    accents = rng.uniform(0.6, 1.0, size=contour.note[-1] + 1)[contour.note]
-    return shape * np.exp(-contour.since_onset / ring) * _smooth(accents, 0.03)
+    return shape * np.exp(-contour.since_onset / ring) * (0.3 + 0.7 * contour.loudness)
 
 
 def _bowed_string(contour: _Contour, pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -572,7 +571,7 @@ def build_ragas(
                     tonic=tonic,
                     timbre=timbre,
                     seconds=seconds,
-                    seed=rng.integers(2**31),
+                    seed=int(rng.integers(2**31)),
                     tempo=rng.uniform(100, 220),
                 )
                 for chunk, clip in enumerate(np.array_split(samples, _CLIPS_PER_RECORDING)):

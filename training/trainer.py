@@ -5,7 +5,7 @@
 from dataclasses import dataclass, field
 
 import torch
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 
 @dataclass
@@ -57,6 +57,8 @@ class AudioTrainer(Trainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._loss_terms: dict[str, list[torch.Tensor]] = {}
+        if hasattr(self.train_dataset, "set_epoch"):
+            self.add_callback(_SetEpoch(self.train_dataset))
         patience = getattr(self.args, "early_stopping_patience", None)
         if patience is not None:
             self.add_callback(EarlyStoppingCallback(early_stopping_patience=patience))
@@ -76,3 +78,13 @@ class AudioTrainer(Trainer):
             logs = {**logs, **dict(zip(self._loss_terms, means, strict=True))}
             self._loss_terms = {}
         super().log(logs, start_time)
+
+
+class _SetEpoch(TrainerCallback):
+    """Tells a dataset the epoch, which accelerate does not do where the sampler takes it."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.dataset.set_epoch(int(state.epoch + 1e-6))

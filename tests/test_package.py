@@ -1,0 +1,105 @@
+"""The package as a whole: what it imports, what it installs, and that its files agree."""
+
+import configparser
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import polyaudio
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = """
+import sys, time, transformers
+start = time.perf_counter()
+import polyaudio
+print(time.perf_counter() - start)
+print(sorted({"torch", "torchaudio", "datasets", "peft", "sklearn", "matplotlib"} & set(sys.modules)))
+"""
+    seconds, heavy = run_python(code).splitlines()
+    assert heavy == "[]"
+    assert float(seconds) < 1.0
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from polyaudio.scripts.__main__ import main; main([]); print('torch' in sys.modules)"
+    assert run_python(code).endswith("False\n")
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import polyaudio; from transformers import AutoConfig, AutoFeatureExtractor, AutoModel",
+        "from transformers import AutoConfig, AutoFeatureExtractor, AutoModel; import polyaudio",
+        "from polyaudio.modeling.modeling_sam_audio import SAMAudioModel; from transformers import *",
+        "from polyaudio.feature_extraction.feature_extraction_sam_audio import *; from transformers import *",
+        "from polyaudio.configuration.configuration_sam_audio import *; from transformers import *",
+        "import transformers.modeling_layers, polyaudio; from transformers import AutoConfig, AutoModel",
+    ],
+)
+def test_the_auto_classes_know_the_models_whatever_is_imported_first(imports):
+    code = f"""{imports}
+config = AutoConfig.for_model("sam_audio", feature_size=4, conv_dim=[8], conv_kernel=[3], conv_stride=[2])
+print(type(AutoModel.from_config(config)).__module__)
+from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+print(FEATURE_EXTRACTOR_MAPPING[type(config)].__name__)
+"""
+    assert run_python(code).split() == ["polyaudio.modeling.modeling_sam_audio", "SAMAudioFeatureExtractor"]
+
+
+def test_a_model_type_that_transformers_ships_one_day_does_no_harm():
+    code = """
+import logging; logging.basicConfig(level="WARNING", format="%(message)s", stream=__import__("sys").stdout)
+import transformers.models.auto.configuration_auto as auto
+auto.CONFIG_MAPPING_NAMES["sam_audio"] = "SamAudioConfig"
+import polyaudio
+from transformers import AutoConfig
+print(type(AutoConfig.for_model("sam_audio")).__module__)
+"""
+    warning, module = run_python(code).strip().splitlines()
+    assert "a model type 'sam_audio' of its own" in warning
+    assert module == "polyaudio.configuration.configuration_sam_audio"
+
+
+def test_every_public_name_is_there():
+    for name in polyaudio.__all__:
+        assert getattr(polyaudio, name) is not None
+    assert set(polyaudio.__all__) <= set(dir(polyaudio))
+    with pytest.raises(AttributeError, match="no attribute 'SAMModel'"):
+        polyaudio.SAMModel  # noqa: B018
+
+
+@pytest.fixture
+def setup_cfg(project_root) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(project_root / "setup.cfg")
+    return parser
+
+
+def test_every_folder_with_modules_is_installed(project_root, setup_cfg):
+    installed = set(setup_cfg["options"]["packages"].split())
+    folders = {path.parent.name for path in project_root.glob("*/__init__.py")}
+    assert installed == {"polyaudio"} | {f"polyaudio.{folder}" for folder in folders}
+
+
+def requirements(text: str) -> dict[str, str]:
+    """Name -> version specifier."""
+    return dict(re.fullmatch(r"([\w.-]+)(.*)", line.replace(" ", "")).groups() for line in text.split("\n") if line)
+
+
+def test_environment_yml_is_in_step_with_setup_cfg(project_root, setup_cfg):
+    options = setup_cfg["options"]
+    expected = requirements(options["install_requires"])
+    environment = yaml.safe_load((project_root / "environment.yml").read_text())
+    conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert f"python{options['python_requires']}" in [entry.replace(" ", "") for entry in conda]
+    assert requirements("\n".join(entry for entry in pip if entry != "-e .")) == expected
+    assert "-e ." in pip

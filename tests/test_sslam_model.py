@@ -1,0 +1,338 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""The SSLAM models as members of transformers: attention, masks, losses, dtypes, saving, compiling."""
+
+import inspect
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForAudioClassification, AutoModelForAudioFrameClassification
+from transformers import Trainer, TrainingArguments
+
+from polyaudio import SSLAMConfig, SSLAMForAudioClassification, SSLAMForAudioFrameClassification, SSLAMModel
+from polyaudio.modeling.modeling_sslam import SSLAMDropPath
+
+
+HEADS = [SSLAMForAudioClassification, SSLAMForAudioFrameClassification]
+MODES = ["cls_token", "mean_pooling", "lin_softmax"]
+
+
+def tiny_config(**changes) -> SSLAMConfig:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    return SSLAMConfig(**{**sizes, "max_time_patches": 16, "num_labels": 3, **changes})
+
+
+def tiny_model(model_class=SSLAMModel, seed: int = 0, **changes):
+    torch.manual_seed(seed)
+    model = model_class(tiny_config(**changes)).eval()
+    for parameter in model.parameters():  # biases and norms too
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def mel(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, 128, generator=torch.Generator().manual_seed(seed))
+
+
+def lengths_to_mask(lengths: list[int]) -> torch.Tensor:
+    return (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+
+
+def output_of(model, **inputs) -> torch.Tensor:
+    with torch.no_grad():
+        outputs = model(**inputs)
+    return outputs.logits if "logits" in outputs else outputs.last_hidden_state
+
+
+# Attention ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("implementation", "lengths"), [("sdpa", None), ("sdpa", [100, 37]), ("flex_attention", [100, 37])]
+)
+def test_attention_implementations_agree(implementation, lengths):
+    model = tiny_model()
+    inputs = {"input_values": mel(2, 100)}
+    if lengths:
+        inputs["attention_mask"] = lengths_to_mask(lengths)
+    model.set_attn_implementation("eager")
+    expected = output_of(model, **inputs)
+    model.set_attn_implementation(implementation)
+    torch.testing.assert_close(output_of(model, **inputs), expected, atol=1e-5, rtol=0)
+
+
+def test_outputs_on_request():
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    outputs = model(mel(2, 100), output_hidden_states=True, output_attentions=True)
+    assert outputs.last_hidden_state.shape == (2, 1 + 7 * 8, 32)
+    torch.testing.assert_close(outputs.pooler_output, outputs.last_hidden_state[:, 0])
+    assert len(outputs.hidden_states) == 3
+    torch.testing.assert_close(outputs.hidden_states[-1], outputs.last_hidden_state)
+    assert [tuple(weights.shape) for weights in outputs.attentions] == [(2, 4, 57, 57)] * 2
+    torch.testing.assert_close(outputs.attentions[0].sum(-1), torch.ones(2, 4, 57))
+
+
+# Masks and lengths ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("model_class", [SSLAMModel, *HEADS])
+def test_a_clip_alone_and_in_a_padded_batch_agree(model_class, mode):
+    model = tiny_model(model_class, prediction_mode=mode)
+    lengths = [1, 15, 16, 17, 90, 100]
+    clips = mel(len(lengths), max(lengths))
+    batch = output_of(model, input_values=clips, attention_mask=lengths_to_mask(lengths))
+    for row, clip, length in zip(batch, clips, lengths, strict=True):
+        alone = output_of(model, input_values=clip[None, :length])[0]
+        row = row if row.ndim == 1 else row[: len(alone)]
+        torch.testing.assert_close(row, alone, atol=1e-5, rtol=0)
+
+
+def test_a_patch_with_one_real_frame_is_kept():
+    mask = lengths_to_mask([16, 17, 1, 40])
+    assert tiny_model().get_time_patch_mask(mask).tolist() == [
+        [True, False, False],
+        [True, True, False],
+        [True, False, False],
+        [True, True, True],
+    ]
+
+
+def test_padding_counts_as_sound_without_a_mask():
+    model, clip = tiny_model(), mel(1, 64)
+    padded = torch.nn.functional.pad(clip, (0, 0, 0, 64))
+    assert not torch.allclose(output_of(model, input_values=padded)[:, :33], output_of(model, input_values=clip))
+
+
+def test_blocks_run_on_any_subset_of_tokens():
+    model = tiny_model()
+    tokens = model.embeddings(mel(2, 64))
+    kept = torch.tensor([0, 3, 4, 9, 20])
+    assert model.encode(tokens[:, kept]).shape == (2, 5, 32)
+    torch.testing.assert_close(model.encode(tokens), model(mel(2, 64)).last_hidden_state)
+
+
+def test_positions_follow_the_formula():
+    table = tiny_model().embeddings.position_embeddings.view(16, 8, 32)
+    for time, frequency in ((0, 0), (5, 3), (15, 7)):
+        for channel in range(8):
+            rate = 10000 ** (-channel / 8)
+            expected = [f(i * rate) for i in (frequency, time) for f in (math.sin, math.cos)]
+            torch.testing.assert_close(table[time, frequency, channel::8], torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"input_values": mel(100)}, "batch_size, num_frames, 128"),
+        ({"input_values": mel(1, 100)[..., :64]}, "batch_size, num_frames, 128"),
+        ({"input_values": mel(1, 257)}, "257 frames.*16 patches.*max_time_patches"),
+        ({"input_values": mel(2, 64), "attention_mask": torch.ones(2, 65)}, r"\(2, 64\).*\(2, 65\)"),
+    ],
+)
+def test_wrong_inputs_are_named(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_model()(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_attention_heads": 5}, "num_attention_heads"),
+        ({"hidden_size": 30, "num_attention_heads": 5}, "multiple of 4"),
+        ({"num_mel_bins": 100}, "num_mel_bins"),
+        ({"prediction_mode": "max"}, "prediction_mode"),
+        ({"problem_type": "ranking"}, "problem_type"),
+        ({"pretraining_stage": 3}, "pretraining_stage"),
+    ],
+)
+def test_wrong_configurations_are_named(changes, message):
+    with pytest.raises(Exception, match=message):  # the errors of strict dataclasses have no common base
+        tiny_config(**changes)
+
+
+# Heads and losses -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "loss"),
+    [
+        ("single_label_classification", torch.tensor([0, 2]), torch.nn.functional.cross_entropy),
+        (
+            "multi_label_classification",
+            torch.tensor([[1.0, 0, 1], [0, 0, 1]]),
+            torch.nn.functional.binary_cross_entropy_with_logits,
+        ),
+        ("regression", torch.randn(2, 3), torch.nn.functional.mse_loss),
+    ],
+)
+def test_classification_losses(problem_type, labels, loss):
+    for configured in (problem_type, None) if problem_type != "regression" else (problem_type,):
+        model = tiny_model(SSLAMForAudioClassification, problem_type=configured)
+        outputs = model(mel(2, 64), labels=labels)
+        torch.testing.assert_close(outputs.loss, loss(outputs.logits, labels))
+
+
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification", None])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_frame_losses_leave_padding_out(problem_type, multi_label):
+    model = tiny_model(SSLAMForAudioFrameClassification, problem_type=problem_type)
+    inputs = {"input_values": mel(2, 64), "attention_mask": lengths_to_mask([64, 20])}
+    labels = torch.randint(0, 2, (2, 4, 3)).float() if multi_label else torch.tensor([[0, 1, 2, 0], [1, 2, 0, -100]])
+    if problem_type is not None and multi_label != (problem_type == "multi_label_classification"):
+        with pytest.raises(ValueError, match="labels"):
+            model(**inputs, labels=labels)
+        return
+    outputs = model(**inputs, labels=labels)
+    assert outputs.logits.shape == (2, 4, 3)
+    real = torch.tensor([[True] * 4, [True, True, False, False]])
+    loss = torch.nn.functional.binary_cross_entropy_with_logits if multi_label else torch.nn.functional.cross_entropy
+    torch.testing.assert_close(outputs.loss, loss(outputs.logits[real], labels[real]))
+
+
+def test_frame_labels_of_another_shape_are_named():
+    model = tiny_model(SSLAMForAudioFrameClassification)
+    with pytest.raises(ValueError, match=r"\(2, 4\).*\(2, 5\)"):
+        model(mel(2, 64), labels=torch.zeros(2, 5, dtype=torch.long))
+    with pytest.raises(ValueError, match="regression"):
+        tiny_model(SSLAMForAudioFrameClassification, problem_type="regression")
+
+
+def test_the_norm_before_the_classifier_is_optional():
+    assert "fc_norm.weight" not in tiny_model(SSLAMForAudioClassification, use_fc_norm=False).state_dict()
+    assert tiny_model(SSLAMForAudioClassification, fc_norm_eps=1e-5).fc_norm.eps == 1e-5
+
+
+@pytest.mark.parametrize("model_class", HEADS)
+def test_the_trainer_averages_over_accumulated_batches_itself(model_class, tmp_path):
+    trainer = Trainer(tiny_model(model_class), TrainingArguments(tmp_path, report_to=[]))
+    assert trainer.model_accepts_loss_kwargs is False
+    assert "labels" in inspect.signature(model_class.forward).parameters
+
+
+# Training -------------------------------------------------------------------------------------------------------------
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    def gradients(checkpointing: bool) -> list[torch.Tensor]:
+        model = tiny_model(SSLAMForAudioClassification).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model(mel(2, 64), labels=torch.tensor([0, 1])).loss.backward()
+        return [parameter.grad for parameter in model.parameters()]
+
+    for with_it, without_it in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(with_it, without_it, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "embedding_dropout",
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "activation_dropout",
+        "post_mlp_dropout",
+        "drop_path_rate",
+        "layerdrop",
+    ],
+)
+def test_each_dropout_acts_in_training_only(name):
+    plain, model, clips = tiny_model(), tiny_model(**{name: 0.5}), mel(4, 64)
+    torch.testing.assert_close(output_of(model, input_values=clips), output_of(plain, input_values=clips))
+    model.train()
+    outputs = [output_of(model, input_values=clips) for _ in range(12)]
+    assert any(not torch.allclose(outputs[0], other) for other in outputs[1:])
+
+
+def test_drop_path_drops_whole_clips_and_keeps_the_mean():
+    torch.manual_seed(0)
+    dropped = SSLAMDropPath(0.25).train()(torch.ones(4000, 2, 3))
+    assert sorted(set(dropped[:, 0, 0].tolist())) == pytest.approx([0.0, 4 / 3])
+    assert (dropped == dropped[:, :1, :1]).all()
+    assert abs(dropped.mean() - 1) < 0.03
+
+
+def test_drop_path_grows_linearly_over_the_blocks():
+    model = SSLAMModel(tiny_config(num_hidden_layers=4, drop_path_rate=0.3))
+    assert [layer.drop_path.drop_prob for layer in model.layers] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+# Saving, loading, dtypes, compiling -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("auto_class", "model_class"),
+    [
+        (AutoModel, SSLAMModel),
+        (AutoModelForAudioClassification, SSLAMForAudioClassification),
+        (AutoModelForAudioFrameClassification, SSLAMForAudioFrameClassification),
+    ],
+)
+def test_saved_models_load_as_they_were(auto_class, model_class, tmp_path):
+    model = tiny_model(model_class)
+    model.save_pretrained(tmp_path)
+    loaded, info = auto_class.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(loaded) is model_class
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    torch.testing.assert_close(output_of(loaded, input_values=mel(2, 64)), output_of(model, input_values=mel(2, 64)))
+
+
+def test_a_stored_position_table_is_kept_and_a_missing_one_computed(tmp_path):
+    model = tiny_model()
+    formula = model.embeddings.position_embeddings.clone()
+    model.embeddings.position_embeddings += 1
+    model.save_pretrained(tmp_path)
+    torch.testing.assert_close(SSLAMModel.from_pretrained(tmp_path).embeddings.position_embeddings, formula + 1)
+
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["embeddings.position_embeddings"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    torch.testing.assert_close(SSLAMModel.from_pretrained(tmp_path).embeddings.position_embeddings, formula)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mode", MODES)
+def test_half_precision(dtype, mode, tmp_path):
+    model = tiny_model(SSLAMForAudioClassification, prediction_mode=mode)
+    model.save_pretrained(tmp_path)
+    half = SSLAMForAudioClassification.from_pretrained(tmp_path, dtype=dtype)
+    assert {tensor.dtype for tensor in half.state_dict().values()} == {dtype}
+    inputs = {"attention_mask": lengths_to_mask([100, 37])}
+    logits = output_of(half, input_values=mel(2, 100).to(dtype), **inputs)
+    assert logits.dtype == dtype
+    expected = output_of(model, input_values=mel(2, 100), **inputs)
+    torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("model_class", HEADS)
+def test_compiles_without_graph_breaks(model_class, mode):
+    torch._dynamo.reset()
+    model = tiny_model(model_class, prediction_mode=mode)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    labels = torch.tensor([0, 1]) if model_class is SSLAMForAudioClassification else torch.zeros(2, 4).long()
+    mask = lengths_to_mask([64, 20])
+    for inputs in ({}, {"attention_mask": mask, "labels": labels}):
+        inputs["input_values"] = mel(2, 64)
+        torch.testing.assert_close(output_of(compiled, **inputs), output_of(model, **inputs), atol=1e-5, rtol=0)
+    model.train()
+    compiled(input_values=mel(2, 64), labels=labels).loss.backward()
+
+
+def test_runs_on_the_meta_device():
+    with torch.device("meta"):
+        model = SSLAMModel(SSLAMConfig())
+    assert model(torch.empty(1, 1024, 128, device="meta")).last_hidden_state.shape == (1, 513, 768)
+
+
+def test_fresh_weights_follow_the_original():
+    torch.manual_seed(0)
+    model = SSLAMModel(SSLAMConfig(num_hidden_layers=1))
+    assert abs(model.embeddings.cls_token.std() - 1) < 0.1
+    bound = math.sqrt(6 / (256 + 768))
+    assert 0.99 * bound < model.embeddings.patch_embeddings.weight.abs().max() <= bound
+    assert abs(model.layers[0].attention.q_proj.weight.std() - 0.02) < 1e-3
