@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The 527 classes of AudioSet in the order of its `class_labels_indices.csv`, which classifiers trained on it follow."""
+"""The 527 classes of AudioSet in the order of its `class_labels_indices.csv`, which its classifiers follow."""
 
 AUDIOSET_LABELS = [
     "Speech",

@@ -11,8 +11,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
-from .waveform_input import as_mono_waveforms
-from .waveform_input import check_sampling_rate
+from .waveform_input import as_mono_waveforms, check_sampling_rate
 
 
 # Frames handled at a time: on a CPU as many as stay in its cache, elsewhere as many as fit well into memory.
@@ -130,7 +129,7 @@ class SSLAMFeatureExtractor(SequenceFeatureExtractor):
         return 2 ** (self.window_length - 1).bit_length()
 
     def _group_filters(self) -> list[tuple[slice, slice, torch.Tensor]]:
-        """For each group of filters its mel bins, the part of the spectrum it reaches, and its weights for that part."""
+        """For each group of filters: its mel bins, the part of the spectrum it reaches, its weights for that part."""
         groups = []
         for first in range(0, self.feature_size, _FILTERS_PER_GROUP):
             mel_bins = slice(first, first + _FILTERS_PER_GROUP)
@@ -177,7 +176,12 @@ class SSLAMFeatureExtractor(SequenceFeatureExtractor):
 
     def __call__(
         self,
-        raw_speech: np.ndarray | torch.Tensor | list[float] | list[np.ndarray] | list[torch.Tensor] | list[list[float]],
+        raw_speech: np.ndarray
+        | torch.Tensor
+        | list[float]
+        | list[np.ndarray]
+        | list[torch.Tensor]
+        | list[list[float]],
         sampling_rate: int | None = None,
         padding: bool | str | PaddingStrategy = "max_length",
         truncation: bool = True,
@@ -194,8 +198,8 @@ class SSLAMFeatureExtractor(SequenceFeatureExtractor):
             raw_speech: one clip (1-D) or several (2-D, or a list of 1-D clips of any lengths), mono; floats in [-1, 1]
                 or integer PCM.
             sampling_rate: rate of the audio, in Hz; leave it out only if you are sure of it.
-            padding: `"max_length"` to pad to `max_length` frames, `True` or `"longest"` to pad to the longest clip of the
-                batch, `False` or `"do_not_pad"` not to pad.
+            padding: `"max_length"` to pad to `max_length` frames, `True` or `"longest"` to pad to the longest clip of
+                the batch, `False` or `"do_not_pad"` not to pad.
             truncation: cut clips at `max_length` frames.
             max_length: number of frames, `self.max_length` if not given.
             pad_to_multiple_of: round the length to pad (and cut) to up to a multiple of this; 16 fills whole patches.
@@ -259,7 +263,7 @@ class SSLAMFeatureExtractor(SequenceFeatureExtractor):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def _to_batch(self, clips: torch.Tensor | list[torch.Tensor], num_samples: torch.Tensor) -> torch.Tensor:
-        """Clips without their means, on the device of `num_samples`, padded with zeros to the longest or one window."""
+        """Clips without their means, on the device of `num_samples`, zero-padded to the longest or to one window."""
         if isinstance(clips, list):
             clips = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
         waveforms = clips.to(num_samples.device)

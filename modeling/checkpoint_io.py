@@ -33,8 +33,8 @@ def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False
 
     Args:
         path: the file.
-        allow_pickle: read whatever the file holds, with a warning. Unpickling runs any code that the writer of the file
-            put into it; pass `True` only for a file that you trust.
+        allow_pickle: read whatever the file holds, with a warning. Unpickling runs any code that the writer of the
+            file put into it; pass `True` only for a file that you trust.
 
     Returns:
         What was saved: tensors, Python containers, strings and numbers, numpy numbers among them.
@@ -57,10 +57,10 @@ def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False
             checkpoint = torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=is_zip)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
+        found = wanted.group(1) if wanted else "something"
         raise UnsafeCheckpointError(
-            f"{path} was refused: it holds {wanted.group(1) if wanted else 'something'} beside tensors, containers and "
-            "numbers, and to read that could run code hidden in the file. Only if you trust its origin, allow pickle "
-            "explicitly."
+            f"{path} was refused: it holds {found} beside tensors, containers and numbers, and to read that could run "
+            "code hidden in the file. Only if you trust its origin, allow pickle explicitly."
         ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds no dictionary but {type(checkpoint).__name__}.")

@@ -2,9 +2,9 @@
 # Licensed under the MIT License; see LICENSE.
 """Checkpoints of the authors of SSLAM and EAT: their key names and settings in terms of ours.
 
-Two layouts exist. fairseq's `.pt` files hold the pre-trained model (`data2vec_multi`, with its decoder and its teacher)
-or a fine-tuned one (`mae_image_classification`); the Hub's folders of model type "eat" hold an encoder, with a classifier
-or without. The names of the encoder's weights differ in a prefix and in that of one layer norm.
+Two layouts exist. fairseq's `.pt` files hold the pre-trained model (`data2vec_multi`, with its decoder and its
+teacher) or a fine-tuned one (`mae_image_classification`); the Hub's folders of model type "eat" hold an encoder, with
+a classifier or without. The names of the encoder's weights differ in a prefix and in that of one layer norm.
 """
 
 from dataclasses import dataclass, field
@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..configuration.configuration_sslam import SSLAMConfig
-from ..configuration.configuration_sslam import label_fields
+from ..configuration.configuration_sslam import SSLAMConfig, label_fields
 
 
 # source key -> target keys; a fused weight is cut along its first dimension into as many parts as it has targets
@@ -185,18 +184,22 @@ def convert_fairseq_checkpoint(
     if positions_key not in state_dict:
         raise ValueError(f"The checkpoint lacks {positions_key}.")
     try:
-        config = _fairseq_config(model_cfg, is_classifier, state_dict[positions_key].shape[1])
+        fields = _encoder_fields(model_cfg, is_classifier, state_dict[positions_key].shape[1])
+        head_fields = _classifier_fields(model_cfg) if is_classifier else {}
     except KeyError as error:
         raise ValueError(f"The settings in the checkpoint (`cfg.model`) lack {error}.") from error
+    config = SSLAMConfig(**fields, **(head_fields if what == "classifier" else {}))
 
     teacher = state_dict.pop("_ema", {})
     tensors = state_dict | {f"_ema.{key}": tensor for key, tensor in teacher.items()}
     encoder = _fairseq_encoder_key_map(config.num_hidden_layers)
     teacher_keys = with_prefixes(encoder, "_ema.", "teacher.")
     if is_classifier:
-        rest = head_key_map(config.use_fc_norm)
+        rest = head_key_map(head_fields["use_fc_norm"])
     else:
-        rest = with_prefixes(decoder_key_map(config.decoder_num_layers), "modality_encoders.IMAGE.decoder.", "decoder.")
+        rest = with_prefixes(
+            decoder_key_map(config.decoder_num_layers), "modality_encoders.IMAGE.decoder.", "decoder."
+        )
     unexpected = tensors.keys() - with_prefixes(encoder, prefix, "").keys() - rest.keys() - teacher_keys.keys()
     if unexpected:
         raise ValueError(_unexpected_message(unexpected))
@@ -209,15 +212,14 @@ def convert_fairseq_checkpoint(
         key_map |= teacher_keys
     converted = rename(tensors, key_map)
 
-    report = {"cfg": "used for the configuration"}
+    report = {key: "dropped: state of the training run" for key in checkpoint if key != "model"}
+    report["cfg"] = "used for the configuration"
     for key in tensors:
         names = key_map.get(key)
         if names is None:
             report[f"model.{key}"] = f"dropped: not part of the {weights}'s {what}"
         else:
             report[f"model.{key}"] = "used as is" if names == (key,) else f"renamed to {', '.join(names)}"
-    for key in checkpoint.keys() - {"cfg", "model"}:
-        report[key] = "dropped: state of the training run"
     return ConvertedCheckpoint(config, converted, report)
 
 
@@ -226,8 +228,8 @@ def convert_hub_state_dict(state_dict: dict[str, torch.Tensor], config: SSLAMCon
     Convert the weights of a Hub folder of model type "eat".
 
     Returns:
-        The weights of [`SSLAMForAudioClassification`], or without a classifier in the file those of [`SSLAMModel`] under
-        the prefix `sslam.`.
+        The weights of [`SSLAMForAudioClassification`], or where the file has no classifier those of [`SSLAMModel`]
+        under the prefix `sslam.`.
 
     Raises:
         ValueError: if a key is missing, or is there that no such model has.
@@ -252,7 +254,8 @@ def _fairseq_encoder_key_map(num_hidden_layers: int) -> KeyMap:
     }
 
 
-def _fairseq_config(model_cfg: dict[str, Any], is_classifier: bool, num_positions: int) -> SSLAMConfig:
+def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_positions: int) -> dict[str, Any]:
+    """What `cfg.model` tells about the encoder and its pre-training, as fields of [`SSLAMConfig`]."""
     encoder_cfg = model_cfg["pretrained_model_args"]["model"] if is_classifier else model_cfg
     modality_cfg = encoder_cfg["modalities"]["image"]
     unsupported = {
@@ -275,22 +278,20 @@ def _fairseq_config(model_cfg: dict[str, Any], is_classifier: bool, num_position
     fields["intermediate_size"] = int(encoder_cfg["embed_dim"] * encoder_cfg["mlp_ratio"])
     num_mel_patches = SSLAMConfig.num_mel_bins // fields["patch_size"]
     fields["max_time_patches"] = num_positions // num_mel_patches
-    if not is_classifier:
-        return SSLAMConfig(**fields, drop_path_rate=model_cfg["end_drop_path_rate"])
+    fields["drop_path_rate"] = model_cfg["drop_path_rate" if is_classifier else "end_drop_path_rate"]
+    return fields
 
-    # Saved by name, with or without the name of the enumeration before it.
-    prediction_mode = str(model_cfg["prediction_mode"]).rpartition(".")[2].lower()
+
+def _classifier_fields(model_cfg: dict[str, Any]) -> dict[str, Any]:
+    """What `cfg.model` of a fine-tuned checkpoint tells about the classifier, as fields of [`SSLAMConfig`]."""
     is_single_label = model_cfg["esc50_eval"] or model_cfg["spcv2_eval"]
-    return SSLAMConfig(
-        **fields,
-        **{
-            "problem_type": "single_label_classification" if is_single_label else "multi_label_classification",
-            **label_fields(model_cfg["num_classes"]),
-        },
-        drop_path_rate=model_cfg["drop_path_rate"],
-        prediction_mode=prediction_mode,
-        use_fc_norm=model_cfg["use_fc_norm"],
-    )
+    return {
+        "problem_type": "single_label_classification" if is_single_label else "multi_label_classification",
+        # Saved by name, with or without the name of the enumeration before it.
+        "prediction_mode": str(model_cfg["prediction_mode"]).rpartition(".")[2].lower(),
+        "use_fc_norm": model_cfg["use_fc_norm"],
+        **label_fields(model_cfg["num_classes"]),
+    }
 
 
 __all__ = ["ConvertedCheckpoint", "convert_fairseq_checkpoint", "convert_hub_state_dict"]

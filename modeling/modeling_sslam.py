@@ -73,8 +73,9 @@ class SSLAMEmbeddings(nn.Module):
         if num_time_patches > self.max_time_patches:
             raise ValueError(
                 f"A clip has {input_values.shape[1]} frames, but the position table ends at {self.max_time_patches} "
-                f"patches of {self.patch_size} frames. Cut the clip, run the model on windows of it, or build the "
-                "model with a larger `max_time_patches`: the table is only a formula."
+                f"patches of {self.patch_size} frames. Cut the clip, run the model on windows of it, or extend the "
+                "table, which is only a formula: load the model with a larger `max_time_patches` and with "
+                "`ignore_mismatched_sizes=True`."
             )
         # The original cuts the last frames off where they do not fill a patch; here no sound is lost.
         missing_frames = num_time_patches * self.patch_size - input_values.shape[1]
@@ -358,8 +359,8 @@ class SSLAMModel(SSLAMPreTrainedModel):
 
 def linear_softmax_pooling(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
     """
-    Pool tokens as if every channel were the log-odds of an event: probabilities weighted by themselves (linear softmax,
-    https://arxiv.org/abs/1810.09050), given back as log-odds.
+    Pool tokens as if every channel were the log-odds of an event: probabilities weighted by themselves (linear
+    softmax, https://arxiv.org/abs/1810.09050), given back as log-odds.
 
     Args:
         hidden_states: `(batch_size, num_patches, hidden_size)`.
@@ -388,7 +389,9 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.sslam = SSLAMModel(config)
-        self.fc_norm = nn.LayerNorm(config.hidden_size, eps=config.fc_norm_eps) if config.use_fc_norm else nn.Identity()
+        self.fc_norm = (
+            nn.LayerNorm(config.hidden_size, eps=config.fc_norm_eps) if config.use_fc_norm else nn.Identity()
+        )
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -460,7 +463,9 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
             raise ValueError("Frames can be classified, but there is no `problem_type='regression'` for them.")
         self.num_labels = config.num_labels
         self.sslam = SSLAMModel(config)
-        self.fc_norm = nn.LayerNorm(config.hidden_size, eps=config.fc_norm_eps) if config.use_fc_norm else nn.Identity()
+        self.fc_norm = (
+            nn.LayerNorm(config.hidden_size, eps=config.fc_norm_eps) if config.use_fc_norm else nn.Identity()
+        )
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
@@ -504,7 +509,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
             Log-mel frames from [`SSLAMFeatureExtractor`].
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
             1 for frames that hold sound and 0 for padding.
-        labels (`torch.Tensor` of shape `(batch_size, num_time_patches)` or `(batch_size, num_time_patches, num_labels)`, *optional*):
+        labels (`torch.Tensor` of shape `(batch_size, num_time_patches[, num_labels])`, *optional*):
             For each time patch (there are `ceil(num_frames / patch_size)`) a class index, -100 for patches to leave
             out, or floats of 0 and 1 for each class for multi-label classification. Patches of padding do not count.
 

@@ -43,4 +43,5 @@ def argument_parser(name: str, description: str, examples: str) -> argparse.Argu
         description=description,
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )

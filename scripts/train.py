@@ -15,7 +15,7 @@ examples:
   polyaudio train --config carnatic_ragas --output-dir runs/ragas
   polyaudio train --dataset my-recordings/ --epochs 20 --batch-size 8 --lr 3e-4
   polyaudio train --model-name-or-path runs/ragas --dataset my-recordings/ --lora
-  accelerate launch --num_processes 2 -m polyaudio.scripts.train --config carnatic_ragas
+  accelerate launch --multi_gpu --num_processes 2 -m polyaudio.scripts.train --config carnatic_ragas
 """
 
 
@@ -32,6 +32,7 @@ def main(argv: list[str]) -> None:
         description="Train an audio classifier, from scratch or from a checkpoint.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     recipe, model_args, data_args, lora_args, training_args, others = parse_arguments(parser, argv, "default")
@@ -58,7 +59,10 @@ def train(recipe, model_args, data_args, lora_args, training_args, command_line:
     labels = splits["train"].features["label"].names
     model, feature_extractor = build_model(recipe, model_args, labels)
     if lora_args.lora:
-        model = add_lora(model, lora_args)
+        # The folder holds the untouched model too, so that from_pretrained finds in it all that the adapter needs
+        if training_args.process_index == 0:
+            model.save_pretrained(training_args.output_dir)
+        model = add_lora(model, lora_args, training_args.output_dir)
     rate = feature_extractor.sampling_rate
     trainer = AudioTrainer(
         model=model,
@@ -164,8 +168,8 @@ def build_model(recipe, model_args, labels: list[str]) -> tuple:
     return AutoModelForAudioClassification.from_config(config), feature_extractor
 
 
-def add_lora(model, lora_args):
-    """Freeze the model but for its classifier and a LoRA adapter."""
+def add_lora(model, lora_args, base_model: str):
+    """Freeze the model, which is saved in the folder `base_model`, but for its classifier and a LoRA adapter."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -175,6 +179,7 @@ def add_lora(model, lora_args):
         target_modules=lora_args.lora_target_modules,
         modules_to_save=["classifier"],
     )
+    model.name_or_path = base_model
     model = get_peft_model(model, config)
     model.print_trainable_parameters()
     return model

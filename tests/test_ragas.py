@@ -57,9 +57,7 @@ def test_recording_follows_from_its_seed():
     assert np.abs(make(1) - make(2)).max() > 0.05
 
 
-@pytest.mark.parametrize(
-    ("raga", "sung", "avoided"), [("Mayamalavagowla", "G3", "G2"), ("Sindhubhairavi", "G2", "G3")]
-)
+@pytest.mark.parametrize(("raga", "sung", "avoided"), [("Hamsanadam", "M2", "M1"), ("Sindhubhairavi", "M1", "M2")])
 def test_spectrum_has_the_swaras_of_the_raga(raga, sung, avoided):
     recording = synthesize_recording(raga, tonic=TONIC, timbre="flute", seconds=60.0, seed=0)
     power = np.abs(np.fft.rfft(recording)) ** 2

@@ -29,7 +29,7 @@ def assert_near(actual: torch.Tensor, expected: torch.Tensor, tolerance: float =
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
 
 
-# Safe reading ---------------------------------------------------------------------------------------------------------
+# Safe reading -------------------------------------------------------------------------------------
 
 
 class RunsACommand:
@@ -54,7 +54,12 @@ def test_a_malicious_checkpoint_is_refused_and_runs_nothing(zipped, tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_what_training_checkpoints_hold_is_read(zipped, tmp_path):
-    checkpoint = {"best": np.float64(0.5), "step": np.int64(3), "model": {"a.b": torch.arange(3)}, "cfg": {"x": [None]}}
+    checkpoint = {
+        "best": np.float64(0.5),
+        "step": np.int64(3),
+        "model": {"a.b": torch.arange(3)},
+        "cfg": {"x": [None]},
+    }
     torch.save(checkpoint, tmp_path / "good.pt", _use_new_zipfile_serialization=zipped)
     read = read_torch_checkpoint(tmp_path / "good.pt")
     assert (read["best"], read["step"], read["cfg"]) == (0.5, 3, {"x": [None]})
@@ -73,7 +78,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
         read_torch_checkpoint(tmp_path / "missing.pt")
 
 
-# fairseq checkpoints --------------------------------------------------------------------------------------------------
+# fairseq checkpoints ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +236,8 @@ def fairseq_checkpoint(kind: str, **model_settings) -> dict:
     image = {"patch_size": 16, "mask_prob": 0.8, "mask_length": 5, "mask_prob_adjust": 0.07, "mask_noise_std": 0.01}
     image |= {"prenet_depth": 0, "use_alibi_encoder": False, "decoder": decoder}
     dropouts = dict.fromkeys(
-        ("dropout_input", "encoder_dropout", "attention_dropout", "activation_dropout", "post_mlp_drop", "layerdrop"), 0
+        ("dropout_input", "encoder_dropout", "attention_dropout", "activation_dropout", "post_mlp_drop", "layerdrop"),
+        0,
     )
     settings = {"_name": "data2vec_multi", "embed_dim": 8, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0}
     settings |= {"norm_eps": 1e-6, "layer_norm_first": False, "average_top_k_layers": 2, "clone_batch": 2}
@@ -297,7 +303,9 @@ def test_a_classifier_of_audioset_gets_its_labels():
     config = convert_fairseq_checkpoint(fairseq_checkpoint("finetuned"), "classifier").config
     assert (config.num_labels, config.id2label[0], config.label2id["Field recording"]) == (527, "Speech", 526)
     assert (config.problem_type, config.prediction_mode) == ("multi_label_classification", "mean_pooling")
-    config = convert_fairseq_checkpoint(fairseq_checkpoint("finetuned", esc50_eval=True, num_classes=50), "encoder").config
+    assert convert_fairseq_checkpoint(fairseq_checkpoint("finetuned"), "encoder").config.problem_type is None
+    checkpoint = fairseq_checkpoint("finetuned", esc50_eval=True, num_classes=50)
+    config = convert_fairseq_checkpoint(checkpoint, "classifier").config
     assert (config.num_labels, config.problem_type) == (50, "single_label_classification")
 
 
@@ -336,7 +344,7 @@ def test_an_unknown_key_is_an_error():
         convert_fairseq_checkpoint(checkpoint, "encoder")
 
 
-# The published Hub layout ---------------------------------------------------------------------------------------------
+# The published Hub layout -------------------------------------------------------------------------
 
 
 HUB_SCRIPT = """
@@ -345,24 +353,34 @@ import polyaudio, torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
 
-folder, trust = sys.argv[1], {"unset": {}, "yes": {"trust_remote_code": True}}[sys.argv[2]]
-for kind in ("pretrained", "finetuned"):
-    golden = load_file(f"{folder}/{kind}/golden.safetensors")
-    assert AutoConfig.from_pretrained(f"{folder}/{kind}", **trust).hidden_size == 48
-    model = AutoModel.from_pretrained(f"{folder}/{kind}", **trust)
-    with torch.no_grad():
-        assert (model(golden["input"][:, 0]).last_hidden_state - golden["features"]).abs().max() < 1e-5
-        assert (model.extract_features(golden["input"]) - golden["features"]).abs().max() < 1e-5
-model = AutoModelForAudioClassification.from_pretrained(f"{folder}/finetuned", **trust)
-with torch.no_grad():
-    assert (model(golden["input"][:, 0]).logits - golden["output"]).abs().max() < 1e-5
+folder = sys.argv[1]
+golden = {kind: load_file(f"{folder}/{kind}/golden.safetensors") for kind in ("pretrained", "finetuned")}
+for names in ({kind: f"{folder}/{kind}" for kind in golden}, {"pretrained": "them/base", "finetuned": "them/tuned"}):
+    for trust in ({}, {"trust_remote_code": True}):
+        for kind, name in names.items():
+            assert AutoConfig.from_pretrained(name, **trust).hidden_size == 48
+            model = AutoModel.from_pretrained(name, **trust)
+            with torch.no_grad():
+                tokens = model(golden[kind]["input"][:, 0]).last_hidden_state
+                assert (tokens - golden[kind]["features"]).abs().max() < 1e-5
+                assert torch.equal(model.extract_features(golden[kind]["input"]), tokens)
+        model = AutoModelForAudioClassification.from_pretrained(names["finetuned"], **trust)
+        with torch.no_grad():
+            logits = model(golden["finetuned"]["input"][:, 0]).logits
+            assert (logits - golden["finetuned"]["output"]).abs().max() < 1e-5
 assert not any("transformers_modules" in name for name in sys.modules), "remote code was imported"
 """
 
 
-@pytest.mark.parametrize("trust", ["unset", "yes"])
-def test_published_folders_load_by_the_auto_classes(reference, trust):
-    subprocess.run([sys.executable, "-c", HUB_SCRIPT, str(reference / "hub_eat"), trust], check=True)
+def test_published_repositories_load_by_the_auto_classes(reference, tmp_path):
+    """From a folder and by their name on the Hub, with trust in remote code and without."""
+    for name, kind in (("base", "pretrained"), ("tuned", "finetuned")):
+        cached = tmp_path / f"models--them--{name}"  # as if it had been downloaded
+        shutil.copytree(reference / "hub_eat" / kind, cached / "snapshots" / "0123abc")
+        (cached / "refs").mkdir()
+        (cached / "refs" / "main").write_text("0123abc")
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", HUB_SCRIPT, str(reference / "hub_eat")], env=environment, check=True)
 
 
 @pytest.mark.parametrize("auto_class", [AutoModel, AutoModelForAudioClassification])

@@ -29,9 +29,11 @@ class AudioTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if not torch.accelerator.is_available():
+            # So that several processes find each other over gloo, and PyTorch does not warn about pinned memory
+            self.use_cpu = True
+            self.dataloader_pin_memory = False
         super().__post_init__()
-        # Pinned memory is of use to an accelerator alone; without one PyTorch warns about it.
-        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         if self.label_smoothing_factor:
             raise ValueError(
                 "label_smoothing_factor would replace the model's loss and leave out its other terms. Set the model's "

@@ -1,0 +1,52 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""`polyaudio demo`: train on synthesised ragas, then name the raga of a clip through transformers' pipeline."""
+
+import sys
+from pathlib import Path
+
+from .command import argument_parser, command
+
+
+EXAMPLES = """\
+  polyaudio demo
+  polyaudio demo --output runs/demo --epochs 10
+"""
+
+
+@command
+def main(argv: list[str]) -> None:
+    parser = argument_parser("demo", "Train a raga classifier in minutes and use it.", EXAMPLES)
+    parser.add_argument("--output", default="runs/demo", metavar="DIR", help="folder for the model and the clip")
+    args, training_flags = parser.parse_known_args(argv)
+
+    from . import train
+
+    flags = ["--config", "carnatic_ragas", "--output-dir", args.output, *training_flags]
+    if train.main(flags):
+        raise SystemExit(1)
+    classify_a_clip(Path(args.output))
+
+
+def classify_a_clip(folder: Path) -> None:
+    """Write a recording that the model has not seen to a wav file and classify it as a user would."""
+    import soundfile
+    from transformers import pipeline
+
+    from ..training.ragas import SAMPLING_RATE, synthesize_recording
+
+    raga, tonic = "Hamsanadam", 187.0
+    wav = folder / f"{raga}.wav"
+    soundfile.write(
+        wav, synthesize_recording(raga, tonic=tonic, timbre="voice", seconds=20, seed=12345), SAMPLING_RATE
+    )
+
+    waveform, sampling_rate = soundfile.read(wav, dtype="float32")
+    classify = pipeline("audio-classification", model=str(folder))
+    print(f"\npipeline('audio-classification', model='{folder}') on {wav} (a voice, tonic {tonic:g} Hz):")
+    for answer in classify({"array": waveform, "sampling_rate": sampling_rate}, top_k=3):
+        print(f"  {answer['score']:7.2%}  {answer['label']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
