@@ -205,6 +205,9 @@ class SAMAudioEncoder(nn.Module):
         """
         if frame_mask is not None:
             hidden_states = hidden_states * frame_mask[:, None, :].to(hidden_states.dtype)
+        if self.training and self.layers[0].gradient_checkpointing:
+            # Reentrant checkpointing gives a layer's weights gradients only if an input of the layer needs one
+            hidden_states.requires_grad_(True)
         for layer in self.layers:
             if frame_mask is not None:
                 frame_mask = layer.output_mask(frame_mask)
@@ -291,7 +294,9 @@ class SAMAudioSegmentAttention(nn.Module):
             **kwargs,
         )
         attn_output = self.o_proj(attn_output.flatten(2))
-        return attn_output, attn_weights[:batch_size] if attn_weights is not None else None
+        if mask_time_indices is not None and attn_weights is not None:
+            attn_weights = attn_weights[:batch_size]
+        return attn_output, attn_weights
 
     def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
         return states.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
@@ -325,19 +330,27 @@ class SAMAudioSegmentLayer(GradientCheckpointingLayer):
         return hidden_states[:batch_size], hidden_states[batch_size:]
 
 
-def random_time_mask(frame_mask: torch.Tensor, mask_ratio: float) -> torch.Tensor:
+def choose_time_mask(frame_mask: torch.Tensor, mask_ratio: float, at_random: bool = True) -> torch.Tensor:
     """
-    Choose the frames that masked segment prediction hides: `int(mask_ratio * frames)` random frames of each clip.
+    Choose the frames that masked segment prediction hides: `int(mask_ratio * frames)` frames of each clip.
 
     Args:
         frame_mask: bool, `(batch_size, encoder_frames)`, True for the frames that are no padding.
         mask_ratio: share of a clip's frames.
+        at_random: anew at each call, reproducible by `torch.manual_seed`. Otherwise frames spread over the clip, the
+            same at each call, so that losses in evaluation can be compared.
 
     Returns:
-        bool, `(batch_size, encoder_frames)`, True for hidden frames. `torch.manual_seed` makes it reproducible.
+        bool, `(batch_size, encoder_frames)`, True for hidden frames.
     """
-    noise = torch.rand(frame_mask.shape, device=frame_mask.device).masked_fill(~frame_mask, math.inf)
-    ranks = noise.argsort(dim=1).argsort(dim=1)
+    if at_random:
+        order = torch.rand(frame_mask.shape, device=frame_mask.device)
+    else:
+        # Multiples of the golden ratio modulo 1 are spread evenly, however many of them are taken
+        golden_ratio = (1 + math.sqrt(5)) / 2
+        steps = torch.arange(frame_mask.shape[1], dtype=torch.float32, device=frame_mask.device)
+        order = (steps * (golden_ratio - 1) % 1).expand(frame_mask.shape)
+    ranks = order.masked_fill(~frame_mask, math.inf).argsort(dim=1).argsort(dim=1)
     num_hidden = (frame_mask.sum(1, keepdim=True) * mask_ratio).long()
     return ranks < num_hidden
 
@@ -514,7 +527,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
                 Encoder frames to hide. The segments of the clip without them are returned as
                 `masked_last_hidden_state`, beside those of the whole clip.
             mask_time (`bool`, *optional*, defaults to `False`):
-                Hide `config.mask_ratio` of the encoder frames at random where `mask_time_indices` is not given.
+                Hide `config.mask_ratio` of the encoder frames where `mask_time_indices` is not given: random ones in
+                training, the same ones at each call in evaluation.
 
         Raises:
             ValueError: for inputs whose shapes do not fit the configuration or each other.
@@ -525,8 +539,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
 
         if mask_time_indices is None and mask_time:
             every_frame = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
-            mask_time_indices = random_time_mask(
-                every_frame if frame_mask is None else frame_mask, self.config.mask_ratio
+            mask_time_indices = choose_time_mask(
+                every_frame if frame_mask is None else frame_mask, self.config.mask_ratio, at_random=self.training
             )
         if mask_time_indices is not None and mask_time_indices.shape != frames.shape[:2]:
             raise ValueError(
@@ -593,7 +607,7 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
         r"""
         Args:
             input_values, attention_mask, mask_time_indices:
-                As in [`SAMAudioModel.forward`]. Frames are hidden at random where `mask_time_indices` is not given.
+                As in [`SAMAudioModel.forward`], with `mask_time=True`.
             labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
                 Classes of the clips; used only by `config.contrastive_mode="label"`.
             tonic, tonic_confidence:

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForPreTraining
 
 from polyaudio import SAMAudioConfig, SAMAudioForAudioClassification, SAMAudioForPreTraining, SAMAudioModel
-from polyaudio.modeling.modeling_sam_audio import contrastive_segment_loss, random_time_mask
+from polyaudio.modeling.modeling_sam_audio import choose_time_mask, contrastive_segment_loss
 
 
 def tiny_config(**settings) -> SAMAudioConfig:
@@ -160,17 +160,22 @@ def test_hidden_frames_equal_frames_of_zeros():
     torch.testing.assert_close(outputs.masked_last_hidden_state, segments, atol=1e-6, rtol=1e-5)
 
 
-def test_random_time_mask():
+def test_time_mask():
     frame_mask = torch.arange(100) < torch.tensor([[100], [40], [5], [1]])
     torch.manual_seed(7)
-    hidden = random_time_mask(frame_mask, 0.15)
+    hidden = choose_time_mask(frame_mask, 0.15)
     assert hidden.sum(1).tolist() == [15, 6, 0, 0]
     assert not (hidden & ~frame_mask).any()
     torch.manual_seed(7)
-    assert torch.equal(hidden, random_time_mask(frame_mask, 0.15))
-    many = torch.stack([random_time_mask(frame_mask[:2], 0.15) for _ in range(400)]).float().mean(0)
+    assert torch.equal(hidden, choose_time_mask(frame_mask, 0.15))
+    many = torch.stack([choose_time_mask(frame_mask[:2], 0.15) for _ in range(400)]).float().mean(0)
     assert (many[0] - 0.15).abs().max() < 0.1
     assert (many[1, :40] - 0.15).abs().max() < 0.1
+
+    fixed = choose_time_mask(frame_mask, 0.15, at_random=False)
+    assert torch.equal(fixed, choose_time_mask(frame_mask, 0.15, at_random=False))
+    assert fixed.sum(1).tolist() == [15, 6, 0, 0]
+    assert fixed[0].nonzero().flatten().diff().max() <= 10
 
 
 def naive_contrastive_loss(segments, groups, temperature):
