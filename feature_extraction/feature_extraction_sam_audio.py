@@ -16,6 +16,8 @@ from .waveform_input import as_mono_waveforms, check_sampling_rate
 # Samples of a window and from one window to the next
 _FRAMES = {"log_mel": (1024, 256), "tonic_chroma": (4096, 640), "waveform": (1, 1)}
 
+_BLOCK_SAMPLES = 2**20
+
 
 class SAMAudioFeatureExtractor(SequenceFeatureExtractor):
     r"""
@@ -162,12 +164,21 @@ class SAMAudioFeatureExtractor(SequenceFeatureExtractor):
     def _extract(self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic) -> dict[str, torch.Tensor]:
         if self.frontend == "waveform":
             return {"input_values": waveforms}
+        tonic = torch.as_tensor(float("nan") if tonic is None else tonic, dtype=torch.float32, device=waveforms.device)
+        tonic = tonic.expand(len(waveforms))
+        # The spectra of a few clips stay in a CPU's cache: in blocks a batch takes a third to a half of the time.
+        clips = len(waveforms) if waveforms.device.type != "cpu" else max(1, _BLOCK_SAMPLES // waveforms.shape[1])
+        blocks = zip(waveforms.split(clips), lengths.split(clips), tonic.split(clips), strict=True)
+        features = [self._extract_block(*block) for block in blocks]
+        return {name: torch.cat([block[name] for block in features]) for name in features[0]}
+
+    def _extract_block(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         if self.frontend == "log_mel":
             power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length)
             mel = power.transpose(1, 2) @ self.mel_filters.to(power)
             return {"input_values": mel.add_(1e-8).log_()}
-        if tonic is not None:
-            tonic = torch.as_tensor(tonic, dtype=torch.float32, device=waveforms.device).expand(len(waveforms))
         input_values, tonic, confidence = self.tonic_chroma(waveforms, lengths, tonic)
         return {"input_values": input_values, "tonic": tonic, "tonic_confidence": confidence}
 

@@ -7,7 +7,9 @@ import math
 import torch
 
 
-def power_spectrogram(waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
+def power_spectrogram(
+    waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int, hop_length: int, num_bins: int | None = None
+) -> torch.Tensor:
     """
     Short-time power spectra, centred, with each clip reflected at its own two ends.
 
@@ -19,9 +21,10 @@ def power_spectrogram(waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int
         lengths: `(batch_size,)`, int64, samples of each clip, at least `n_fft // 2 + 1`.
         n_fft: samples of a (Hann) window.
         hop_length: samples from one window to the next.
+        num_bins: the lowest bins to keep; all `n_fft // 2 + 1` if not given.
 
     Returns:
-        `(batch_size, n_fft // 2 + 1, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a
+        `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a
         clip are its own; what stands behind them has no meaning.
     """
     half = n_fft // 2
@@ -32,8 +35,8 @@ def power_spectrogram(waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int
     padded.scatter_(1, behind_end + half, waveforms.gather(1, mirrored))
     window = torch.hann_window(n_fft, device=waveforms.device)
     spectrum = torch.stft(padded, n_fft, hop_length, window=window, center=False, return_complex=True)
-    real_and_imaginary = torch.view_as_real(spectrum)
-    return real_and_imaginary.square().sum(-1)
+    spectrum = spectrum[:, :num_bins]
+    return spectrum.real.square() + spectrum.imag.square()
 
 
 def mel_filters(n_fft: int, num_mel_bins: int, sampling_rate: int) -> torch.Tensor:

@@ -92,7 +92,7 @@ class TonicChroma:
         Raises:
             ValueError: for a given tonic that is not positive.
         """
-        power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length)[:, : len(self.frequencies)]
+        power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, len(self.frequencies))
         frames = 1 + lengths // self.hop_length
         own = torch.arange(power.shape[-1], device=power.device) < frames[:, None]
         mean = (power.mean(1) * own).sum(-1) / frames

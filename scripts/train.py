@@ -29,6 +29,7 @@ def main(argv: list[str]) -> None:
     parser = HfArgumentParser(
         (ModelArguments, DataArguments, LoraArguments, AudioTrainingArguments),
         prog="polyaudio train",
+        usage="polyaudio train [--config RECIPE] [--dataset DATA] [--output-dir DIR] [FLAG ...]",
         description="Train an audio classifier, from scratch or from a checkpoint.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
