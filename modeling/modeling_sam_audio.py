@@ -285,7 +285,7 @@ class SAMAudioSegmentAttention(nn.Module):
         )
         attn_output, attn_weights = attention_interface(
             self,
-            self._split_heads(self.q_proj(hidden_states)),
+            self._split_heads(self._queries(hidden_states)),
             self._split_heads(keys),
             self._split_heads(values),
             attention_mask,
@@ -297,6 +297,12 @@ class SAMAudioSegmentAttention(nn.Module):
         if mask_time_indices is not None and attn_weights is not None:
             attn_weights = attn_weights[:batch_size]
         return attn_output, attn_weights
+
+    def _queries(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if hidden_states.stride(0) == 0:
+            # The first layer's segments are the tokens, expanded over the batch: projecting them once is enough
+            return self.q_proj(hidden_states[:1]).expand_as(hidden_states)
+        return self.q_proj(hidden_states)
 
     def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
         return states.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
@@ -319,9 +325,14 @@ class SAMAudioSegmentLayer(GradientCheckpointingLayer):
         mask_time_indices: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Advance the segments that see all frames and, where given, those that see some frames as zeros."""
+        """
+        Advance the segments that see all frames (`hidden_states`), and with `mask_time_indices` those that see some
+        frames as zeros (`masked_hidden_states`; None in the first layer, where both are the tokens of every clip).
+        """
         batch_size = hidden_states.shape[0]
-        if mask_time_indices is not None:
+        if mask_time_indices is not None and masked_hidden_states is None:
+            hidden_states = hidden_states[:1].expand(2 * batch_size, -1, -1)
+        elif mask_time_indices is not None:
             hidden_states = torch.cat([hidden_states, masked_hidden_states])
         attended, _ = self.attention(hidden_states, encoder_hidden_states, attention_mask, mask_time_indices, **kwargs)
         hidden_states = self.layernorm(attended + hidden_states)
@@ -549,7 +560,7 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
             )
 
         segments = self.segment_tokens.expand(frames.shape[0], -1, -1)
-        masked_segments = segments if mask_time_indices is not None else None
+        masked_segments = None
         attention_mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=segments, attention_mask=frame_mask, encoder_hidden_states=frames
         )

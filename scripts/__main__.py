@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a classifier on a dataset, from scratch or from a checkpoint, whole or by LoRA",
     "evaluate": "measure a trained classifier on a dataset",
     "predict": "label audio files",
+    "embed": "write the features of audio files",
     "convert": "turn a checkpoint of an original implementation into a model folder",
     "demo": "train on synthesised ragas and name the raga of a clip, in a few minutes on a laptop",
 }

@@ -5,6 +5,7 @@
 import sys
 
 from .command import CommandError, argument_parser, command
+from .loading import load_classifier, load_feature_extractor
 
 
 EXAMPLES = """\
@@ -26,8 +27,6 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", metavar="DIR", help="folder for evaluation.json and the confusion matrix")
     args = parser.parse_args(argv)
 
-    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-
     from ..training.data import AudioCollator, drop_unreadable, load_clips
     from ..training.report import format_report, write_evaluation
     from ..training.trainer import AudioTrainer, AudioTrainingArguments
@@ -44,8 +43,8 @@ def main(argv: list[str]) -> None:
         raise CommandError(f"{args.dataset} has the splits {', '.join(clips)}; name one with --split")
     readable, bad_clips = drop_unreadable(type(clips)({split: clips[split]}))
     report_bad_clips(bad_clips)
-    model = AutoModelForAudioClassification.from_pretrained(args.model)
-    feature_extractor = AutoFeatureExtractor.from_pretrained(args.model)
+    model = load_classifier(args.model)
+    feature_extractor = load_feature_extractor(args.model, model.config)
     trainer = AudioTrainer(
         model=model,
         args=AudioTrainingArguments(

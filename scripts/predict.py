@@ -4,52 +4,63 @@
 
 import json
 import sys
+from typing import TYPE_CHECKING, Any
 
 from .command import argument_parser, command
+from .loading import add_run_arguments, choose_device, load_classifier, load_feature_extractor
 
+
+if TYPE_CHECKING:
+    import torch
+
+
+DESCRIPTION = """\
+Label audio files of any rate, mono or not.
+
+The scores of a clip that is cut into windows (see --window) are the mean of the windows' scores, in which each window
+counts by its length. Files that cannot be read are named, and the exit code is then 1."""
 
 EXAMPLES = """\
   polyaudio predict concert.flac --model runs/ragas
-  polyaudio predict *.wav --model runs/ragas --top-k 3 --json > labels.json
+  polyaudio predict *.wav --model ta012/SSLAM_AS2M_Finetuned --window 5
+  polyaudio predict recordings/ --model runs/ragas --top-k 3 --json > labels.json
 """
 
 
 @command
 def main(argv: list[str]) -> int:
-    parser = argument_parser("predict", "Label audio files of any rate, mono or not.", EXAMPLES)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="wav, flac, ogg or mp3 file")
-    parser.add_argument("--model", required=True, help="model folder or Hub name")
-    parser.add_argument("--top-k", type=int, default=5, help="labels to show for a file")
-    parser.add_argument("--batch-size", type=int, default=8, help="files at a time")
+    parser = argument_parser("predict", DESCRIPTION, EXAMPLES)
+    add_run_arguments(parser)
+    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="labels to show for a file (5)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)
-    if args.top_k < 1 or args.batch_size < 1:
-        parser.error("--top-k and --batch-size must be at least 1")
+    if args.top_k < 1:
+        parser.error("--top-k must be at least 1")
 
-    import torch
-    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+    from .batches import ClipReader, find_files, run_on_files, weighted_mean
 
-    from ..training.audio import AudioFileError, load_audio
+    files = find_files(args.files)
+    device = choose_device(args.device)
+    model = load_classifier(args.model).to(device)
+    config = model.config
+    feature_extractor = load_feature_extractor(args.model, config)
+    reader = ClipReader(config, feature_extractor, batch_size=args.batch_size, window=args.window, padding=args.padding)
 
-    model = AutoModelForAudioClassification.from_pretrained(args.model).eval()
-    if torch.accelerator.is_available():
-        model.to(torch.accelerator.current_accelerator())
-    feature_extractor = AutoFeatureExtractor.from_pretrained(args.model)
+    def probabilities(outputs, inputs) -> list["torch.Tensor"]:
+        logits = outputs.logits.float().cpu()
+        is_multi_label = config.problem_type == "multi_label_classification"
+        return list(logits.sigmoid() if is_multi_label else logits.softmax(-1))
 
-    predictions, failed = [], 0
-    for start in range(0, len(args.files), args.batch_size):
-        waveforms, names = [], []
-        for name in args.files[start : start + args.batch_size]:
-            try:
-                waveforms.append(load_audio(name, feature_extractor.sampling_rate))
-                names.append(name)
-            except AudioFileError as error:
-                failed += 1
-                print(f"polyaudio predict: {error}", file=sys.stderr)
-        if waveforms:
-            labels = label_waveforms(model, feature_extractor, waveforms, args.top_k)
-            predictions += [{"file": name, "labels": best} for name, best in zip(names, labels, strict=True)]
+    labels, failed = {}, 0
+    for result in run_on_files(model, reader, files, probabilities, num_workers=args.workers, description="Labelling"):
+        if result.error is None:
+            scores = weighted_mean(result.windows, result.seconds)
+            labels[result.file] = best_labels(scores, config.id2label, args.top_k)
+        else:
+            failed += 1
+            print(f"polyaudio predict: {result.error}", file=sys.stderr)
 
+    predictions = [{"file": file, "labels": labels[file]} for file in files if file in labels]
     if args.json:
         print(json.dumps(predictions, indent=2, ensure_ascii=False))
     else:
@@ -58,28 +69,16 @@ def main(argv: list[str]) -> int:
             for label in prediction["labels"]:
                 print(f"  {label['score']:7.2%}  {label['label']}")
     if failed:
-        print(f"polyaudio predict: {failed} of {len(args.files)} files could not be read", file=sys.stderr)
+        print(f"polyaudio predict: {failed} of {len(files)} files could not be read", file=sys.stderr)
     return 1 if failed else 0
 
 
-def label_waveforms(model, feature_extractor, waveforms: list, top_k: int) -> list[list[dict]]:
-    """The best labels of each waveform with their scores, as `pipeline("audio-classification")` gives them."""
-    import torch
-
-    inputs = feature_extractor(
-        waveforms,
-        sampling_rate=feature_extractor.sampling_rate,
-        padding=True,
-        return_attention_mask=True,
-        return_tensors="pt",
-    ).to(model.device, model.dtype)
-    with torch.inference_mode():
-        logits = model(**inputs).logits.float()
-    multi_label = model.config.problem_type == "multi_label_classification"
-    scores, indices = (logits.sigmoid() if multi_label else logits.softmax(-1)).topk(min(top_k, logits.shape[-1]))
+def best_labels(scores: "torch.Tensor", id2label: dict[int, str], top_k: int) -> list[dict[str, Any]]:
+    """The best labels with their scores, as `pipeline("audio-classification")` gives them."""
+    best, indices = scores.topk(min(top_k, len(scores)))
     return [
-        [{"score": score, "label": model.config.id2label[index]} for score, index in zip(row, numbers, strict=True)]
-        for row, numbers in zip(scores.tolist(), indices.tolist(), strict=True)
+        {"score": score, "label": id2label[index]}
+        for score, index in zip(best.tolist(), indices.tolist(), strict=True)
     ]
 
 

@@ -1,0 +1,111 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""What the commands need to run a model: its feature extractor, a device, and the arguments that say how."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from .command import CommandError
+
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+
+
+def load_feature_extractor(model_name: str, config: "PreTrainedConfig") -> "SequenceFeatureExtractor":
+    """
+    The feature extractor of a model folder or Hub name.
+
+    The repositories that the authors of SSLAM and EAT publish have no preprocessor_config.json. The defaults of
+    [`SSLAMFeatureExtractor`] are what those models were trained with.
+    """
+    from transformers import AutoFeatureExtractor
+
+    try:
+        return AutoFeatureExtractor.from_pretrained(model_name)
+    except OSError:
+        if config.model_type not in ("eat", "sslam"):
+            raise
+    from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
+
+    print(f"{model_name} has no preprocessor_config.json: taking the settings of the published models.", file=sys.stderr)
+    feature_extractor = SSLAMFeatureExtractor(config.num_mel_bins)
+    feature_extractor.max_length = min(feature_extractor.max_length, config.max_time_patches * config.patch_size)
+    return feature_extractor
+
+
+def load_classifier(model_name: str) -> "PreTrainedModel":
+    """A classifier that is ready to use. Raises `CommandError` for a model whose classifier has never been trained."""
+    from transformers import AutoModelForAudioClassification
+
+    model, info = AutoModelForAudioClassification.from_pretrained(model_name, output_loading_info=True)
+    if info["missing_keys"]:
+        raise CommandError(
+            f"{model_name} is no trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
+            "Fine-tune it with `polyaudio train --model-name-or-path` first."
+        )
+    return model.eval()
+
+
+def choose_device(name: str | None) -> "torch.device":
+    """The device of this name, or the accelerator where there is one. Raises `CommandError` for one that is not."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name is None:
+        return accelerator or torch.device("cpu")
+    there = ["cpu"] + ([accelerator.type] if accelerator else [])
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CommandError(f"there is no device {name!r}; here are {' and '.join(there)}") from error
+    if device.type not in there or (device.index or 0) >= max(1, torch.accelerator.device_count()):
+        raise CommandError(f"this machine has no device {name!r}; here are {' and '.join(there)}")
+    return device
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a command that runs a model on audio files."""
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="audio file, or a folder, which stands for all audio files below it"
+    )
+    parser.add_argument("--model", required=True, help="model folder or Hub name")
+    parser.add_argument(
+        "--batch-size",
+        type=_positive(int),
+        default=8,
+        metavar="N",
+        help="windows at a time (8); those of models of other packages than polyaudio go one by one",
+    )
+    parser.add_argument(
+        "--window",
+        type=_positive(float),
+        metavar="SECONDS",
+        help="cut longer clips into windows of so many seconds. By default SSLAM models get windows of the length that "
+        "their feature extractor is set to (10.24 s for the published ones), and others get whole clips",
+    )
+    parser.add_argument(
+        "--padding",
+        choices=("longest", "max_length"),
+        default="longest",
+        help="longest: a clip is taken at its own length, and the model does not see padding; max_length, for SSLAM "
+        "models: each clip is padded to a whole window, and the model takes the padding for sound, as the original "
+        "scripts do",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ...; by default the accelerator where there is one")
+    parser.add_argument(
+        "--workers", type=_positive(int, or_zero=True), default=4, metavar="N", help="processes that read files (4)"
+    )
+
+
+def _positive(kind: type, or_zero: bool = False):
+    def convert(text: str):
+        value = kind(text)
+        if not (0 < value < float("inf") or (or_zero and value == 0)):
+            raise ValueError
+        return value
+
+    convert.__name__ = f"positive {kind.__name__}"  # for argparse's message
+    return convert
