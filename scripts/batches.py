@@ -30,16 +30,17 @@ def find_files(paths: list[str]) -> list[str]:
     """The files among `paths`, and of folders all audio files below them. Each once, in the order they came in."""
     from ..training.data import AUDIO_EXTENSIONS
 
-    files = []
+    files: dict[str, str] = {}
     for path in paths:
-        if not os.path.isdir(path):
-            files.append(path)
-            continue
-        below = sorted(str(file) for file in Path(path).rglob("*") if file.suffix.lower() in AUDIO_EXTENSIONS)
-        if not below:
-            raise CommandError(f"the folder {path} holds no audio files")
-        files += below
-    return list({os.path.abspath(file): file for file in reversed(files)}.values())[::-1]
+        found = [path]
+        if os.path.isdir(path):
+            below = sorted(Path(path).rglob("*"))
+            found = [str(f) for f in below if f.suffix.lower() in AUDIO_EXTENSIONS and not f.name.startswith(".")]
+            if not found:
+                raise CommandError(f"the folder {path} holds no audio files")
+        for file in found:
+            files.setdefault(os.path.abspath(file), file)
+    return list(files.values())
 
 
 class ClipReader:
@@ -71,6 +72,8 @@ class ClipReader:
         window: float | None = None,
         padding: str = "longest",
     ):
+        if not hasattr(feature_extractor, "sampling_rate"):
+            raise CommandError(f"a model of type {config.model_type} does not read audio")
         self.feature_extractor = feature_extractor
         self.sampling_rate = feature_extractor.sampling_rate
         self.pads = config.model_type in _IGNORE_PADDING

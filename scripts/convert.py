@@ -64,7 +64,7 @@ def main(argv: list[str]) -> None:
     )
     args = parser.parse_args(argv)
 
-    if os.path.isdir(args.checkpoint) or (args.checkpoint.count("/") == 1 and not os.path.exists(args.checkpoint)):
+    if not os.path.isfile(args.checkpoint) and not args.checkpoint.endswith((".pt", ".pth")):
         _refuse(args, "original_config", "weights", "allow_pickle")
         _convert_published_sslam(args)
         return
@@ -174,12 +174,12 @@ def _fairseq_feature_extractor(cfg: dict[str, Any]) -> "SSLAMFeatureExtractor":
 
 def _convert_published_sslam(args) -> None:
     from safetensors import safe_open
-    from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
+    from transformers import AutoModel, AutoModelForAudioClassification
     from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
-    from .loading import load_feature_extractor
+    from .loading import load_config, load_feature_extractor
 
-    config = AutoConfig.from_pretrained(args.checkpoint)
+    config = load_config(args.checkpoint)
     if config.model_type != "eat":
         raise CommandError(
             f"{args.checkpoint} is a model of type {config.model_type!r}; only those of type 'eat' are converted"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command import CommandError, argument_parser, command
-from .loading import add_run_arguments, choose_device, load_feature_extractor
+from .loading import add_run_arguments, choose_device, load_config, load_feature_extractor
 
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ A clip longer than a window (see --window) is cut. The features of its windows a
 whole clip (utterance, class token) is their mean, in which each window counts by its length.
 
 The features of FILE are in DIR/FILE.npy, FILE taken relative to the folder that holds all the files; with
---single-file they are in DIR/features.npz or DIR/features.safetensors under the name FILE. Files whose features are
-there already are skipped, so that a run that was stopped goes on where it was. DIR/embed.json keeps how they were made.
-Files that cannot be read are named, and the exit code is then 1."""
+--single-file they are in DIR/features.npz or DIR/features.safetensors under the name FILE. DIR/embed.json keeps how
+they were made. Files whose features are there already are skipped, so that a run that was stopped goes on where it
+was. Files that cannot be read are named, and the exit code is then 1."""
 
 EXAMPLES = """\
   polyaudio embed recordings/ --model ta012/SSLAM_pretrain --granularity utterance --output features
@@ -59,19 +59,22 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="compute anew what is there already")
     args = parser.parse_args(argv)
 
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
     from .batches import ClipReader, find_files, run_on_files
 
     files = find_files(args.files)
-    config = AutoConfig.from_pretrained(args.model)
+    config = load_config(args.model)
     if config.is_encoder_decoder:
         raise CommandError(f"{args.model} is of type {config.model_type}, which is no audio encoder")
     device = choose_device(args.device)
-    feature_extractor = load_feature_extractor(args.model, config)
     model = AutoModel.from_pretrained(args.model).eval().to(device)
     reader = ClipReader(
-        model.config, feature_extractor, batch_size=args.batch_size, window=args.window, padding=args.padding
+        model.config,
+        load_feature_extractor(args.model, config),
+        batch_size=args.batch_size,
+        window=args.window,
+        padding=args.padding,
     )
 
     model_name = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
@@ -252,7 +255,7 @@ class _FeatureFolder:
 
 
 def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
-    """Check the settings against those of earlier runs into this folder, or keep them for later ones; give the root."""
+    """The root that earlier runs settled, once their settings have been found equal; in a new folder, keep both."""
     folders = [os.path.dirname(os.path.abspath(file)) for file in files]
     if not path.exists():
         root = os.path.commonpath(folders)

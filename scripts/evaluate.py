@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", metavar="DIR", help="folder for evaluation.json and the confusion matrix")
     args = parser.parse_args(argv)
 
-    from ..training.data import AudioCollator, drop_unreadable, load_clips
+    from ..training.data import AudioClips, AudioCollator, drop_unreadable, load_clips
     from ..training.report import format_report, write_evaluation
     from ..training.trainer import AudioTrainer, AudioTrainingArguments
     from .train import evaluate_clips, report_bad_clips
@@ -57,7 +57,8 @@ def main(argv: list[str]) -> None:
         data_collator=AudioCollator(feature_extractor),
         processing_class=feature_extractor,
     )
-    result = evaluate_clips(trainer, with_labels_of(model, readable[split]), feature_extractor.sampling_rate)
+    labelled = with_labels_of(model, readable[split])
+    result = evaluate_clips(trainer, AudioClips(labelled, feature_extractor.sampling_rate), labelled["recording"])
     print(format_report(result))
     if args.output:
         write_evaluation(result, args.output)

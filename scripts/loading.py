@@ -3,6 +3,7 @@
 """What the commands need to run a model: its feature extractor, a device, and the arguments that say how."""
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,18 @@ from .command import CommandError
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+
+
+def load_config(model_name: str) -> "PreTrainedConfig":
+    """The configuration of a model folder or Hub name. Raises `CommandError` where there is none."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(model_name)
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"{model_name} is neither a model folder nor a model that the Hugging Face Hub gives: {error}"
+        ) from error
 
 
 def load_feature_extractor(model_name: str, config: "PreTrainedConfig") -> "SequenceFeatureExtractor":
@@ -30,7 +43,7 @@ def load_feature_extractor(model_name: str, config: "PreTrainedConfig") -> "Sequ
             raise
     from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 
-    print(f"{model_name} has no preprocessor_config.json: taking the settings of the published models.", file=sys.stderr)
+    print(f"{model_name} has no preprocessor_config.json; taking the published models' settings.", file=sys.stderr)
     feature_extractor = SSLAMFeatureExtractor(config.num_mel_bins)
     feature_extractor.max_length = min(feature_extractor.max_length, config.max_time_patches * config.patch_size)
     return feature_extractor
@@ -40,7 +53,9 @@ def load_classifier(model_name: str) -> "PreTrainedModel":
     """A classifier that is ready to use. Raises `CommandError` for a model whose classifier has never been trained."""
     from transformers import AutoModelForAudioClassification
 
-    model, info = AutoModelForAudioClassification.from_pretrained(model_name, output_loading_info=True)
+    model, info = AutoModelForAudioClassification.from_pretrained(
+        model_name, config=load_config(model_name), output_loading_info=True
+    )
     if info["missing_keys"]:
         raise CommandError(
             f"{model_name} is no trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
@@ -83,8 +98,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--window",
         type=_positive(float),
         metavar="SECONDS",
-        help="cut longer clips into windows of so many seconds. By default SSLAM models get windows of the length that "
-        "their feature extractor is set to (10.24 s for the published ones), and others get whole clips",
+        help="cut longer clips into windows of so many seconds; by default SSLAM models get windows of the length "
+        "that their feature extractor is set to (10.24 s for the published ones) and others get whole clips",
     )
     parser.add_argument(
         "--padding",
@@ -96,7 +111,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ...; by default the accelerator where there is one")
     parser.add_argument(
-        "--workers", type=_positive(int, or_zero=True), default=4, metavar="N", help="processes that read files (4)"
+        "--workers",
+        type=_positive(int, or_zero=True),
+        default=min(4, os.cpu_count() or 1),
+        metavar="N",
+        help="processes that read files (%(default)s)",
     )
 
 

@@ -43,8 +43,13 @@ def main(argv: list[str]) -> int:
     device = choose_device(args.device)
     model = load_classifier(args.model).to(device)
     config = model.config
-    feature_extractor = load_feature_extractor(args.model, config)
-    reader = ClipReader(config, feature_extractor, batch_size=args.batch_size, window=args.window, padding=args.padding)
+    reader = ClipReader(
+        config,
+        load_feature_extractor(args.model, config),
+        batch_size=args.batch_size,
+        window=args.window,
+        padding=args.padding,
+    )
 
     def probabilities(outputs, inputs) -> list["torch.Tensor"]:
         logits = outputs.logits.float().cpu()

@@ -36,6 +36,9 @@ class DataArguments:
     crop_seconds: float | None = field(
         default=None, metadata={"help": "Train on random crops of this length, anew each epoch."}
     )
+    cache_features: bool = field(
+        default=False, metadata={"help": "Extract the features of each clip once and keep them in memory."}
+    )
     pitch_shift: float = field(
         default=0.0, metadata={"help": "Shift training clips at random by up to so many semitones up or down."}
     )

@@ -3,11 +3,14 @@
 """`polyaudio train`: train a classifier on a dataset."""
 
 import argparse
+import functools
+import math
 import shlex
 import sys
 from pathlib import Path
 
 from .command import CommandError, command
+from .loading import load_feature_extractor
 
 
 EXAMPLES = """\
@@ -15,6 +18,8 @@ examples:
   polyaudio train --config carnatic_ragas --output-dir runs/ragas
   polyaudio train --dataset my-recordings/ --epochs 20 --batch-size 8 --lr 3e-4
   polyaudio train --model-name-or-path runs/ragas --dataset my-recordings/ --lora
+  polyaudio train --config sslam_small --dataset my-recordings/
+  polyaudio train --config sslam_small --model-name-or-path ta012/SSLAM_pretrain --dataset my-recordings/
   accelerate launch --multi_gpu --num_processes 2 -m polyaudio.scripts.train --config carnatic_ragas
 """
 
@@ -49,8 +54,7 @@ def train(recipe, model_args, data_args, lora_args, training_args, command_line:
     """Load and split the data, train, evaluate on what was held out, and leave a complete model folder."""
     from transformers import set_seed
 
-    from ..training.augmentation import PitchShift
-    from ..training.data import AudioClips, AudioCollator, check_clips
+    from ..training.data import check_clips
     from ..training.metrics import classification_metrics
     from ..training.trainer import AudioTrainer
 
@@ -59,31 +63,27 @@ def train(recipe, model_args, data_args, lora_args, training_args, command_line:
     check_clips(splits["train"], splits["validation"])
     labels = splits["train"].features["label"].names
     model, feature_extractor = build_model(recipe, model_args, labels)
+    if model.config.model_type == "sslam":
+        fit_to_crops(feature_extractor, model.config, data_args.crop_seconds)
     if lora_args.lora:
         # The folder holds the untouched model too, so that from_pretrained finds in it all that the adapter needs
         if training_args.process_index == 0:
             model.save_pretrained(training_args.output_dir)
         model = add_lora(model, lora_args, training_args.output_dir)
-    rate = feature_extractor.sampling_rate
+    datasets, collator = make_datasets(splits, data_args, feature_extractor, training_args.seed)
     trainer = AudioTrainer(
         model=model,
         args=training_args,
-        train_dataset=AudioClips(
-            splits["train"],
-            rate,
-            transform=PitchShift(data_args.pitch_shift, rate) if data_args.pitch_shift else None,
-            crop_seconds=data_args.crop_seconds,
-            seed=training_args.seed,
-        ),
-        eval_dataset=AudioClips(splits["validation"], rate),
-        data_collator=AudioCollator(feature_extractor),
+        train_dataset=datasets["train"],
+        eval_dataset=datasets["validation"],
+        data_collator=collator,
         processing_class=feature_extractor,
         compute_metrics=classification_metrics,
     )
     trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
 
     held_out = "test" if "test" in splits else "validation"
-    result = evaluate_clips(trainer, splits[held_out], rate)
+    result = evaluate_clips(trainer, datasets[held_out], splits[held_out]["recording"])
     trainer.save_model()
     if trainer.is_world_process_zero():
         write_results(
@@ -95,6 +95,30 @@ def train(recipe, model_args, data_args, lora_args, training_args, command_line:
             split_description=split_description,
             command=command_line,
         )
+
+
+def make_datasets(splits, data_args, feature_extractor, seed: int) -> tuple:
+    """The splits as the model is to get them, the training split with its augmentation, and the collator."""
+    from ..training.augmentation import PitchShift
+    from ..training.data import AudioClips, AudioCollator
+    from ..training.features import CachedFeatures, FeatureCollator
+
+    augmentation = {"crop_seconds": data_args.crop_seconds, "seed": seed}
+    if data_args.cache_features:
+        if data_args.pitch_shift:
+            raise CommandError("pitch_shift changes a clip in each epoch, so its features cannot be cached")
+        make_dataset = functools.partial(CachedFeatures, feature_extractor=feature_extractor, num_workers=2)
+        collator = FeatureCollator(feature_extractor)
+    else:
+        rate = feature_extractor.sampling_rate
+        if data_args.pitch_shift:
+            augmentation["transform"] = PitchShift(data_args.pitch_shift, rate)
+        make_dataset = functools.partial(AudioClips, sampling_rate=rate)
+        collator = AudioCollator(feature_extractor)
+    datasets = {
+        name: make_dataset(clips, **(augmentation if name == "train" else {})) for name, clips in splits.items()
+    }
+    return datasets, collator
 
 
 def load_splits(data_args) -> tuple:
@@ -146,27 +170,50 @@ def report_bad_clips(bad_clips: list) -> None:
 
 def build_model(recipe, model_args, labels: list[str]) -> tuple:
     """The model and its feature extractor, from a checkpoint or from scratch."""
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+    from transformers import AutoConfig, AutoModelForAudioClassification
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 
+    checkpoint = model_args.model_name_or_path
+    # A checkpoint that is named on the command line stands in for the model that the recipe describes
+    is_from_recipe = checkpoint == recipe.arguments.get("model_name_or_path")
     settings = {
-        **recipe.model,
+        **(recipe.model if is_from_recipe else {}),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
     }
-    checkpoint = model_args.model_name_or_path
     if checkpoint is not None:
         config = AutoConfig.from_pretrained(checkpoint, **settings)
         model = AutoModelForAudioClassification.from_pretrained(
             checkpoint, config=config, ignore_mismatched_sizes=True
         )
-        return model, AutoFeatureExtractor.from_pretrained(checkpoint)
+        return model, load_feature_extractor(checkpoint, config)
     config = AutoConfig.for_model(model_args.model_type, **settings)
     extractor_settings = dict(recipe.feature_extractor)
     if config.model_type == "sam_audio":
         extractor_settings.update(frontend=config.frontend, feature_size=config.feature_size)
     feature_extractor = FEATURE_EXTRACTOR_MAPPING[type(config)](**extractor_settings)
     return AutoModelForAudioClassification.from_config(config), feature_extractor
+
+
+def fit_to_crops(feature_extractor, config, crop_seconds: float | None) -> None:
+    """
+    Set an SSLAM feature extractor to what the model is trained on: crops of this length, padding hidden by a mask.
+
+    So the crops reach the model whole, longer clips are cut to that length in evaluation, and into windows of that
+    length by `polyaudio predict`, and a pipeline pads as training does.
+    """
+    feature_extractor.return_attention_mask = True
+    if crop_seconds is None:
+        return
+    frames = crop_seconds * feature_extractor.sampling_rate / feature_extractor.hop_length
+    patches = math.ceil(frames / config.patch_size)
+    if patches > config.max_time_patches:
+        raise CommandError(
+            f"crop_seconds is {crop_seconds:g}, which takes {patches} patches of time, but the model reaches no more "
+            f"than {config.max_time_patches}"
+        )
+    feature_extractor.max_length = patches * config.patch_size
 
 
 def add_lora(model, lora_args, base_model: str):
@@ -186,14 +233,13 @@ def add_lora(model, lora_args, base_model: str):
     return model
 
 
-def evaluate_clips(trainer, clips, sampling_rate: int) -> dict:
-    """Predict clips and score the predictions, per clip and per recording."""
-    from ..training.data import AudioClips
+def evaluate_clips(trainer, dataset, recordings: list[str]) -> dict:
+    """Predict the clips of a dataset and score the predictions, per clip and per recording."""
     from ..training.report import evaluate_predictions
 
-    prediction = trainer.predict(AudioClips(clips, sampling_rate))
+    prediction = trainer.predict(dataset)
     return evaluate_predictions(
-        prediction.predictions, prediction.label_ids, clips["recording"], trainer.model.config.id2label
+        prediction.predictions, prediction.label_ids, recordings, trainer.model.config.id2label
     )
 
 

@@ -502,7 +502,7 @@ class AudioClips(torch.utils.data.Dataset):
         clip = self.clips[index]
         file = _audio_file(clip["audio"])
         generator = torch.Generator()
-        generator.manual_seed(_combined_seed(self.seed, int(self._epoch), index))
+        generator.manual_seed(combined_seed(self.seed, int(self._epoch), index))
         offset = 0.0
         if self.crop_seconds is not None:
             to_spare = max(0.0, audio_info(file).duration - self.crop_seconds)
@@ -513,7 +513,8 @@ class AudioClips(torch.utils.data.Dataset):
         return {"waveform": waveform, "label": clip["label"]}
 
 
-def _combined_seed(*numbers: int) -> int:
+def combined_seed(*numbers: int) -> int:
+    """One seed for a torch generator from several numbers, none of which may be negative."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)  # torch takes 63 bits
 
 

@@ -1,0 +1,54 @@
+"""Features that are extracted once give what extraction at each step gives."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from polyaudio import SAMAudioFeatureExtractor
+from polyaudio.training.data import AudioClips, AudioCollator, load_clips
+from polyaudio.training.features import CachedFeatures, FeatureCollator
+
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    for name, seconds in (("a", (0.3, 1.2, 0.01)), ("b", (0.7, 2.0))):
+        (folder / name).mkdir()
+        for number, length in enumerate(seconds):
+            soundfile.write(folder / name / f"{number}.wav", 0.1 * rng.standard_normal(int(length * RATE)), RATE)
+    return load_clips(str(folder))["train"]
+
+
+@pytest.mark.parametrize("frontend", ["log_mel", "tonic_chroma"])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_whole_clips(clips, frontend, num_workers):
+    feature_extractor = SAMAudioFeatureExtractor(frontend)
+    cached = CachedFeatures(clips, feature_extractor, num_workers=num_workers)
+    extracted = AudioClips(clips, RATE)
+    one = FeatureCollator(feature_extractor)([cached[i] for i in range(len(cached))])
+    other = AudioCollator(feature_extractor)([extracted[i] for i in range(len(extracted))])
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=1e-4, rtol=1e-4)
+
+
+def test_crops(clips):
+    feature_extractor = SAMAudioFeatureExtractor()
+    cached = CachedFeatures(clips, feature_extractor, crop_seconds=0.5)
+    frames = [len(cached[i]["input_values"]) for i in range(len(cached))]
+    assert frames == [19, 32, 5, 31, 32]  # 0.5 s are 31.25 hops of 256 samples; shorter clips stay whole
+    first = [cached[i]["input_values"] for i in range(len(cached))]
+    cached.set_epoch(1)
+    second = [cached[i]["input_values"] for i in range(len(cached))]
+    cached.set_epoch(0)
+    again = [cached[i]["input_values"] for i in range(len(cached))]
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not torch.equal(first[4], second[4])
+    assert torch.equal(first[0], second[0])
+    whole = CachedFeatures(clips, feature_extractor)[4]["input_values"]
+    assert any(torch.equal(first[4], whole[start : start + 32]) for start in range(len(whole) - 31))
