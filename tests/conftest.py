@@ -35,6 +35,6 @@ def project_root() -> Path:
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """Golden data of the original implementations: the full set when it lies beside the project, our copy otherwise."""
+    """Golden data of the original implementations: all of it where it lies beside the project, else our copy."""
     shared = ROOT.parent / "shared" / "reference"
     return shared if shared.is_dir() else ROOT / "tests" / "reference"

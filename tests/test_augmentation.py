@@ -59,6 +59,12 @@ def test_the_generator_decides():
     assert not torch.equal(first, second)
 
 
+def test_a_last_frame_that_rounds_up_to_the_end():
+    """1001 frames at the ratio nearest to -1.38 semitones: in float32 a step lands on frame 1001."""
+    waveform = torch.randn(256_000)
+    assert PitchShift(4, 16_000).shift(waveform, -1.38).shape == waveform.shape
+
+
 @pytest.mark.parametrize("samples", [1, 300, 512, 513, 5_000])
 def test_clips_of_any_length(samples):
     for waveform in (torch.zeros(samples), torch.randn(samples)):

@@ -60,7 +60,9 @@ def _lock_phases(stretched: torch.Tensor, spectrum: torch.Tensor, rate: float) -
         stretched: `(bins, stretched_frames)`, complex, what the phase vocoder made at `rate` of
         spectrum: `(bins, frames)`, complex.
     """
-    source = spectrum[:, torch.arange(0, spectrum.shape[1], rate).long()]
+    # As in the phase vocoder; in float32 the last of these steps can round up to the number of frames
+    steps = torch.arange(0, spectrum.shape[1], rate).long().clamp(max=spectrum.shape[1] - 1)
+    source = spectrum[:, steps]
     magnitude = source.abs()
     highest_around = torch.nn.functional.max_pool1d(magnitude.T, kernel_size=5, stride=1, padding=2).T
     is_peak = magnitude == highest_around
