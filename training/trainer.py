@@ -24,7 +24,7 @@ class AudioTrainingArguments(TrainingArguments):
     dataloader_persistent_workers: bool = field(default=True, metadata={"help": "Keep them from epoch to epoch."})
     warmup_epochs: float | None = field(
         default=None,
-        metadata={"help": "Epochs of linear warm-up, for any number of epochs; overrides warmup_steps."},
+        metadata={"help": "Epochs of linear warm-up, at most half of all epochs; overrides warmup_steps."},
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Evaluations without a better metric after which training ends."}
@@ -43,12 +43,9 @@ class AudioTrainingArguments(TrainingArguments):
                 "own label_smoothing instead."
             )
         if self.warmup_epochs is not None:
-            if not 0 <= self.warmup_epochs < self.num_train_epochs:
-                raise ValueError(
-                    f"warmup_epochs ({self.warmup_epochs:g}) must be at least 0 and below num_train_epochs "
-                    f"({self.num_train_epochs:g})."
-                )
-            self.warmup_steps = self.warmup_epochs / self.num_train_epochs
+            if self.warmup_epochs < 0:
+                raise ValueError(f"warmup_epochs must be at least 0, not {self.warmup_epochs:g}.")
+            self.warmup_steps = min(0.5, self.warmup_epochs / self.num_train_epochs)
 
 
 class AudioTrainer(Trainer):
