@@ -59,6 +59,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="compute anew what is there already")
     args = parser.parse_args(argv)
 
+    from tqdm.auto import tqdm
     from transformers import AutoModel
 
     from .batches import ClipReader, find_files, run_on_files
@@ -89,7 +90,7 @@ def main(argv: list[str]) -> int:
             output.write(result.file, join_windows(result.windows, result.seconds))
         else:
             failed += 1
-            print(f"polyaudio embed: {result.error}", file=sys.stderr)
+            tqdm.write(f"polyaudio embed: {result.error}", file=sys.stderr)  # beside the progress bar
     output.finish()
 
     skipped = f", {len(done)} were there already" if done else ""

@@ -37,6 +37,8 @@ def main(argv: list[str]) -> int:
     if args.top_k < 1:
         parser.error("--top-k must be at least 1")
 
+    from tqdm.auto import tqdm
+
     from .batches import ClipReader, find_files, run_on_files, weighted_mean
 
     files = find_files(args.files)
@@ -63,7 +65,7 @@ def main(argv: list[str]) -> int:
             labels[result.file] = best_labels(scores, config.id2label, args.top_k)
         else:
             failed += 1
-            print(f"polyaudio predict: {result.error}", file=sys.stderr)
+            tqdm.write(f"polyaudio predict: {result.error}", file=sys.stderr)  # beside the progress bar
 
     predictions = [{"file": file, "labels": labels[file]} for file in files if file in labels]
     if args.json:

@@ -107,6 +107,8 @@ def make_datasets(splits, data_args, feature_extractor, seed: int) -> tuple:
     if data_args.cache_features:
         if data_args.pitch_shift:
             raise CommandError("pitch_shift changes a clip in each epoch, so its features cannot be cached")
+        if getattr(feature_extractor, "max_length", None) is not None:
+            raise CommandError("this model's feature extractor cuts clips before they could be cached whole")
         make_dataset = functools.partial(CachedFeatures, feature_extractor=feature_extractor, num_workers=2)
         collator = FeatureCollator(feature_extractor)
     else:
@@ -182,13 +184,19 @@ def build_model(recipe, model_args, labels: list[str]) -> tuple:
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "single_label_classification",
     }
-    if checkpoint is not None:
+    if checkpoint is None:
+        config = AutoConfig.for_model(model_args.model_type, **settings)
+    else:
         config = AutoConfig.from_pretrained(checkpoint, **settings)
+    unknown = [name for name in settings if not hasattr(type(config)(), name)]
+    if unknown:
+        raise CommandError(f"a model of type {config.model_type} has no setting {unknown[0]!r}; correct the recipe")
+
+    if checkpoint is not None:
         model = AutoModelForAudioClassification.from_pretrained(
             checkpoint, config=config, ignore_mismatched_sizes=True
         )
         return model, load_feature_extractor(checkpoint, config)
-    config = AutoConfig.for_model(model_args.model_type, **settings)
     extractor_settings = dict(recipe.feature_extractor)
     if config.model_type == "sam_audio":
         extractor_settings.update(frontend=config.frontend, feature_size=config.feature_size)

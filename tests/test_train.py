@@ -234,10 +234,7 @@ BAD_RUNS = {
     "no such flag": (["--dataset", "FOLDER", "--learning-rat", "1"], "--learning-rat"),
     "no checkpoint to resume": (["--dataset", "FOLDER", "--resume"], "no checkpoint"),
     "no such column": (["--dataset", "FOLDER", "--label-column", "genre"], "no column 'genre'"),
-    "warm-up longer than training": (
-        ["--dataset", "FOLDER", "--epochs", "1", "--warmup-epochs", "2"],
-        "warmup_epochs",
-    ),
+    "a negative warm-up": (["--dataset", "FOLDER", "--warmup-epochs", "-1"], "warmup_epochs"),
     "label smoothing in the wrong place": (
         ["--dataset", "FOLDER", "--label-smoothing-factor", "0.1"],
         "label_smoothing",

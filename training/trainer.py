@@ -21,7 +21,6 @@ class AudioTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="accuracy", metadata={"help": "Metric that tells the best."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator makes the model's inputs."})
     dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that decode and extract."})
-    dataloader_persistent_workers: bool = field(default=True, metadata={"help": "Keep them from epoch to epoch."})
     warmup_epochs: float | None = field(
         default=None,
         metadata={"help": "Epochs of linear warm-up, at most half of all epochs; overrides warmup_steps."},
@@ -35,7 +34,6 @@ class AudioTrainingArguments(TrainingArguments):
             # So that several processes find each other over gloo, and PyTorch does not warn about pinned memory
             self.use_cpu = True
             self.dataloader_pin_memory = False
-        self.dataloader_persistent_workers = self.dataloader_persistent_workers and self.dataloader_num_workers > 0
         super().__post_init__()
         if self.label_smoothing_factor:
             raise ValueError(
