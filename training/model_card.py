@@ -64,7 +64,7 @@ def write_model_card(
 
 # {model_name}
 
-A `{model_type}` audio classifier trained with [polyaudio](https://pypi.org/project/polyaudio/) on `{dataset}`.
+A `{model_type}` audio classifier trained with polyaudio on `{dataset}`.
 
 ## How to use
 
@@ -72,11 +72,11 @@ A `{model_type}` audio classifier trained with [polyaudio](https://pypi.org/proj
 import polyaudio
 from transformers import pipeline
 
-classify = pipeline("audio-classification", model="{model_name}")
+classify = pipeline("audio-classification", model="{folder}")
 classify({{"array": waveform, "sampling_rate": sampling_rate}})
 ```
 
-`polyaudio predict --model {model_name} FILES...` does the same for audio files.
+`polyaudio predict FILES... --model {folder}` does the same for audio files.
 
 ## Evaluation
 
