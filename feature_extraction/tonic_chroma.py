@@ -60,7 +60,8 @@ class TonicChroma:
         self.n_fft, self.hop_length = n_fft, hop_length
         self.bins_per_octave, self.num_octaves, self.f_min = bins_per_octave, num_octaves, f_min
         highest = min(f_min * 2**num_octaves, sampling_rate / 2)
-        self.frequencies = torch.arange(int(highest * n_fft / sampling_rate) + 1) * (sampling_rate / n_fft)
+        self.resolution = sampling_rate / n_fft
+        self.frequencies = torch.arange(int(highest / self.resolution) + 1) * self.resolution
 
         search = f_min * 2 ** (np.arange(len(_OCTAVE_WEIGHTS) * _SEARCH_BINS) / _SEARCH_BINS)
         self.search_centres = torch.from_numpy(search.astype(np.float32))
@@ -123,7 +124,7 @@ class TonicChroma:
         Returns:
             `(*centres.shape, len(self.frequencies))`.
         """
-        width = (centres * (2 ** (1 / bins_per_octave) - 1)).clamp(min=self.frequencies[1].item())
+        width = (centres * (2 ** (1 / bins_per_octave) - 1)).clamp(min=self.resolution)
         distance = (self.frequencies.to(centres.device) - centres[..., None]).abs()
         filters = (1 - distance / width[..., None]).clamp(min=0)
         return filters / filters.sum(-1, keepdim=True).clamp(min=0.1)
