@@ -30,6 +30,7 @@ _MODULE_OF = {
     "SSLAMFeatureExtractor": ".feature_extraction.feature_extraction_sslam",
     "SSLAMForAudioClassification": ".modeling.modeling_sslam",
     "SSLAMForAudioFrameClassification": ".modeling.modeling_sslam",
+    "SSLAMForPreTraining": ".modeling.modeling_sslam",
     "SSLAMModel": ".modeling.modeling_sslam",
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
     "load_audio": ".training.audio",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from .modeling.modeling_sam_audio import SAMAudioPreTrainedModel as SAMAudioPreTrainedModel
     from .modeling.modeling_sslam import SSLAMForAudioClassification as SSLAMForAudioClassification
     from .modeling.modeling_sslam import SSLAMForAudioFrameClassification as SSLAMForAudioFrameClassification
+    from .modeling.modeling_sslam import SSLAMForPreTraining as SSLAMForPreTraining
     from .modeling.modeling_sslam import SSLAMModel as SSLAMModel
     from .modeling.modeling_sslam import SSLAMPreTrainedModel as SSLAMPreTrainedModel
     from .training.audio import load_audio as load_audio

@@ -35,6 +35,7 @@ _MODELS = {
         {
             "AutoFeatureExtractor": "feature_extraction.feature_extraction_sslam:SSLAMFeatureExtractor",
             "AutoModel": "modeling.modeling_sslam:SSLAMModel",
+            "AutoModelForPreTraining": "modeling.modeling_sslam:SSLAMForPreTraining",
             "AutoModelForAudioClassification": "modeling.modeling_sslam:SSLAMForAudioClassification",
             "AutoModelForAudioFrameClassification": "modeling.modeling_sslam:SSLAMForAudioFrameClassification",
         },
@@ -43,6 +44,7 @@ _MODELS = {
         "configuration.configuration_sslam:EATConfig",
         {
             "AutoModel": "modeling.modeling_eat:EATModel",
+            "AutoModelForPreTraining": "modeling.modeling_eat:EATForPreTraining",
             "AutoModelForAudioClassification": "modeling.modeling_eat:EATForAudioClassification",
         },
     ),

@@ -71,18 +71,35 @@ class SSLAMConfig(PreTrainedConfig):
             How much more than `1 - mask_ratio` of the patches the drawn blocks would cover if none overlapped.
         mask_noise_std (`float`, *optional*, defaults to 0.01):
             Standard deviation of the noise that stands in for masked patches at the decoder's input.
+        unmixed_region_ratio (`float`, *optional*, defaults to 0.234375):
+            Stage 2: length of each of the two regions of a clip into which no other clip is mixed, as a share of the
+            clip; the default is the original's 240 of 1024 frames. Below 0.5.
+        unmixed_region_range (`float`, *optional*, defaults to 0.5):
+            Stage 2: share of the clip in which the first region begins. The second begins after the first one's end.
         average_top_k_layers (`int`, *optional*, defaults to 12):
             Number of teacher blocks, counted from the last, that are averaged into the target.
         decoder_hidden_size (`int`, *optional*, defaults to 768):
             Channels of the convolutional decoder.
         decoder_num_layers (`int`, *optional*, defaults to 6):
-            Number of its convolutions.
+            Number of its convolutions, at least 1.
         decoder_kernel_size (`int`, *optional*, defaults to 3):
             Their kernel size, in patches.
         decoder_groups (`int`, *optional*, defaults to 16):
             Their number of groups.
+        frame_loss_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the frame loss, the original's `d2v_loss`, which is taken as a name too.
+        utterance_loss_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the utterance loss, the original's `cls_loss`, which is taken as a name too.
+        utterance_loss_reduction (`str`, *optional*, defaults to `"sum"`):
+            Whether the utterance loss is the sum over the views of a batch, as the original's is in the end, so that
+            it grows with the batch, or their mean (`"mean"`).
+        source_retention_loss_weight (`float`, *optional*, defaults to 2.0):
+            Stage 2: weight of the source retention loss.
+        teacher_in_float32 (`bool`, *optional*, defaults to `True`):
+            Whether the teacher computes in float32 under automatic mixed precision too. The original's computes in
+            half precision there (`False`), which is faster and rounds the targets.
         ema_decay (`float`, *optional*, defaults to 0.9998):
-            Decay of the teacher's moving average at the first update.
+            Decay of the teacher's moving average before the first update.
         ema_end_decay (`float`, *optional*, defaults to 0.99999):
             Decay from update `ema_anneal_end_step` on; linear in between.
         ema_anneal_end_step (`int`, *optional*, defaults to 100000):
@@ -100,6 +117,7 @@ class SSLAMConfig(PreTrainedConfig):
     ```"""
 
     model_type = "sslam"
+    attribute_map = {"d2v_loss": "frame_loss_weight", "cls_loss": "utterance_loss_weight"}
 
     hidden_size: int = 768
     num_hidden_layers: int = 12
@@ -130,13 +148,20 @@ class SSLAMConfig(PreTrainedConfig):
     mask_length: int = 5
     mask_adjust: float | int = 0.07
     mask_noise_std: float | int = 0.01
+    unmixed_region_ratio: float | int = 0.234375
+    unmixed_region_range: float | int = 0.5
     average_top_k_layers: int = 12
     decoder_hidden_size: int = 768
     decoder_num_layers: int = 6
     decoder_kernel_size: int = 3
     decoder_groups: int = 16
-    ema_decay: float = 0.9998
-    ema_end_decay: float = 0.99999
+    frame_loss_weight: float | int = 1.0
+    utterance_loss_weight: float | int = 1.0
+    utterance_loss_reduction: Literal["sum", "mean"] = "sum"
+    source_retention_loss_weight: float | int = 2.0
+    teacher_in_float32: bool = True
+    ema_decay: float | int = 0.9998
+    ema_end_decay: float | int = 0.99999
     ema_anneal_end_step: int = 100000
 
     def validate_architecture(self):
@@ -155,6 +180,14 @@ class SSLAMConfig(PreTrainedConfig):
         if self.num_mel_bins % self.patch_size != 0:
             raise ValueError(
                 f"`num_mel_bins` must be a multiple of `patch_size`, got {self.num_mel_bins} and {self.patch_size}."
+            )
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"`mask_ratio` must lie between 0 and 1, got {self.mask_ratio}.")
+        if not 0 <= self.unmixed_region_ratio < 0.5 or not 0 < self.unmixed_region_range <= 1:
+            raise ValueError(
+                "Two unmixed regions must leave something to mix: `unmixed_region_ratio` must be at least 0 and below "
+                f"0.5, and `unmixed_region_range` above 0 and at most 1; got {self.unmixed_region_ratio} and "
+                f"{self.unmixed_region_range}."
             )
 
 

@@ -111,7 +111,7 @@ def decoder_key_map(num_layers: int) -> KeyMap:
     for kind in ("weight", "bias"):
         names[f"proj.{kind}"] = (f"projection.{kind}",)
         for index in range(num_layers):
-            names[f"blocks.{index}.0.{kind}"] = (f"layers.{index}.{kind}",)
+            names[f"blocks.{index}.0.{kind}"] = (f"layers.{index}.conv.{kind}",)
     return names
 
 

@@ -14,7 +14,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
 from ..configuration.configuration_sslam import EATConfig
 from .checkpoint_sslam import convert_hub_state_dict
-from .modeling_sslam import SSLAMForAudioClassification, SSLAMModel, SSLAMPreTrainedModel
+from .modeling_sslam import SSLAMForAudioClassification, SSLAMForPreTraining, SSLAMModel, SSLAMPreTrainedModel
 
 
 _DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -72,4 +72,24 @@ class EATForAudioClassification(SSLAMForAudioClassification):
         return SSLAMForAudioClassification._from_config(config.to_sslam(), **kwargs)
 
 
-__all__ = ["EATForAudioClassification", "EATModel"]
+class EATForPreTraining(SSLAMForPreTraining):
+    """
+    [`SSLAMForPreTraining`] as `AutoModelForPreTraining` finds it for a checkpoint of type "eat". Those hold an encoder
+    alone: the teacher begins as its copy, the decoder anew.
+    """
+
+    config: EATConfig
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, *model_args, **kwargs
+    ) -> SSLAMForPreTraining:
+        """Load a folder or Hub repository of type "eat" as a [`SSLAMForPreTraining`]."""
+        return _load_native(SSLAMForPreTraining, pretrained_model_name_or_path, *model_args, **kwargs)
+
+    @classmethod
+    def _from_config(cls, config: EATConfig, **kwargs) -> SSLAMForPreTraining:
+        return SSLAMForPreTraining._from_config(config.to_sslam(), **kwargs)
+
+
+__all__ = ["EATForAudioClassification", "EATForPreTraining", "EATModel"]

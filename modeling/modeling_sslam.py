@@ -4,6 +4,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, auto_docstring
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -229,6 +230,8 @@ class SSLAMPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": SSLAMLayer, "attentions": SSLAMAttention}
     _input_embed_layer = "patch_embeddings"
+    # An encoder is taken out of a pre-training checkpoint without a warning about the rest.
+    _keys_to_ignore_on_load_unexpected = [r"^teacher\.", r"^decoder\."]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -241,6 +244,12 @@ class SSLAMPreTrainedModel(PreTrainedModel):
             init.uniform_(module.patch_embeddings.weight, -bound, bound)
             table = sincos_position_table(module.max_time_patches, module.num_mel_patches, hidden_size)
             init.copy_(module.position_embeddings, table)
+        elif isinstance(module, SSLAMDecoder):
+            # torch's own initialisation, as in the original
+            for layer in (*(block.conv for block in module.layers), module.projection):
+                init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
+                bound = 1 / math.sqrt(layer.weight[0].numel())
+                init.uniform_(layer.bias, -bound, bound)
 
     def get_time_patch_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
         """
@@ -256,6 +265,28 @@ class SSLAMPreTrainedModel(PreTrainedModel):
         missing_frames = -attention_mask.shape[1] % patch_size
         frames = nn.functional.pad(attention_mask.bool(), (0, missing_frames))
         return frames.unflatten(1, (-1, patch_size)).any(dim=-1)
+
+    def get_patch_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        Tell which patches hold sound.
+
+        Args:
+            input_values: `(batch_size, num_frames, num_mel_bins)`.
+            attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
+
+        Returns:
+            `(batch_size, num_patches)`, bool.
+
+        Raises:
+            ValueError: the mask is not one over the frames.
+        """
+        if attention_mask.shape != input_values.shape[:2]:
+            raise ValueError(
+                f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of the frames of "
+                f"`input_values`, got {tuple(attention_mask.shape)}."
+            )
+        num_mel_patches = self.config.num_mel_bins // self.config.patch_size
+        return self.get_time_patch_mask(attention_mask).repeat_interleave(num_mel_patches, dim=1)
 
 
 @auto_docstring
@@ -326,16 +357,10 @@ class SSLAMModel(SSLAMPreTrainedModel):
         ```"""
         patch_mask = None
         if attention_mask is not None:
-            if attention_mask.shape != input_values.shape[:2]:
-                raise ValueError(
-                    f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of the frames of "
-                    f"`input_values`, got {tuple(attention_mask.shape)}."
-                )
+            patch_mask = self.get_patch_mask(input_values, attention_mask)
+            patch_mask = nn.functional.pad(patch_mask, (1, 0), value=True)  # the class token
             # What pads the last patch of a clip is then the same alone and in a batch.
             input_values = input_values.masked_fill(~attention_mask.bool()[..., None], 0.0)
-            patch_mask = self.get_time_patch_mask(attention_mask)
-            patch_mask = patch_mask.repeat_interleave(self.embeddings.num_mel_patches, dim=1)
-            patch_mask = nn.functional.pad(patch_mask, (1, 0), value=True)  # the class token
 
         hidden_states = self.embeddings(input_values)
         attention_mask = create_bidirectional_mask(
@@ -355,6 +380,23 @@ class SSLAMModel(SSLAMPreTrainedModel):
             `(batch_size, 1 + num_patches, hidden_size)`, class token first.
         """
         return self(mel.squeeze(1)).last_hidden_state
+
+
+def masked_mean(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
+    """
+    Mean over the patches that hold sound.
+
+    Args:
+        hidden_states: `(batch_size, num_patches, hidden_size)`.
+        patch_mask: `(batch_size, num_patches)`, bool, `False` for patches to leave out.
+
+    Returns:
+        `(batch_size, hidden_size)`.
+    """
+    if patch_mask is None:
+        return hidden_states.mean(dim=1)
+    hidden_states = hidden_states.masked_fill(~patch_mask[..., None], 0.0)
+    return hidden_states.sum(dim=1) / patch_mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def linear_softmax_pooling(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
@@ -405,10 +447,7 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
             patch_mask = time_patch_mask.repeat_interleave(self.sslam.embeddings.num_mel_patches, dim=1)
         if self.config.prediction_mode == "lin_softmax":
             return linear_softmax_pooling(patches, patch_mask)
-        if patch_mask is None:
-            return patches.mean(dim=1)
-        patches = patches.masked_fill(~patch_mask[..., None], 0.0)
-        return patches.sum(dim=1) / patch_mask.sum(dim=1, keepdim=True).clamp(min=1)
+        return masked_mean(patches, patch_mask)
 
     @can_return_tuple
     @auto_docstring
@@ -537,9 +576,646 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         )
 
 
+def draw_block_mask(
+    patch_mask: torch.Tensor,
+    mask_ratio: float,
+    mask_length: int,
+    mask_adjust: float,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """
+    Draw what the student does not see: everything but a few square blocks of patches (EAT's inverse block masking,
+    https://arxiv.org/abs/2401.03497, section 3.2).
+
+    Block centres are drawn with replacement, blocks are cut off at the borders of the grid, and then single patches
+    are added or taken away at random until each clip has exactly the same share of visible patches.
+
+    Args:
+        patch_mask: `(num_masks, num_time_patches, num_mel_patches)`, bool, `False` for padding; a mask is drawn for
+            each entry of the first dimension.
+        mask_ratio: share of the patches to hide.
+        mask_length: height and width of a block.
+        mask_adjust: how much more than `1 - mask_ratio` of the patches the blocks would cover if none overlapped.
+        generator: source of all that is random, on the device of `patch_mask`.
+
+    Returns:
+        `(num_masks, num_patches)`, bool, `True` for hidden patches. All but `int((1 - mask_ratio) * num_patches)` are
+        hidden where there is no padding; padding is hidden.
+    """
+    visible_ratio = 1 - mask_ratio
+    real = patch_mask.flatten(1)
+    lengths = real.sum(dim=1, keepdim=True)
+    device, size = real.device, real.shape[1]
+
+    def share_of_lengths(ratio: float) -> tuple[int, torch.Tensor]:
+        # Rounded down in double precision as in the original; clips with padding have no original to agree with.
+        of_whole_clips = int(size * ratio)
+        of_each = torch.where(lengths == size, of_whole_clips, (lengths * ratio).long().clamp(max=of_whole_clips))
+        return of_whole_clips, of_each
+
+    max_centres, num_centres = share_of_lengths((visible_ratio + mask_adjust) / mask_length**2)
+    _, num_visible = share_of_lengths(visible_ratio)
+
+    centres = torch.multinomial(real.float(), max(max_centres, 1), replacement=True, generator=generator)
+    is_used = torch.arange(centres.shape[1], device=device) < num_centres
+    grid = torch.zeros(real.shape, device=device).scatter_add(1, centres, is_used.float())
+    before = mask_length - 1 - mask_length // 2
+    grid = nn.functional.pad(grid.view_as(patch_mask), (before, mask_length // 2) * 2)
+    blocks = nn.functional.max_pool2d(grid.unsqueeze(1), mask_length, stride=1).clamp(max=1).flatten(1)
+
+    order = (blocks + torch.rand(real.shape, device=device, generator=generator)).masked_fill(~real, -1.0)
+    rank = order.argsort(dim=1, descending=True).argsort(dim=1)
+    return rank >= num_visible
+
+
+def normalize_over_patches(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
+    """
+    Instance norm without weights: each channel of each clip to mean 0 and variance 1 over the patches that hold sound.
+
+    Args:
+        hidden_states: `(batch_size, num_patches, hidden_size)`.
+        patch_mask: `(batch_size, num_patches)`, bool, `False` for patches to leave out.
+    """
+    if patch_mask is None:
+        variance, mean = torch.var_mean(hidden_states, dim=1, correction=0, keepdim=True)
+    else:
+        mask = patch_mask[..., None]
+        count = mask.sum(dim=1, keepdim=True).clamp(min=1)
+        mean = hidden_states.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / count
+        variance = (hidden_states - mean).square().masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / count
+    return (hidden_states - mean) * torch.rsqrt(variance + 1e-5)
+
+
+def scaled_error(
+    predictions: torch.Tensor, targets: torch.Tensor, is_target: torch.Tensor | None = None
+) -> torch.Tensor:
+    """
+    Sum of squared errors over the square root of the width, data2vec 2.0's scale.
+
+    Args:
+        predictions: `(num_views, ..., hidden_size)`.
+        targets: `(num_clips, ..., hidden_size)`, each for as many views as there are to a clip.
+        is_target: `(num_views, ...)`, bool, `False` for what does not count.
+    """
+    errors = predictions.float().unflatten(0, (targets.shape[0], -1)) - targets.unsqueeze(1)
+    errors = errors.square().sum(dim=-1).flatten(0, 1)
+    if is_target is not None:
+        errors = errors.masked_fill(~is_target, 0.0)
+    return errors.sum() / math.sqrt(predictions.shape[-1])
+
+
+def mean_deviation(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """
+    Standard deviation of each channel over all tokens, averaged over the channels: near 0 where a model collapses to
+    saying the same of every patch. The original logs it as `target_var` and `pred_var`.
+
+    Args:
+        values: `(..., hidden_size)`.
+        weights: `(...)`, how often each token counts.
+    """
+    values, weights = values.detach().flatten(0, -2).float(), weights.flatten().float()
+    count = weights.sum()
+    mean = weights @ values / count
+    variance = weights @ (values - mean).square() / (count - 1)
+    return torch.sqrt(variance + 1e-6).mean()
+
+
+class SSLAMTeacher(SSLAMModel):
+    """The encoder whose features are the targets of pre-training; always in evaluation mode."""
+
+    _can_record_outputs = {}  # hidden states and attentions in an output are the student's
+
+    def train(self, mode: bool = True):
+        return super().train(False)
+
+    def features(self, tokens: torch.Tensor, patch_mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        What the model makes of clips: the outputs of its blocks' MLPs, each normalised over the patches of a clip.
+
+        Args:
+            tokens: `(batch_size, 1 + num_patches, hidden_size)`, of `self.embeddings`.
+            patch_mask: `(batch_size, num_patches)`, bool, `False` for padding.
+
+        Returns:
+            The average over the last `config.average_top_k_layers` blocks, and that of the last block alone, both
+            `(batch_size, num_patches, hidden_size)`, float32, with a layer norm behind.
+        """
+        token_mask = None if patch_mask is None else nn.functional.pad(patch_mask, (1, 0), value=True)
+        attention_mask = create_bidirectional_mask(config=self.config, inputs_embeds=tokens, attention_mask=token_mask)
+        hidden_states = self.context_layernorm(tokens)
+        num_layers = min(self.config.average_top_k_layers, len(self.layers))
+        total = 0.0
+        for index, layer in enumerate(self.layers):
+            hidden_states, layer_result = layer(hidden_states, attention_mask)
+            if index >= len(self.layers) - num_layers:
+                features = normalize_over_patches(layer_result[:, 1:].float(), patch_mask)
+                total = total + features
+        shape = features.shape[-1:]
+        return nn.functional.layer_norm(total / num_layers, shape), nn.functional.layer_norm(features, shape)
+
+
+class SSLAMDecoderLayer(GradientCheckpointingLayer):
+    """Convolution over the patch grid, layer norm without weights, GELU, and a residual where the widths agree."""
+
+    def __init__(self, in_channels: int, config: SSLAMConfig):
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            config.decoder_hidden_size,
+            config.decoder_kernel_size,
+            padding=config.decoder_kernel_size // 2,
+            groups=config.decoder_groups,
+        )
+
+    def forward(self, hidden_states: torch.Tensor, grid_mask: torch.Tensor | None = None) -> torch.Tensor:
+        if grid_mask is not None:
+            hidden_states = hidden_states.masked_fill(~grid_mask, 0.0)
+        num_time_patches, num_mel_patches = hidden_states.shape[1:3]
+        # Channels stay last in memory; an even kernel yields a row and a column too many
+        convolved = self.conv(hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        convolved = convolved[:, :num_time_patches, :num_mel_patches]
+        output = nn.functional.gelu(nn.functional.layer_norm(convolved, convolved.shape[-1:]))
+        return output + hidden_states if output.shape == hidden_states.shape else output
+
+
+class SSLAMDecoder(nn.Module):
+    """Predicts the teacher's features of all patches from the student's of the visible ones."""
+
+    def __init__(self, config: SSLAMConfig):
+        super().__init__()
+        widths = [config.hidden_size] + [config.decoder_hidden_size] * (config.decoder_num_layers - 1)
+        self.layers = nn.ModuleList([SSLAMDecoderLayer(width, config) for width in widths])
+        self.projection = nn.Linear(config.decoder_hidden_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor, grid_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Args:
+            hidden_states: `(batch_size, num_time_patches, num_mel_patches, hidden_size)`.
+            grid_mask: `(batch_size, num_time_patches, 1, 1)`, bool, `False` for padding, which then is like the
+                outside of the grid.
+
+        Returns:
+            `(batch_size, num_patches, hidden_size)`.
+        """
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, grid_mask)
+        return self.projection(hidden_states).flatten(1, 2)
+
+
+@dataclass
+@auto_docstring(
+    custom_intro="""
+    Output of [`SSLAMForPreTraining`]. A batch holds `num_clips` clips: as many as were given in stage 1, twice as many
+    in stage 2, the mixed ones after the plain ones. Each is seen in `config.clone_batch` masked views, which are
+    neighbours in `num_views`. What is marked with `output_targets` comes on request.
+    """
+)
+class SSLAMForPreTrainingOutput(ModelOutput):
+    r"""
+    loss (`torch.Tensor` of shape `(1,)`):
+        Sum of the losses below.
+    frame_loss (`torch.Tensor` of shape `(1,)`):
+        Squared error at the masked patches, over the square root of the width, per masked patch.
+    utterance_loss (`torch.Tensor` of shape `(1,)`):
+        Squared error of the class token, over the square root of the width, summed over the views (or their mean, by
+        `config.utterance_loss_reduction`).
+    source_retention_loss (`torch.Tensor` of shape `(1,)`, *stage 2*):
+        The frame loss of the mixed clips against the average of the features of their two sources, per masked patch
+        of all clips.
+    masked_share (`torch.Tensor` of shape `(1,)`):
+        Share of the patches that is masked.
+    pred_var (`torch.Tensor` of shape `(1,)`):
+        Deviation of the predictions over the masked patches, averaged over the channels.
+    target_var (`torch.Tensor` of shape `(1,)`):
+        The same of the targets.
+    bool_masked_pos (`torch.Tensor` of shape `(num_views, num_patches)`, *`output_targets`*):
+        The patches that were hidden.
+    mixed_input_values (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`, *`output_targets`, stage 2*):
+        The mixed clips.
+    frame_targets (`torch.Tensor` of shape `(num_clips, num_patches, hidden_size)`, *`output_targets`*):
+        The teacher's features of the patches.
+    utterance_targets (`torch.Tensor` of shape `(num_clips, hidden_size)`, *`output_targets`*):
+        The teacher's features of the clips.
+    source_retention_targets (`torch.Tensor` of shape `(batch_size, num_patches, hidden_size)`, *as the mixed clips*):
+        The average of the teacher's features of the two sources of a mixed clip.
+    frame_predictions (`torch.Tensor` of shape `(num_views, num_patches, hidden_size)`, *`output_targets`*):
+        The decoder's output.
+    utterance_predictions (`torch.Tensor` of shape `(num_views, hidden_size)`, *`output_targets`*):
+        The student's class token.
+    """
+
+    loss: torch.FloatTensor | None = None
+    frame_loss: torch.FloatTensor | None = None
+    utterance_loss: torch.FloatTensor | None = None
+    source_retention_loss: torch.FloatTensor | None = None
+    masked_share: torch.FloatTensor | None = None
+    pred_var: torch.FloatTensor | None = None
+    target_var: torch.FloatTensor | None = None
+    bool_masked_pos: torch.BoolTensor | None = None
+    mixed_input_values: torch.FloatTensor | None = None
+    frame_targets: torch.FloatTensor | None = None
+    utterance_targets: torch.FloatTensor | None = None
+    source_retention_targets: torch.FloatTensor | None = None
+    frame_predictions: torch.FloatTensor | None = None
+    utterance_predictions: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@auto_docstring(
+    custom_intro="""
+    SSLAM's self-supervised pre-training: a student that sees a fifth of the patches predicts what a teacher, the
+    moving average of the student, makes of the whole clip (stage 1, which is EAT's objective), and of mixtures of two
+    clips (stage 2).
+
+    Call `update_teacher` after each step of the optimizer; [`PreTrainer`] does.
+    """
+)
+class SSLAMForPreTraining(SSLAMPreTrainedModel):
+    _keys_to_ignore_on_load_unexpected = None
+    _keep_in_fp32_modules_strict = ["teacher"]
+
+    def __init__(self, config: SSLAMConfig):
+        super().__init__(config)
+        self.sslam = SSLAMModel(config)
+        self.decoder = SSLAMDecoder(config)
+        self.teacher = SSLAMTeacher(config).eval().requires_grad_(False)
+        self.post_init()
+
+    @torch.no_grad()
+    def initialize_weights(self):
+        """Initialise what was not loaded; a teacher that was not loaded begins as a copy of the student."""
+        super().initialize_weights()
+        student = self.sslam.state_dict(keep_vars=True)
+        for name, tensor in self.teacher.state_dict(keep_vars=True).items():
+            init.copy_(tensor, student[name])
+        self.teacher.requires_grad_(False)  # loaded parameters are new ones
+
+    def ema_decay(self, num_updates: int) -> float:
+        """The decay of the teacher's moving average at an update, counted from 1."""
+        config = self.config
+        if num_updates >= config.ema_anneal_end_step:
+            return config.ema_end_decay
+        return config.ema_decay + (config.ema_end_decay - config.ema_decay) * num_updates / config.ema_anneal_end_step
+
+    @torch.no_grad()
+    def update_teacher(self, num_updates: int) -> float:
+        """
+        Move the teacher towards the student, in float32. What of the student is not trained is copied.
+
+        Args:
+            num_updates: number of optimizer steps done, the last included.
+
+        Returns:
+            The decay.
+
+        Raises:
+            ValueError: the teacher is not in float32, where a step of its average would be lost to rounding.
+        """
+        if self.teacher.dtype != torch.float32:
+            raise ValueError(
+                f"The teacher is in {self.teacher.dtype}, in which its moving average would stand still. Keep the "
+                "model in float32 and train with automatic mixed precision (`bf16=True`) instead."
+            )
+        decay = self.ema_decay(num_updates)
+        averages, trained = [], []
+        for average, parameter in zip(self.teacher.parameters(), self.sslam.parameters(), strict=True):
+            if parameter.requires_grad:
+                averages.append(average)
+                trained.append(parameter.float())
+            else:
+                average.copy_(parameter)
+        torch._foreach_mul_(averages, decay)
+        torch._foreach_add_(averages, trained, alpha=1 - decay)
+        for average, buffer in zip(self.teacher.buffers(), self.sslam.buffers(), strict=True):
+            average.copy_(buffer)
+        return decay
+
+    def draw_mask(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """
+        Draw `config.clone_batch` masks for each clip.
+
+        Args:
+            input_values: `(batch_size, num_frames, num_mel_bins)`.
+            attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
+            generator: source of the draw, on the device of `input_values`.
+
+        Returns:
+            `(batch_size * clone_batch, num_patches)`, bool, `True` for hidden patches; see [`draw_block_mask`].
+        """
+        config = self.config
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_values[..., 0], dtype=torch.bool)
+        patch_mask = self.get_patch_mask(input_values, attention_mask)
+        patch_mask = patch_mask.unflatten(1, (-1, self.sslam.embeddings.num_mel_patches))
+        patch_mask = patch_mask.repeat_interleave(config.clone_batch, dim=0)
+        return draw_block_mask(patch_mask, config.mask_ratio, config.mask_length, config.mask_adjust, generator)
+
+    def num_unmixed_patches(self, num_time_patches: int) -> int:
+        """Length of an unmixed region in a clip of so many time patches."""
+        return int(num_time_patches * self.config.unmixed_region_ratio)
+
+    def draw_mix_starts(
+        self, num_frames: int, generator: torch.Generator | None = None, device: torch.device | None = None
+    ) -> torch.Tensor:
+        """
+        Draw where the two unmixed regions begin: the first in the share `config.unmixed_region_range` of the clip, the
+        second anywhere after the end of the first. For 1024 frames the ranges are the original's.
+
+        Returns:
+            `(2,)`, int64, frames, multiples of `config.patch_size`.
+        """
+        patch_size = self.config.patch_size
+        num_time_patches = -(-num_frames // patch_size)
+        region = self.num_unmixed_patches(num_time_patches)
+        num_first = max(1, int(num_time_patches * self.config.unmixed_region_range))
+        num_first = min(num_first, num_time_patches - 2 * region)
+        draw = torch.rand(2, generator=generator, device=device, dtype=torch.float32)
+        first = (draw[0] * num_first).long()
+        # The range of the second excludes the last place there is: the original's does.
+        num_second = (num_time_patches - 2 * region - first).clamp(min=1)
+        second = first + region + (draw[1] * num_second).long()
+        return torch.stack([first, second]) * patch_size
+
+    def mix(
+        self, input_values: torch.Tensor, is_mixed: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        Mix the previous clip of the batch into each clip, by the louder of the two in each time-frequency bin (SSLAM,
+        https://arxiv.org/abs/2506.12222, section 3.2).
+
+        Args:
+            input_values: `(batch_size, num_frames, num_mel_bins)`.
+            is_mixed: `(num_time_patches,)`, bool, `False` in the unmixed regions.
+            attention_mask: `(batch_size, num_frames)`, nonzero for real frames; nothing is mixed where either clip has
+                none.
+
+        Returns:
+            `(batch_size, num_frames, num_mel_bins)`.
+        """
+        is_mixed = is_mixed.repeat_interleave(self.config.patch_size)[None, : input_values.shape[1]]
+        if attention_mask is not None:
+            is_real = attention_mask.bool()
+            is_mixed = is_mixed & is_real & is_real.roll(1, 0)
+        return torch.where(is_mixed[..., None], torch.maximum(input_values, input_values.roll(1, 0)), input_values)
+
+    @torch.no_grad()
+    def compute_targets(
+        self, clips: torch.Tensor, patch_mask: torch.Tensor | None, is_mixed: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """
+        The targets of student and decoder, from the teacher.
+
+        Args:
+            clips: `(num_clips, num_frames, num_mel_bins)`, in stage 2 the plain clips and then the mixed ones.
+            patch_mask: `(num_clips, num_patches)`, bool, `False` for padding.
+            is_mixed: `(num_time_patches,)`, bool, `False` in the unmixed regions; stage 2 only.
+
+        Returns:
+            Targets of the frame loss `(num_clips, num_patches, hidden_size)`, of the utterance loss `(num_clips,
+            hidden_size)`, and in stage 2 of the source retention loss `(num_clips / 2, num_patches, hidden_size)`.
+        """
+        use_autocast = torch.is_autocast_enabled(clips.device.type) and not self.config.teacher_in_float32
+        with torch.autocast(clips.device.type, enabled=use_autocast):
+            tokens = self.teacher.embeddings(clips.to(self.teacher.dtype))
+            frame_targets, last_layer = self.teacher.features(tokens, patch_mask)
+            # The utterance target is made of all layers in stage 1 and of the last one in stage 2.
+            features = frame_targets if is_mixed is None else last_layer
+            utterance_targets = masked_mean(features, patch_mask)
+            if is_mixed is None:
+                return frame_targets, utterance_targets, None
+
+            # What the teacher makes of the foreign source where that is heard, and there alone
+            grid = (is_mixed.shape[0], self.teacher.embeddings.num_mel_patches)
+            num_mixed = grid[0] - 2 * self.num_unmixed_patches(grid[0])
+            mixed_steps = torch.argsort(is_mixed.int(), descending=True, stable=True)[:num_mixed]
+            tokens, clean = tokens.chunk(2)[0], frame_targets.chunk(2)[0].unflatten(1, grid)
+            heard = tokens[:, 1:].unflatten(1, grid).index_select(1, mixed_steps).flatten(1, 2)
+            heard_mask = None
+            if patch_mask is not None:
+                own_mask = patch_mask.chunk(2)[0].unflatten(1, grid)
+                heard_mask = own_mask.index_select(1, mixed_steps).flatten(1, 2)
+            foreign, _ = self.teacher.features(torch.cat([tokens[:, :1], heard], dim=1), heard_mask)
+            foreign = foreign.roll(1, 0).unflatten(1, (num_mixed, grid[1]))
+            foreign = clean.index_copy(1, mixed_steps, foreign)
+            if patch_mask is not None:  # where the foreign clip has ended only the clip itself is heard
+                foreign = torch.where(own_mask.roll(1, 0)[..., None], foreign, clean)
+            return frame_targets, utterance_targets, ((clean + foreign) / 2).flatten(1, 2)
+
+    def encode_visible(
+        self, clips: torch.Tensor, is_visible: torch.Tensor, has_padding: bool, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Run the student on the patches that a mask leaves.
+
+        Args:
+            clips: `(num_clips, num_frames, num_mel_bins)`.
+            is_visible: `(num_views, num_patches)`, bool.
+            has_padding: whether some views may have fewer visible patches than others.
+
+        Returns:
+            Tokens `(num_views, 1 + num_visible, hidden_size)`, and the patches they are, `(num_views, num_visible)`;
+            what views have too few is filled up with hidden patches, to which no token attends.
+        """
+        tokens = self.sslam.embeddings(clips)
+        num_views, num_patches = is_visible.shape
+        num_visible = int(num_patches * (1 - self.config.mask_ratio))
+        visible = torch.argsort(is_visible.int(), dim=1, descending=True, stable=True)[:, :num_visible]
+        clip_of_view = torch.arange(num_views, device=clips.device) // (num_views // clips.shape[0])
+        # A lookup in a table of all patches: its gradient is summed up without a copy of them for each view.
+        patches = nn.functional.embedding(clip_of_view[:, None] * num_patches + visible, tokens[:, 1:].flatten(0, 1))
+        tokens = torch.cat([tokens[:1, :1].expand(num_views, -1, -1), patches], dim=1)
+        token_mask = None
+        if has_padding:
+            token_mask = nn.functional.pad(is_visible.gather(1, visible), (1, 0), value=True)
+        attention_mask = create_bidirectional_mask(config=self.config, inputs_embeds=tokens, attention_mask=token_mask)
+        return self.sslam.encode(tokens, attention_mask, **kwargs), visible
+
+    def decode(
+        self,
+        hidden_states: torch.Tensor,
+        visible: torch.Tensor,
+        is_visible: torch.Tensor,
+        grid_mask: torch.Tensor | None,
+        generator: torch.Generator | None,
+    ) -> torch.Tensor:
+        """
+        Put the student's tokens back to their places, noise everywhere else, and run the decoder.
+
+        Args:
+            hidden_states: `(num_views, num_visible, hidden_size)`.
+            visible: `(num_views, num_visible)`, the patches these are.
+            is_visible: `(num_views, num_patches)`, bool.
+            grid_mask: as [`SSLAMDecoder`] takes it.
+            generator: source of the noise.
+
+        Returns:
+            `(num_views, num_patches, hidden_size)`.
+        """
+        noise = hidden_states.new_empty(*is_visible.shape, hidden_states.shape[-1])
+        noise.normal_(0.0, self.config.mask_noise_std, generator=generator)
+        index = visible[..., None].expand_as(hidden_states)
+        if grid_mask is not None:
+            is_filled_up = ~is_visible.gather(1, visible)
+            hidden_states = torch.where(is_filled_up[..., None], noise.gather(1, index), hidden_states)
+        grid = noise.scatter(1, index, hidden_states)
+        return self.decoder(grid.unflatten(1, (-1, self.sslam.embeddings.num_mel_patches)), grid_mask)
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    @auto_docstring
+    def forward(
+        self,
+        input_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        bool_masked_pos: torch.Tensor | None = None,
+        mix_starts: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        output_targets: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SSLAMForPreTrainingOutput:
+        r"""
+        input_values (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`):
+            Log-mel frames from [`SSLAMFeatureExtractor`]; at least two clips in stage 2.
+        attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
+            1 for frames that hold sound and 0 for padding, of which nothing is learned and into which nothing is
+            mixed. Without it padding counts as sound, as in the original.
+        bool_masked_pos (`torch.Tensor` of shape `(batch_size * clone_batch, num_patches)`, *optional*):
+            The patches to hide, the views of a clip next to each other; `int((1 - mask_ratio) * num_patches)` must
+            stay visible in each (no more than that in clips with padding). Drawn by `draw_mask` where not given.
+        mix_starts (`torch.Tensor` of shape `(2,)`, *optional*):
+            The first frames of the two unmixed regions in stage 2, multiples of `patch_size`. Drawn by
+            `draw_mix_starts` where not given.
+        generator (`torch.Generator`, *optional*):
+            Source of all that is random, on the device of `input_values`: masks, regions and the decoder's noise. By
+            default that of the device in training, and one with a fixed seed in evaluation, so that losses compare.
+        output_targets (`bool`, *optional*, defaults to `False`):
+            Whether the output holds masks, mixed clips, targets and predictions.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from polyaudio import SSLAMConfig, SSLAMForPreTraining
+
+        >>> model = SSLAMForPreTraining(SSLAMConfig(num_hidden_layers=2, clone_batch=2, pretraining_stage=2))
+        >>> outputs = model(torch.randn(2, 1024, 128))
+        >>> outputs.loss.backward()
+        >>> decay = model.update_teacher(num_updates=1)  # after a step of the optimizer
+        ```"""
+        config = self.config
+        if generator is None and not self.training:
+            generator = torch.Generator(input_values.device).manual_seed(0)
+        if bool_masked_pos is None:
+            bool_masked_pos = self.draw_mask(input_values, attention_mask, generator)
+        num_patches = -(-input_values.shape[1] // config.patch_size) * self.sslam.embeddings.num_mel_patches
+        num_views = input_values.shape[0] * config.clone_batch
+        if bool_masked_pos.shape != (num_views, num_patches):
+            raise ValueError(
+                f"`bool_masked_pos` must have the shape {(num_views, num_patches)}: {config.clone_batch} views of "
+                f"each clip (`clone_batch`) and {num_patches} patches; got {tuple(bool_masked_pos.shape)}."
+            )
+        bool_masked_pos = bool_masked_pos.bool()
+
+        patch_mask = None
+        if attention_mask is not None:
+            patch_mask = self.get_patch_mask(input_values, attention_mask)
+            input_values = input_values.masked_fill(~attention_mask.bool()[..., None], 0.0)
+        clips, is_mixed = input_values, None
+        if config.pretraining_stage == 2:
+            if input_values.shape[0] < 2:
+                raise ValueError(
+                    "Stage 2 mixes each clip with another one of the batch, so a batch needs at least two clips, got "
+                    f"{input_values.shape[0]}."
+                )
+            is_mixed = self.mixed_time_patches(input_values, mix_starts, generator)
+            clips = torch.cat([input_values, self.mix(input_values, is_mixed, attention_mask)])
+            bool_masked_pos = torch.cat([bool_masked_pos, bool_masked_pos])
+            patch_mask = None if patch_mask is None else torch.cat([patch_mask, patch_mask])
+
+        is_visible, is_target, grid_mask = ~bool_masked_pos, bool_masked_pos, None
+        if patch_mask is not None:
+            view_mask = patch_mask.repeat_interleave(config.clone_batch, dim=0)
+            is_visible, is_target = is_visible & view_mask, is_target & view_mask
+            grid_mask = view_mask.unflatten(1, (-1, self.sslam.embeddings.num_mel_patches, 1))
+        self._check_visible(is_visible, has_padding=patch_mask is not None)
+
+        frame_targets, utterance_targets, retention_targets = self.compute_targets(clips, patch_mask, is_mixed)
+        hidden_states, visible = self.encode_visible(clips, is_visible, patch_mask is not None, **kwargs)
+        frame_predictions = self.decode(hidden_states[:, 1:], visible, is_visible, grid_mask, generator)
+        utterance_predictions = hidden_states[:, 0]
+
+        # Each loss is the original's sum divided by its `sample_size`, so that the gradient is the original trainer's.
+        num_targets = is_target.sum()
+        frame_loss = config.frame_loss_weight * scaled_error(frame_predictions, frame_targets, is_target) / num_targets
+        utterance_loss = config.utterance_loss_weight * scaled_error(utterance_predictions, utterance_targets)
+        if config.utterance_loss_reduction == "mean":
+            utterance_loss = utterance_loss / utterance_predictions.shape[0]
+        loss, retention_loss = frame_loss + utterance_loss, None
+        if retention_targets is not None:
+            retention_loss = scaled_error(frame_predictions.chunk(2)[1], retention_targets, is_target.chunk(2)[1])
+            retention_loss = config.source_retention_loss_weight * retention_loss / num_targets
+            loss = loss + retention_loss
+
+        target_counts = is_target.unflatten(0, (-1, config.clone_batch)).sum(dim=1)
+        output = SSLAMForPreTrainingOutput(
+            loss=loss,
+            frame_loss=frame_loss,
+            utterance_loss=utterance_loss,
+            source_retention_loss=retention_loss,
+            masked_share=num_targets / (num_targets + is_visible.sum()),
+            pred_var=mean_deviation(frame_predictions, is_target),
+            target_var=mean_deviation(frame_targets, target_counts),
+        )
+        if output_targets:
+            output.bool_masked_pos = bool_masked_pos
+            output.mixed_input_values = None if is_mixed is None else clips.chunk(2)[1]
+            output.frame_targets = frame_targets
+            output.utterance_targets = utterance_targets
+            output.source_retention_targets = retention_targets
+            output.frame_predictions = frame_predictions
+            output.utterance_predictions = utterance_predictions
+        return output
+
+    def mixed_time_patches(
+        self, input_values: torch.Tensor, mix_starts: torch.Tensor | None, generator: torch.Generator | None
+    ) -> torch.Tensor:
+        """The time patches into which another clip is mixed, `(num_time_patches,)`, bool."""
+        num_frames, patch_size = input_values.shape[1], self.config.patch_size
+        num_time_patches = -(-num_frames // patch_size)
+        region = self.num_unmixed_patches(num_time_patches)
+        if mix_starts is None:
+            mix_starts = self.draw_mix_starts(num_frames, generator, input_values.device)
+        mix_starts = torch.as_tensor(mix_starts, device=input_values.device)
+        starts = mix_starts // patch_size
+        steps = torch.arange(num_time_patches, device=input_values.device)
+        is_unmixed = ((steps >= starts[:, None]) & (steps < starts[:, None] + region)).any(dim=0)
+        torch._assert_async(
+            (mix_starts % patch_size == 0).all() & (is_unmixed.sum() == 2 * region),
+            f"`mix_starts` must be two multiples of {patch_size} frames, such that two regions of "
+            f"{region * patch_size} frames do not overlap and end within the {num_time_patches * patch_size} frames.",
+        )
+        return ~is_unmixed
+
+    def _check_visible(self, is_visible: torch.Tensor, has_padding: bool) -> None:
+        num_visible = int(is_visible.shape[1] * (1 - self.config.mask_ratio))
+        counts = is_visible.sum(dim=1)
+        torch._assert_async(
+            ((counts <= num_visible) if has_padding else (counts == num_visible)).all(),
+            f"`bool_masked_pos` must leave {num_visible} of {is_visible.shape[1]} patches visible in each view "
+            f"(`mask_ratio` is {self.config.mask_ratio:g}), or fewer in clips with padding.",
+        )
+
+
 __all__ = [
     "SSLAMForAudioClassification",
     "SSLAMForAudioFrameClassification",
+    "SSLAMForPreTraining",
     "SSLAMModel",
     "SSLAMPreTrainedModel",
 ]
