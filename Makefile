@@ -18,6 +18,7 @@ lint: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/sam_audio.py
 	$(BIN)/python benchmarks/sslam.py
+	$(BIN)/python benchmarks/sslam_pretraining.py
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -45,6 +45,22 @@ def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_si
     return torch.cat([mel, time], dim=-1).flatten(0, 1)[None].float()
 
 
+def sounding_time_patches(attention_mask: torch.Tensor, patch_size: int) -> torch.Tensor:
+    """
+    Tell which time patches hold sound: those with at least one real frame.
+
+    Args:
+        attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
+        patch_size: frames in a patch.
+
+    Returns:
+        `(batch_size, ceil(num_frames / patch_size))`, bool.
+    """
+    missing_frames = -attention_mask.shape[1] % patch_size
+    frames = nn.functional.pad(attention_mask.bool(), (0, missing_frames))
+    return frames.unflatten(1, (-1, patch_size)).any(dim=-1)
+
+
 class SSLAMEmbeddings(nn.Module):
     """
     Turns mel spectrograms `(batch_size, num_frames, num_mel_bins)` into tokens
@@ -252,19 +268,8 @@ class SSLAMPreTrainedModel(PreTrainedModel):
                 init.uniform_(layer.bias, -bound, bound)
 
     def get_time_patch_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
-        """
-        Tell which time patches hold sound: those with at least one real frame.
-
-        Args:
-            attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
-
-        Returns:
-            `(batch_size, ceil(num_frames / patch_size))`, bool.
-        """
-        patch_size = self.config.patch_size
-        missing_frames = -attention_mask.shape[1] % patch_size
-        frames = nn.functional.pad(attention_mask.bool(), (0, missing_frames))
-        return frames.unflatten(1, (-1, patch_size)).any(dim=-1)
+        """[`sounding_time_patches`] for the patches of this model."""
+        return sounding_time_patches(attention_mask, self.config.patch_size)
 
     def get_patch_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """
@@ -585,7 +590,7 @@ def draw_block_mask(
 ) -> torch.Tensor:
     """
     Draw what the student does not see: everything but a few square blocks of patches (EAT's inverse block masking,
-    https://arxiv.org/abs/2401.03497, section 3.2).
+    https://arxiv.org/abs/2401.03497).
 
     Block centres are drawn with replacement, blocks are cut off at the borders of the grid, and then single patches
     are added or taken away at random until each clip has exactly the same share of visible patches.
@@ -626,6 +631,63 @@ def draw_block_mask(
     order = (blocks + torch.rand(real.shape, device=device, generator=generator)).masked_fill(~real, -1.0)
     rank = order.argsort(dim=1, descending=True).argsort(dim=1)
     return rank >= num_visible
+
+
+def draw_view_masks(
+    config: SSLAMConfig, attention_mask: torch.Tensor, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """
+    Draw the masks of a pre-training batch by [`draw_block_mask`].
+
+    Args:
+        config: tells number, share and blocks.
+        attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
+        generator: source of the draw, on the device of `attention_mask`.
+
+    Returns:
+        `(batch_size * clone_batch, num_patches)`, bool, `True` for hidden patches; the views of a clip next to each
+        other.
+    """
+    time_patches = sounding_time_patches(attention_mask, config.patch_size)
+    patch_mask = time_patches[..., None].expand(-1, -1, config.num_mel_bins // config.patch_size)
+    patch_mask = patch_mask.repeat_interleave(config.clone_batch, dim=0)
+    return draw_block_mask(patch_mask, config.mask_ratio, config.mask_length, config.mask_adjust, generator)
+
+
+def num_unmixed_patches(config: SSLAMConfig, num_time_patches: int) -> int:
+    """Length of each of the two regions of a mixture that hold one clip only, in time patches."""
+    return int(num_time_patches * config.unmixed_region_ratio)
+
+
+def draw_mix_starts(
+    config: SSLAMConfig,
+    num_frames: int,
+    generator: torch.Generator | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """
+    Draw where the two unmixed regions of a batch begin: the first in the share `config.unmixed_region_range` of the
+    clip, the second anywhere after the end of the first. For 1024 frames the ranges are the original's.
+
+    Args:
+        config: tells the regions' length and range.
+        num_frames: length of the clips.
+        generator: source of the draw, on `device`.
+        device: where to draw.
+
+    Returns:
+        `(2,)`, int64, frames, multiples of `config.patch_size`.
+    """
+    num_time_patches = -(-num_frames // config.patch_size)
+    region = num_unmixed_patches(config, num_time_patches)
+    num_first = max(1, int(num_time_patches * config.unmixed_region_range))
+    num_first = min(num_first, num_time_patches - 2 * region)
+    draw = torch.rand(2, generator=generator, device=device, dtype=torch.float32)
+    first = (draw[0] * num_first).long()
+    # The last place that there is for the second is never drawn, as in the original.
+    num_second = (num_time_patches - 2 * region - first).clamp(min=1)
+    second = first + region + (draw[1] * num_second).long()
+    return torch.stack([first, second]) * config.patch_size
 
 
 def normalize_over_patches(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
@@ -891,63 +953,12 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             average.copy_(buffer)
         return decay
 
-    def draw_mask(
-        self,
-        input_values: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """
-        Draw `config.clone_batch` masks for each clip.
-
-        Args:
-            input_values: `(batch_size, num_frames, num_mel_bins)`.
-            attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
-            generator: source of the draw, on the device of `input_values`.
-
-        Returns:
-            `(batch_size * clone_batch, num_patches)`, bool, `True` for hidden patches; see [`draw_block_mask`].
-        """
-        config = self.config
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_values[..., 0], dtype=torch.bool)
-        patch_mask = self.get_patch_mask(input_values, attention_mask)
-        patch_mask = patch_mask.unflatten(1, (-1, self.sslam.embeddings.num_mel_patches))
-        patch_mask = patch_mask.repeat_interleave(config.clone_batch, dim=0)
-        return draw_block_mask(patch_mask, config.mask_ratio, config.mask_length, config.mask_adjust, generator)
-
-    def num_unmixed_patches(self, num_time_patches: int) -> int:
-        """Length of an unmixed region in a clip of so many time patches."""
-        return int(num_time_patches * self.config.unmixed_region_ratio)
-
-    def draw_mix_starts(
-        self, num_frames: int, generator: torch.Generator | None = None, device: torch.device | None = None
-    ) -> torch.Tensor:
-        """
-        Draw where the two unmixed regions begin: the first in the share `config.unmixed_region_range` of the clip, the
-        second anywhere after the end of the first. For 1024 frames the ranges are the original's.
-
-        Returns:
-            `(2,)`, int64, frames, multiples of `config.patch_size`.
-        """
-        patch_size = self.config.patch_size
-        num_time_patches = -(-num_frames // patch_size)
-        region = self.num_unmixed_patches(num_time_patches)
-        num_first = max(1, int(num_time_patches * self.config.unmixed_region_range))
-        num_first = min(num_first, num_time_patches - 2 * region)
-        draw = torch.rand(2, generator=generator, device=device, dtype=torch.float32)
-        first = (draw[0] * num_first).long()
-        # The range of the second excludes the last place there is: the original's does.
-        num_second = (num_time_patches - 2 * region - first).clamp(min=1)
-        second = first + region + (draw[1] * num_second).long()
-        return torch.stack([first, second]) * patch_size
-
     def mix(
         self, input_values: torch.Tensor, is_mixed: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
         Mix the previous clip of the batch into each clip, by the louder of the two in each time-frequency bin (SSLAM,
-        https://arxiv.org/abs/2506.12222, section 3.2).
+        https://arxiv.org/abs/2506.12222).
 
         Args:
             input_values: `(batch_size, num_frames, num_mel_bins)`.
@@ -992,7 +1003,7 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
 
             # What the teacher makes of the foreign source where that is heard, and there alone
             grid = (is_mixed.shape[0], self.teacher.embeddings.num_mel_patches)
-            num_mixed = grid[0] - 2 * self.num_unmixed_patches(grid[0])
+            num_mixed = grid[0] - 2 * num_unmixed_patches(self.config, grid[0])
             mixed_steps = torch.argsort(is_mixed.int(), descending=True, stable=True)[:num_mixed]
             tokens, clean = tokens.chunk(2)[0], frame_targets.chunk(2)[0].unflatten(1, grid)
             heard = tokens[:, 1:].unflatten(1, grid).index_select(1, mixed_steps).flatten(1, 2)
@@ -1087,10 +1098,10 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             mixed. Without it padding counts as sound, as in the original.
         bool_masked_pos (`torch.Tensor` of shape `(batch_size * clone_batch, num_patches)`, *optional*):
             The patches to hide, the views of a clip next to each other; `int((1 - mask_ratio) * num_patches)` must
-            stay visible in each (no more than that in clips with padding). Drawn by `draw_mask` where not given.
+            stay visible in each, or fewer in clips with padding. Drawn by [`draw_view_masks`] where not given.
         mix_starts (`torch.Tensor` of shape `(2,)`, *optional*):
             The first frames of the two unmixed regions in stage 2, multiples of `patch_size`. Drawn by
-            `draw_mix_starts` where not given.
+            [`draw_mix_starts`] where not given.
         generator (`torch.Generator`, *optional*):
             Source of all that is random, on the device of `input_values`: masks, regions and the decoder's noise. By
             default that of the device in training, and one with a fixed seed in evaluation, so that losses compare.
@@ -1112,7 +1123,8 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         if generator is None and not self.training:
             generator = torch.Generator(input_values.device).manual_seed(0)
         if bool_masked_pos is None:
-            bool_masked_pos = self.draw_mask(input_values, attention_mask, generator)
+            is_real = torch.ones_like(input_values[..., 0]) if attention_mask is None else attention_mask
+            bool_masked_pos = draw_view_masks(config, is_real, generator)
         num_patches = -(-input_values.shape[1] // config.patch_size) * self.sslam.embeddings.num_mel_patches
         num_views = input_values.shape[0] * config.clone_batch
         if bool_masked_pos.shape != (num_views, num_patches):
@@ -1188,9 +1200,9 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         """The time patches into which another clip is mixed, `(num_time_patches,)`, bool."""
         num_frames, patch_size = input_values.shape[1], self.config.patch_size
         num_time_patches = -(-num_frames // patch_size)
-        region = self.num_unmixed_patches(num_time_patches)
+        region = num_unmixed_patches(self.config, num_time_patches)
         if mix_starts is None:
-            mix_starts = self.draw_mix_starts(num_frames, generator, input_values.device)
+            mix_starts = draw_mix_starts(self.config, num_frames, generator, input_values.device)
         mix_starts = torch.as_tensor(mix_starts, device=input_values.device)
         starts = mix_starts // patch_size
         steps = torch.arange(num_time_patches, device=input_values.device)

@@ -30,6 +30,7 @@ EXAMPLES = """\
   polyaudio convert final_model.pth --output raga-model --original-config config.yaml
   polyaudio convert checkpoint_best.pt --output audioset-tagger
   polyaudio convert checkpoint_last.pt --output encoder --what encoder --weights teacher
+  polyaudio convert checkpoint_last.pt --output stage1 --what pretraining
   polyaudio convert ta012/SSLAM_AS2M_Finetuned --output audioset-tagger
 """
 
@@ -124,24 +125,18 @@ def _convert_sam_carnatic(checkpoint: dict, args) -> None:
 
 
 def _convert_fairseq_sslam(checkpoint: dict[str, Any], args) -> None:
-    from ..modeling import modeling_sslam
     from ..modeling.checkpoint_sslam import convert_fairseq_checkpoint
+    from ..modeling.modeling_sslam import SSLAMForAudioClassification, SSLAMForPreTraining, SSLAMModel
 
     is_classifier = checkpoint["cfg"]["model"]["_name"] == "mae_image_classification"
     what = args.what or ("classifier" if is_classifier else "encoder")
     weights = args.weights or "student"
     converted = convert_fairseq_checkpoint(checkpoint, what, weights)
-    class_name = {
-        "encoder": "SSLAMModel",
-        "classifier": "SSLAMForAudioClassification",
-        "pretraining": "SSLAMForPreTraining",
+    model_class = {
+        "encoder": SSLAMModel,
+        "classifier": SSLAMForAudioClassification,
+        "pretraining": SSLAMForPreTraining,
     }[what]
-    model_class = getattr(modeling_sslam, class_name, None)
-    if model_class is None:
-        raise CommandError(
-            "--what pretraining comes with support for pre-training, which this version of polyaudio lacks; take "
-            "--what encoder, or a later version"
-        )
     _set_labels(converted.config, what, args.labels)
     model = model_class(converted.config)
     model.load_state_dict(converted.state_dict)
@@ -151,7 +146,7 @@ def _convert_fairseq_sslam(checkpoint: dict[str, Any], args) -> None:
     report = {"checkpoint": args.checkpoint, "what": what, "weights": weights, "keys": converted.report}
     path = Path(args.output) / "conversion_report.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(f"{args.output}: {class_name}, {model.num_parameters():,} parameters{_labels_in_words(model.config, what)}")
+    print(f"{args.output}: {model_class.__name__}, {model.num_parameters():,} parameters{_labels_in_words(model.config, what)}")
     for fate, count in Counter(text.split(" to ")[0] for text in converted.report.values()).most_common():
         print(f"  {count:4} keys {fate}")
     print(f"What became of each key is in {path}.")

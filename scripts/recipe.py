@@ -45,6 +45,27 @@ class DataArguments:
 
 
 @dataclass
+class WindowArguments:
+    """Where recordings without labels come from and which windows of them are trained on."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": "Hub name, local folder, folder of save_to_disk, or `ragas`."}
+    )
+    audio_column: str = field(default="audio", metadata={"help": "Column with the audio."})
+    split: str = field(default="train", metadata={"help": "Split of the data to train on."})
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read the data as it is needed, for sets that do not fit; takes --max-steps."},
+    )
+    crop_seconds: float = field(
+        default=10.0, metadata={"help": "Train on random windows of this length, anew each epoch."}
+    )
+    roll_and_gain: bool = field(
+        default=False, metadata={"help": "Roll each window in time and change its volume at random."}
+    )
+
+
+@dataclass
 class ModelArguments:
     """What is trained."""
 

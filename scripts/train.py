@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     if data_args.dataset is None:
         raise CommandError("no data: name a folder or a dataset with --dataset")
     if others.resume:
-        training_args.resume_from_checkpoint = _last_checkpoint(training_args.output_dir)
+        training_args.resume_from_checkpoint = last_checkpoint(training_args.output_dir)
     command_line = shlex.join(["polyaudio", "train", *argv])
     train(recipe, model_args, data_args, lora_args, training_args, command_line)
 
@@ -265,7 +265,8 @@ def write_results(trainer, result: dict, *, model_type: str, **card) -> None:
     print(f"\nThe model is in {folder}: pipeline('audio-classification', model={str(folder)!r})")
 
 
-def _last_checkpoint(output_dir: str) -> str:
+def last_checkpoint(output_dir: str) -> str:
+    """The newest checkpoint folder of a run."""
     from transformers.trainer_utils import get_last_checkpoint
 
     checkpoint = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None

@@ -48,15 +48,15 @@ class AudioTrainingArguments(TrainingArguments):
 
 class AudioTrainer(Trainer):
     """
-    `Trainer` that logs each term of a model's loss beside their sum, and stops early where its arguments say so.
+    `Trainer` that logs every number of a model's output beside the loss, and stops early where its arguments say so.
 
-    A term is what a model's output holds under a name that ends in `_loss`. As with `loss`, what is logged is the mean
-    since the last time, over all processes.
+    Such numbers are the terms of a loss, for instance: all tensors without dimensions. As with `loss`, what is logged
+    is the mean since the last time, over all processes.
     """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._loss_terms: dict[str, list[torch.Tensor]] = {}
+        self._numbers: dict[str, list[torch.Tensor]] = {}
         if hasattr(self.train_dataset, "set_epoch"):
             self.add_callback(_SetEpoch(self.train_dataset))
         patience = getattr(self.args, "early_stopping_patience", None)
@@ -67,16 +67,16 @@ class AudioTrainer(Trainer):
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if model.training:
             for name, value in outputs.items():
-                if name.endswith("_loss"):
-                    self._loss_terms.setdefault(name, []).append(value.detach())
+                if name != "loss" and isinstance(value, torch.Tensor) and value.ndim == 0:
+                    self._numbers.setdefault(name, []).append(value.detach())
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs and self._loss_terms:
-            means = torch.stack([torch.stack(values).float().mean() for values in self._loss_terms.values()])
+        if "loss" in logs and self._numbers:
+            means = torch.stack([torch.stack(values).float().mean() for values in self._numbers.values()])
             means = self.accelerator.reduce(means, reduction="mean").tolist()
-            logs = {**logs, **dict(zip(self._loss_terms, means, strict=True))}
-            self._loss_terms = {}
+            logs = {**logs, **dict(zip(self._numbers, means, strict=True))}
+            self._numbers = {}
         super().log(logs, start_time)
 
 
