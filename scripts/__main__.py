@@ -8,9 +8,12 @@ import sys
 
 COMMANDS = {
     "train": "train a classifier on a dataset, from scratch or from a checkpoint, whole or by LoRA",
+    "pretrain": "pre-train a model on recordings without labels",
     "evaluate": "measure a trained classifier on a dataset",
+    "probe": "measure what a model's frozen features know of the classes of a dataset, by a linear probe",
     "predict": "label audio files",
     "embed": "write the features of audio files",
+    "dataset": "measure what a model's normalisation needs to know of a dataset",
     "convert": "turn a checkpoint of an original implementation into a model folder",
     "demo": "train on synthesised ragas and name the raga of a clip, in a few minutes on a laptop",
 }
