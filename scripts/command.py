@@ -30,7 +30,10 @@ def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | Non
             if os.environ.get("POLYAUDIO_TRACEBACK"):
                 raise
             name = run.__module__.rsplit(".", 1)[-1]
-            print(f"polyaudio {name}: {' '.join(str(error).split())}", file=sys.stderr)
+            message = str(error)
+            if "Original Traceback" in message:  # of an error in a DataLoader's worker, whose last line tells it
+                message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
+            print(f"polyaudio {name}: {' '.join(message.split())}", file=sys.stderr)
             return 2
 
     return main

@@ -146,7 +146,8 @@ def _convert_fairseq_sslam(checkpoint: dict[str, Any], args) -> None:
     report = {"checkpoint": args.checkpoint, "what": what, "weights": weights, "keys": converted.report}
     path = Path(args.output) / "conversion_report.json"
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(f"{args.output}: {model_class.__name__}, {model.num_parameters():,} parameters{_labels_in_words(model.config, what)}")
+    words = _labels_in_words(model.config, what)
+    print(f"{args.output}: {model_class.__name__}, {model.num_parameters():,} parameters{words}")
     for fate, count in Counter(text.split(" to ")[0] for text in converted.report.values()).most_common():
         print(f"  {count:4} keys {fate}")
     print(f"What became of each key is in {path}.")

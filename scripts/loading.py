@@ -3,8 +3,10 @@
 """What the commands need to run a model: its feature extractor, a device, and the arguments that say how."""
 
 import argparse
+import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .command import CommandError
@@ -117,6 +119,28 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that read files (%(default)s)",
     )
+
+
+def last_checkpoint(output_dir: str) -> str:
+    """
+    The newest complete checkpoint folder of a run: one that was being written when the run was killed does not count.
+
+    Raises:
+        CommandError: there is none.
+    """
+
+    def is_complete(folder: Path) -> bool:
+        try:  # the file that Trainer writes last
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return True
+
+    folders = {folder.name.rpartition("-")[2]: folder for folder in Path(output_dir).glob("checkpoint-*")}
+    complete = [int(step) for step, folder in folders.items() if step.isdecimal() and is_complete(folder)]
+    if not complete:
+        raise CommandError(f"there is no checkpoint in {output_dir} to resume from; leave --resume out to start anew")
+    return str(folders[str(max(complete))])
 
 
 def _positive(kind: type, or_zero: bool = False):

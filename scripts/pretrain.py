@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from .command import CommandError, command
-from .loading import load_feature_extractor
+from .loading import last_checkpoint, load_feature_extractor
 
 
 EXAMPLES = """\
@@ -45,8 +45,6 @@ def main(argv: list[str]) -> None:
     if training_args.n_gpu > 1:
         raise CommandError("start one process for each GPU: accelerate launch -m polyaudio.scripts.pretrain ...")
     if others.resume:
-        from .train import last_checkpoint
-
         training_args.resume_from_checkpoint = last_checkpoint(training_args.output_dir)
     try:
         pretrain(recipe, model_args, window_args, training_args, others.plot_mixtures)
@@ -139,7 +137,10 @@ def load_windows(window_args, sampling_rate: int, training_args):
         "seed": training_args.seed,
     }
     if window_args.streaming:
-        return StreamedWindows(recordings, sampling_rate, **settings)
+        if training_args.max_steps <= 0:
+            raise CommandError("a stream has no end: tell the number of updates with --max-steps")
+        place = {"process_index": training_args.process_index, "num_processes": training_args.world_size}
+        return StreamedWindows(recordings, sampling_rate, **settings, **place)
     readable, bad_clips = drop_unreadable(DatasetDict({window_args.split: recordings}))
     report_bad_clips(bad_clips)
     return WaveformWindows(readable[window_args.split], sampling_rate, **settings)

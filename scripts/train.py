@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from .command import CommandError, command
-from .loading import load_feature_extractor
+from .loading import last_checkpoint, load_feature_extractor
 
 
 EXAMPLES = """\
@@ -263,16 +263,6 @@ def write_results(trainer, result: dict, *, model_type: str, **card) -> None:
     write_model_card(folder, model_name=folder.name, model_type=model_type, result=result, **card)
     print(format_report(result))
     print(f"\nThe model is in {folder}: pipeline('audio-classification', model={str(folder)!r})")
-
-
-def last_checkpoint(output_dir: str) -> str:
-    """The newest checkpoint folder of a run."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    checkpoint = get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
-    if checkpoint is None:
-        raise CommandError(f"there is no checkpoint in {output_dir} to resume from; leave --resume out to start anew")
-    return checkpoint
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from polyaudio.training.augmentation import PitchShift
+from polyaudio.training.augmentation import Compose, PitchShift, RollAndGain
 
 
 def tone(frequency: float, rate: int, seconds: float = 2.0) -> torch.Tensor:
@@ -79,3 +79,52 @@ def test_clips_of_any_length(samples):
 def test_range_is_checked(max_semitones):
     with pytest.raises(ValueError, match="max_semitones"):
         PitchShift(max_semitones, 16_000)
+
+
+def test_roll_and_gain_keep_the_waveform_but_for_place_and_level():
+    waveform = torch.randn(1_000, generator=torch.Generator().manual_seed(1)) + 3
+    generator = torch.Generator().manual_seed(0)
+    centered = waveform - waveform.mean()
+    shifts, gains = [], []
+    for _ in range(400):
+        changed = RollAndGain()(waveform, generator)
+        assert changed.shape == waveform.shape
+        assert changed.dtype == torch.float32
+        gains.append((changed.norm() / centered.norm()).item())
+        correlation = torch.fft.irfft(torch.fft.rfft(changed) * torch.fft.rfft(centered).conj())
+        shifts.append(correlation.argmax().item())
+        torch.testing.assert_close(changed, centered.roll(shifts[-1]) * gains[-1], atol=1e-4, rtol=1e-4)
+    # Beta(10, 10) has the mean 1/2 and the variance 1/84
+    assert sum(gains) / 400 == pytest.approx(1, abs=0.02)
+    assert torch.tensor(gains).var().item() == pytest.approx(1 / 84, rel=0.2)
+    assert min(gains) > 0.5
+    assert max(gains) < 1.5
+    counts = torch.histc(torch.tensor(shifts).float(), bins=10, min=0, max=1_000)
+    assert counts.min() > 20
+
+
+def test_gains_are_distributed_as_beta():
+    generator = torch.Generator().manual_seed(0)
+    waveform = torch.tensor([1.0, -1.0])
+    gains = torch.stack([RollAndGain()(waveform, generator).abs()[0] for _ in range(4_000)]).sort().values
+    # The distribution function of Beta(10, 10) at x is the chance of at least 10 successes in 19 trials
+    successes = torch.distributions.Binomial(19, gains - 0.5)
+    expected = sum(successes.log_prob(torch.tensor(float(count))).exp() for count in range(10, 20))
+    found = (torch.arange(4_000) + 0.5) / 4_000
+    assert (found - expected).abs().max() < 1.63 / math.sqrt(4_000)  # Kolmogorov and Smirnov, at 1 percent
+
+
+@pytest.mark.parametrize("samples", [1, 2, 4_000])
+def test_augmentations_follow_from_the_generator(samples):
+    waveform = torch.randn(samples)
+    shift, roll = PitchShift(4, 8_000), RollAndGain()
+    both = Compose(shift, roll)
+    generator = torch.Generator().manual_seed(5)
+    changed = both(waveform, generator)
+    assert changed.shape == waveform.shape
+    assert torch.equal(both(waveform, torch.Generator().manual_seed(5)), changed)
+    assert torch.equal(Compose()(waveform, generator), waveform)
+    step_by_step = torch.Generator().manual_seed(5)
+    assert torch.equal(roll(shift(waveform, step_by_step), step_by_step), changed)
+    if samples > 1:
+        assert not torch.equal(both(waveform, generator), changed)

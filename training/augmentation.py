@@ -3,6 +3,7 @@
 """Changes to waveforms that training clips go through, and evaluation clips never."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import torch
@@ -47,6 +48,35 @@ class PitchShift:
         length = math.ceil(samples * ratio)
         stretched = torch.istft(stretched, self.n_fft, hop_length, window=window, length=length)
         return F.resample(stretched, ratio.numerator, ratio.denominator)[:samples]
+
+
+class RollAndGain:
+    """
+    Subtracts a waveform's mean, rolls it by a random number of samples and multiplies it by a random gain.
+
+    This is the augmentation that EAT and SSLAM come with. All rolls are equally likely; the gain is
+    `0.5 + Beta(10, 10)`, which is 1 on average, with a standard deviation of 0.11.
+    """
+
+    def __call__(self, waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Change a waveform `(samples,)`, float32, by what is drawn from `generator`; the shape stays."""
+        shift = torch.randint(len(waveform), (), generator=generator).item()
+        # Of 19 uniform numbers the 10th smallest is distributed as Beta(10, 10)
+        gain = 0.5 + torch.rand(19, generator=generator).kthvalue(10).values
+        return (waveform - waveform.mean()).roll(shift) * gain
+
+
+class Compose:
+    """Changes waveforms by several augmentations, one after the other, which draw from the same generator."""
+
+    def __init__(self, *augmentations: Callable[[torch.Tensor, torch.Generator], torch.Tensor]):
+        self.augmentations = augmentations
+
+    def __call__(self, waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Change a waveform `(samples,)`, float32, by what is drawn from `generator`; the shape stays."""
+        for augmentation in self.augmentations:
+            waveform = augmentation(waveform, generator)
+        return waveform
 
 
 def _lock_phases(stretched: torch.Tensor, spectrum: torch.Tensor, rate: float) -> torch.Tensor:

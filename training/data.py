@@ -1,23 +1,26 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Data sets of labelled clips: where they come from, how they are split, and how a DataLoader reads them."""
+"""Data sets of clips, labelled or not: where they come from, how they are split, and how a DataLoader reads them."""
 
+import itertools
 import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import datasets
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 import torch
+from accelerate.data_loader import prepare_data_loader
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 from .audio import AudioFile, AudioFileError, audio_info, decode_audio, load_audio
@@ -39,6 +42,9 @@ _SPLIT_OF_FOLDER = {word: str(split) for split, words in datasets.data_files.SPL
 
 # Columns that hold the label where nobody says which one does.
 _LABEL_NAMES = ("label", "labels", "raga", "class", "category", "target", "genre")
+
+# Parts of a local data set that is streamed. Processes and workers beyond that number share them.
+_STREAM_SHARDS = 256
 
 _CHUNK_SUFFIX = re.compile(r"([-_ .](chunk|part|segment|seg|clip|slice)[-_ ]?\d+)+$", re.IGNORECASE)
 
@@ -96,12 +102,7 @@ def load_clips(
     names = {split: _label_names(rows, label_column, f"{dataset}, split {split}") for split, rows in clips.items()}
     classes = _classes(clips, label_column, names)
 
-    audio = datasets.DatasetDict()
-    for split, rows in clips.items():
-        rows = rows.select_columns(audio_column)
-        if audio_column != "audio":
-            rows = rows.rename_column(audio_column, "audio")
-        audio[split] = rows.cast_column("audio", datasets.Audio(decode=False))
+    audio = datasets.DatasetDict({split: _only_audio(rows, audio_column) for split, rows in clips.items()})
     if group_column is None:
         recordings = _recordings_from_paths(audio)
     else:
@@ -115,7 +116,95 @@ def load_clips(
     return audio
 
 
-def _load(dataset: str, seed: int) -> datasets.DatasetDict:
+def load_recordings(
+    dataset: str,
+    *,
+    audio_column: str = "audio",
+    split: str = "train",
+    streaming: bool = False,
+    seed: int = 42,
+) -> datasets.Dataset | datasets.IterableDataset:
+    """
+    Load a data set of clips without labels. No audio is decoded.
+
+    Args:
+        dataset: what `load_clips` takes. Labels are neither needed nor looked at: the audio files of a folder may lie
+            in it or at any depth below it.
+        audio_column: the column with the audio.
+        split: the split to load. Data without splits is `train`.
+        streaming: give a stream of clips. Those of a set on the Hub are fetched as they are read; those that are here
+            come in a random order.
+        seed: seed of the synthesised set and of that order.
+
+    Returns:
+        The clips, with the one column `audio` (`Audio(decode=False)`).
+
+    Raises:
+        ValueError: there is no such data set, split or column, the column holds no audio, or there are no clips.
+    """
+    splits = _load(dataset, seed, labelled=False, streaming=streaming)
+    if split not in splits:
+        raise ValueError(f"{dataset} has no split {split!r}, only {_listed(splits)}. Pass another `split`.")
+    rows = splits[split]
+    where = f"{dataset}, split {split}"
+    if isinstance(rows, datasets.IterableDataset):
+        return _only_audio_of_stream(rows, audio_column, where)
+    _check_audio_column(rows.features, audio_column, where)
+    if len(rows) == 0:
+        raise ValueError(f"{where}, has no clips.")
+    rows = _only_audio(rows, audio_column)
+    return _as_stream(rows, seed) if streaming else rows
+
+
+def _check_audio_column(features: Mapping[str, Any], column: str, where: str) -> None:
+    if column not in features:
+        raise ValueError(
+            f"{where}, has no column {column!r}; its columns are {_listed(features)}. Pass another `audio_column`."
+        )
+    feature = features[column]
+    is_file = getattr(feature, "dtype", None) in ("string", "large_string", "binary", "large_binary")
+    if not is_file and not isinstance(feature, datasets.Audio | dict | None):
+        raise ValueError(f"{where}: {column!r} holds {feature}, which is no audio. Pass another `audio_column`.")
+
+
+def _only_audio(rows: datasets.Dataset, audio_column: str) -> datasets.Dataset:
+    rows = rows.select_columns(audio_column)
+    if audio_column != "audio":
+        rows = rows.rename_column(audio_column, "audio")
+    return rows.cast_column("audio", datasets.Audio(decode=False))
+
+
+def _only_audio_of_stream(rows: datasets.IterableDataset, audio_column: str, where: str) -> datasets.IterableDataset:
+    # Some formats tell their columns only by their rows
+    _check_audio_column(rows.features or dict.fromkeys(next(iter(rows), ())), audio_column, where)
+    rows = rows.select_columns(audio_column)
+    if audio_column != "audio":
+        rows = rows.rename_column(audio_column, "audio")
+    rows = rows.cast(datasets.Features({"audio": datasets.Audio(decode=False)}))
+    try:
+        is_empty = next(iter(rows), None) is None
+    except ImportError as error:  # of loose audio files, for want of torchcodec
+        raise ValueError(
+            f"{where}, cannot be streamed: {error} Without torchcodec, download its files and pass their folder."
+        ) from error
+    if is_empty:
+        raise ValueError(f"{where}, has no clips.")
+    return rows
+
+
+def _as_stream(rows: datasets.Dataset, seed: int) -> datasets.IterableDataset:
+    shards = min(len(rows), _STREAM_SHARDS)
+    rows = rows.shuffle(seed=seed, keep_in_memory=True)
+    if not rows.cache_files:
+        # A shard takes every chunk of the table that it touches along to a worker, so the chunks must not be larger
+        rows = rows.flatten_indices(keep_in_memory=True, writer_batch_size=-(-len(rows) // shards))
+    return rows.to_iterable_dataset(num_shards=shards)
+
+
+def _load(
+    dataset: str, seed: int, *, labelled: bool = True, streaming: bool = False
+) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+    """The splits of a data set; those of a set on the Hub as streams where `streaming` asks for it."""
     if dataset == "ragas":
         from .ragas import build_ragas
 
@@ -123,7 +212,7 @@ def _load(dataset: str, seed: int) -> datasets.DatasetDict:
     folder = Path(dataset)
     if not folder.is_dir():
         try:
-            loaded = datasets.load_dataset(dataset)
+            loaded = datasets.load_dataset(dataset, **({"streaming": True} if streaming else {}))
         except (FileNotFoundError, ConnectionError) as error:  # what is not on the Hub is a FileNotFoundError too
             raise ValueError(
                 f"{dataset!r} is neither 'ragas' nor a folder, and the Hugging Face Hub does not give it: {error}"
@@ -136,33 +225,37 @@ def _load(dataset: str, seed: int) -> datasets.DatasetDict:
     elif (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         loaded = datasets.load_from_disk(folder)
     else:
-        loaded = _load_audio_folder(folder)
-    return loaded if isinstance(loaded, datasets.DatasetDict) else datasets.DatasetDict(train=loaded)
+        loaded = _load_audio_folder(folder, labelled)
+    return loaded if isinstance(loaded, dict) else datasets.DatasetDict(train=loaded)
 
 
-def _load_audio_folder(folder: Path) -> datasets.DatasetDict:
+def _load_audio_folder(folder: Path, labelled: bool) -> datasets.DatasetDict:
     """
     Read a folder as the `audiofolder` builder of `datasets` does.
 
     That builder itself needs torchcodec, even where nothing is decoded, and takes every file with "train" or "test" in
     its path for a split, so that a class of trains swallows the others. Here only the folders right below `folder` are
-    splits, and only if all of them are.
+    splits, and only if all of them are. Where clips need no label, files beside these folders speak against it too.
     """
     subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     has_splits = bool(subfolders) and all(path.name.lower() in _SPLIT_OF_FOLDER for path in subfolders)
+    if not labelled and any(path.suffix.lower() in AUDIO_EXTENSIONS for path in folder.iterdir()):
+        has_splits = False
     metadata = _read_metadata(folder)
     if metadata is not None or not has_splits:
-        return datasets.DatasetDict(train=_load_split(folder, metadata))
+        return datasets.DatasetDict(train=_load_split(folder, metadata, labelled))
     splits = defaultdict(list)
     for path in subfolders:
         splits[_SPLIT_OF_FOLDER[path.name.lower()]].append(path)
     double = [paths for paths in splits.values() if len(paths) > 1]
     if double:
         raise ValueError(f"{_listed(map(str, double[0]))} are the same split. Put their files into one folder.")
-    return datasets.DatasetDict({split: _load_split(path, _read_metadata(path)) for split, (path,) in splits.items()})
+    return datasets.DatasetDict(
+        {split: _load_split(path, _read_metadata(path), labelled) for split, (path,) in splits.items()}
+    )
 
 
-def _load_split(folder: Path, metadata: pa.Table | None) -> datasets.Dataset:
+def _load_split(folder: Path, metadata: pa.Table | None, labelled: bool) -> datasets.Dataset:
     """Clips with their paths, as strings, in the column `audio`."""
     if metadata is not None:
         return datasets.Dataset(metadata)
@@ -172,6 +265,8 @@ def _load_split(folder: Path, metadata: pa.Table | None) -> datasets.Dataset:
         if path.suffix.lower() in AUDIO_EXTENSIONS
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    if files and not labelled:
+        return datasets.Dataset.from_dict({"audio": list(map(str, files))})
     loose = [path for path in files if path.parent == folder]
     if not files or loose:
         found = f"{loose[0]} lies outside a class folder" if loose else f"{folder} holds no audio files"
@@ -316,7 +411,9 @@ def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, 
     readable, bad = datasets.DatasetDict(), []
     for split, rows in clips.items():
         reasons = _decode_all(rows.select_columns("audio"), split)
-        bad += [BadClip(split, _clip_name(rows, row), reason) for row, reason in enumerate(reasons) if reason]
+        bad += [
+            BadClip(split, clip_name(rows[row]["audio"], row), reason) for row, reason in enumerate(reasons) if reason
+        ]
         good = [row for row, reason in enumerate(reasons) if not reason]
         if reasons and not good:
             raise ValueError(f"None of the {len(reasons)} clips of split {split} can be read. The first: {reasons[0]}")
@@ -343,8 +440,8 @@ def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
         )
 
 
-def _clip_name(rows: datasets.Dataset, row: int) -> str:
-    audio = rows[row]["audio"]
+def clip_name(audio: Mapping[str, Any] | None, row: int) -> str:
+    """The file of a clip where the data tells it, or else its row."""
     return (audio and audio["path"]) or f"row {row}"
 
 
@@ -455,7 +552,55 @@ def check_clips(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
         )
 
 
-class AudioClips(torch.utils.data.Dataset):
+class _Windows:
+    """
+    What `AudioClips`, `WaveformWindows` and `StreamedWindows` share: how the random part of a clip is read.
+
+    Raises:
+        ValueError: `crop_seconds` is not above 0.
+    """
+
+    columns = ["audio"]
+
+    def __init__(
+        self,
+        clips: datasets.Dataset | datasets.IterableDataset,
+        sampling_rate: int,
+        *,
+        transform: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+        crop_seconds: float | None = None,
+        seed: int = 0,
+    ):
+        if crop_seconds is not None and crop_seconds <= 0:
+            raise ValueError(f"crop_seconds must be above 0, got {crop_seconds}.")
+        self.clips = clips.select_columns(self.columns)
+        self.sampling_rate = sampling_rate
+        self.transform = transform
+        self.crop_seconds = crop_seconds
+        self.seed = seed
+        # In shared memory, because workers that live through several epochs have a copy of this object
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew: `AudioTrainer` calls this before each epoch."""
+        self._epoch.fill_(epoch)
+
+    def _read(self, audio: Mapping[str, Any] | None, seed: int) -> np.ndarray:
+        """The part of a clip that follows from `seed`, `(samples,)`, float32; `AudioFileError` where it has none."""
+        file = _audio_file(audio)
+        generator = torch.Generator()
+        generator.manual_seed(seed)
+        offset = 0.0
+        if self.crop_seconds is not None:
+            to_spare = max(0.0, audio_info(file).duration - self.crop_seconds)
+            offset = to_spare * torch.rand((), generator=generator).item()
+        waveform = load_audio(file, self.sampling_rate, offset=offset, duration=self.crop_seconds)
+        if self.transform is not None:
+            waveform = self.transform(torch.from_numpy(waveform), generator).numpy()
+        return waveform
+
+
+class AudioClips(_Windows, torch.utils.data.Dataset):
     """
     Labelled clips as waveforms, decoded when they are asked for.
 
@@ -471,28 +616,7 @@ class AudioClips(torch.utils.data.Dataset):
         seed: seed of the crops and of `transform`.
     """
 
-    def __init__(
-        self,
-        clips: datasets.Dataset,
-        sampling_rate: int,
-        *,
-        transform: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
-        crop_seconds: float | None = None,
-        seed: int = 0,
-    ):
-        if crop_seconds is not None and crop_seconds <= 0:
-            raise ValueError(f"crop_seconds must be above 0, got {crop_seconds}.")
-        self.clips = clips.select_columns(["audio", "label"])
-        self.sampling_rate = sampling_rate
-        self.transform = transform
-        self.crop_seconds = crop_seconds
-        self.seed = seed
-        # In shared memory, because workers that live through several epochs have a copy of this object
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw anew: `AudioTrainer` calls this before each epoch."""
-        self._epoch.fill_(epoch)
+    columns = ["audio", "label"]
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -500,17 +624,157 @@ class AudioClips(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """`{"waveform": (samples,) float32 array, "label": int}`; `AudioFileError` where the clip cannot be read."""
         clip = self.clips[index]
-        file = _audio_file(clip["audio"])
-        generator = torch.Generator()
-        generator.manual_seed(combined_seed(self.seed, int(self._epoch), index))
-        offset = 0.0
-        if self.crop_seconds is not None:
-            to_spare = max(0.0, audio_info(file).duration - self.crop_seconds)
-            offset = to_spare * torch.rand((), generator=generator).item()
-        waveform = load_audio(file, self.sampling_rate, offset=offset, duration=self.crop_seconds)
-        if self.transform is not None:
-            waveform = self.transform(torch.from_numpy(waveform), generator).numpy()
+        waveform = self._read(clip["audio"], combined_seed(self.seed, int(self._epoch), index))
         return {"waveform": waveform, "label": clip["label"]}
+
+
+class WaveformWindows(_Windows, torch.utils.data.Dataset):
+    """
+    Clips without labels as waveforms, each with the seed that everything random about it follows from.
+
+    Arguments are those of `AudioClips`, except that `clips` need no labels. As there, what is random about a clip
+    follows from `seed`, the epoch and its index alone.
+    """
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`{"waveform": (samples,) float32 array, "seed": int}`; `AudioFileError` where the clip cannot be read."""
+        seed = combined_seed(self.seed, int(self._epoch), index)
+        return {"waveform": self._read(self.clips[index]["audio"], seed), "seed": seed}
+
+
+class StreamedWindows(_Windows, torch.utils.data.IterableDataset):
+    """
+    The items of `WaveformWindows` from a stream, each clip once a pass, shared out among processes and their workers.
+
+    Every worker of every process reads clips of its own: whole shards as long as there are enough for all, other ones
+    in each pass. Order and items follow from `seed`, the epoch, the process, the worker and the number of either. What
+    cannot be read is left out with a warning that tells its name and why; the end of a pass tells how much it was.
+
+    Each process must get its own `DataLoader`, see `stream_loader`. The stream goes on into the next pass, and so on
+    without end, because processes whose clips ran out would leave the others waiting.
+
+    Args:
+        clips: column `audio` (`Audio(decode=False)`), as `load_recordings` gives them with `streaming=True`.
+        sampling_rate, transform, crop_seconds: as in `AudioClips`.
+        seed: seed of the order, the crops and `transform`.
+        buffer_size: number of clips, encoded as they came, out of which a worker draws the next.
+        process_index: this process's index.
+        num_processes: number of processes that train together.
+        endless: whether pass follows upon pass; otherwise the stream ends after one.
+
+    Raises:
+        ValueError: `crop_seconds` or `buffer_size` is not above 0, or, as soon as it shows, a worker has no clips or
+            none that can be read.
+    """
+
+    def __init__(
+        self,
+        clips: datasets.IterableDataset,
+        sampling_rate: int,
+        *,
+        transform: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+        crop_seconds: float | None = None,
+        seed: int = 0,
+        buffer_size: int = 256,
+        process_index: int = 0,
+        num_processes: int = 1,
+        endless: bool = True,
+    ):
+        super().__init__(clips, sampling_rate, transform=transform, crop_seconds=crop_seconds, seed=seed)
+        if buffer_size < 1:
+            raise ValueError(f"buffer_size must be at least 1, got {buffer_size}.")
+        self.buffer_size = buffer_size
+        self.process_index = process_index
+        self.num_processes = num_processes
+        self.endless = endless
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """`{"waveform": (samples,) float32 array, "seed": int}` of the clips of this process's worker."""
+        worker = torch.utils.data.get_worker_info()
+        worker_id, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        reader, num_readers = self.process_index * num_workers + worker_id, self.num_processes * num_workers
+        for epoch in itertools.count(int(self._epoch)):
+            yield from self._pass(epoch, reader, num_readers)
+            if not self.endless:
+                break
+
+    def _pass(self, epoch: int, reader: int, num_readers: int) -> Iterator[dict[str, Any]]:
+        who = f"reader {reader + 1} of {num_readers} (processes times their workers)"
+        rng = np.random.default_rng([self.seed, epoch])  # the same for all readers, so that they agree on the shards
+        shards = rng.permutation(self.clips.num_shards).tolist()
+        clips = _shuffled(self._share(shards, reader, num_readers), self.buffer_size, rng)
+        number, reasons = 0, []
+        for number, audio in enumerate(clips, 1):
+            seed = combined_seed(self.seed, epoch, reader, number)
+            try:
+                waveform = self._read(_fetched(audio), seed)
+            except AudioFileError as error:
+                logger.warning(f"{clip_name(audio, number)} is left out: {error}")
+                reasons.append(str(error))
+                continue
+            yield {"waveform": waveform, "seed": seed}
+        if reasons:
+            logger.warning(f"{len(reasons)} of the {number} clips of {who} in pass {epoch} could not be read.")
+        if reasons and len(reasons) == number:
+            raise ValueError(f"None of the {number} clips of {who} can be read. The first: {reasons[0]}")
+        if self.endless and number == 0:
+            raise ValueError(f"There are no clips for {who}. Use fewer processes or workers.")
+
+    def _share(self, shards: list[int], reader: int, num_readers: int) -> Iterator[Mapping[str, Any] | None]:
+        """The clips of one reader. Where there are more readers than shards, several take turns in a shard."""
+        groups = min(len(shards), num_readers)
+        group, turn = reader % groups, reader // groups
+        turns = len(range(group, num_readers, groups))
+        for shard in shards[group::groups]:
+            # `iter(...)` would divide the shard among the workers once more
+            batches = self.clips.shard(num_shards=len(shards), index=shard).iter(batch_size=16)
+            yield from itertools.islice((audio for batch in batches for audio in batch["audio"]), turn, None, turns)
+
+
+def stream_loader(windows: StreamedWindows, device: torch.device, **settings: Any) -> torch.utils.data.DataLoader:
+    """
+    A DataLoader for `Trainer` over a stream that is shared out among the processes already.
+
+    `Accelerator.prepare` takes a stream for one that all processes read alike: it would keep one of `num_processes`
+    batches that a process reads, or have the first process read for all, and so lose clips.
+
+    Args:
+        windows: the clips of this process.
+        device: where the batches are to be.
+        settings: further arguments of `DataLoader`.
+    """
+    loader = torch.utils.data.DataLoader(windows, **settings)
+    return prepare_data_loader(
+        loader, device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
+    )
+
+
+def _shuffled(clips: Iterator[Any], buffer_size: int, rng: np.random.Generator) -> Iterator[Any]:
+    """Clips in random order, as far as a buffer of so many allows."""
+    buffer = []
+    for clip in clips:
+        if len(buffer) < buffer_size:
+            buffer.append(clip)
+            continue
+        place = rng.integers(buffer_size)
+        yield buffer[place]
+        buffer[place] = clip
+    rng.shuffle(buffer)
+    yield from buffer
+
+
+def _fetched(audio: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A clip with its bytes where its path is a URL, as in streams of loose files; `AudioFileError` on failure."""
+    if not audio or audio["bytes"] or "://" not in (audio["path"] or ""):
+        return audio
+    try:
+        with fsspec.open(audio["path"], "rb") as file:
+            return {**audio, "bytes": file.read()}
+    except OSError as error:
+        raise AudioFileError(f"{audio['path']} cannot be fetched: {error}") from error
 
 
 def combined_seed(*numbers: int) -> int:

@@ -11,7 +11,7 @@ from transformers import BatchFeature, PreTrainedModel, SequenceFeatureExtractor
 
 from ..configuration.configuration_sslam import SSLAMConfig
 from ..modeling.modeling_sslam import SSLAMForPreTraining, draw_mix_starts, draw_view_masks
-from .data import combined_seed
+from .data import StreamedWindows, combined_seed, stream_loader
 from .trainer import AudioTrainer, AudioTrainingArguments
 
 
@@ -33,6 +33,9 @@ class PretrainingArguments(AudioTrainingArguments):
     weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW."})
     max_grad_norm: float = field(default=4.0, metadata={"help": "Norm at which the gradient is clipped."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Every weight has a gradient, unless layerdrop leaves layers out."}
+    )
     decay_norms_and_biases: bool = field(
         default=True,
         metadata={"help": "Decay every weight, as the original does in the end, or spare norms and biases."},
@@ -110,6 +113,18 @@ class PreTrainer(AudioTrainer):
         if isinstance(self.model, SSLAMForPreTraining):
             self.add_callback(_UpdateTeacher(self, starts_from_checkpoint and self.args.skip_first_teacher_update))
 
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        if not isinstance(self.train_dataset, StreamedWindows):
+            return super().get_train_dataloader()
+        return stream_loader(
+            self.train_dataset,
+            self.args.device,
+            batch_size=self._train_batch_size,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
     def get_decay_parameter_names(self, model: PreTrainedModel) -> list[str]:
         if self.args.decay_norms_and_biases:
             return [name for name, _ in model.named_parameters()]
@@ -175,7 +190,9 @@ def plot_mixtures(model: SSLAMForPreTraining, batch: BatchFeature, path) -> None
         axes[0, column].set_title(title)
         axes[-1, column].set_xlabel("frame")
         for row, spectrogram in enumerate(spectrograms):
-            axes[row, column].imshow(spectrogram.T.float().cpu(), origin="lower", aspect="auto", vmin=-1, vmax=1)
+            axes[row, column].imshow(
+                spectrogram.T.float().cpu().numpy(), origin="lower", aspect="auto", vmin=-1, vmax=1
+            )
             for start in batch["mix_starts"].tolist():
                 length = (~is_mixed).sum().item() // 2 * model.config.patch_size
                 axes[row, column].axvspan(start, start + length, alpha=0.25, color="white")

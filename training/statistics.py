@@ -1,0 +1,128 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""What the normalisation of a model's input needs to know of a data set."""
+
+import math
+from typing import NamedTuple
+
+import datasets
+import numpy as np
+import torch
+
+from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
+from .audio import AudioFileError
+from .data import WaveformWindows, clip_name
+
+
+class UnreadableClip(NamedTuple):
+    """A clip that cannot be read: its file (or row), and why."""
+
+    name: str
+    reason: str
+
+
+class LogMelStatistics(NamedTuple):
+    """
+    Mean and standard deviation of log-mel energies, and what they were measured on.
+
+    `clips` is the number of clips without the `unreadable` ones; `seconds` and `frames` is how much of them was
+    measured.
+    """
+
+    mean: float
+    std: float
+    clips: int
+    seconds: float
+    frames: int
+    unreadable: list[UnreadableClip]
+
+
+def measure_log_mel(
+    recordings: datasets.Dataset,
+    *,
+    crop_seconds: float | None = None,
+    seed: int = 0,
+    num_workers: int = 0,
+) -> LogMelStatistics:
+    """
+    Measure the log-mel energies that SSLAM models read, before normalisation, with a progress bar.
+
+    All mel bins of all frames count alike; padding does not count.
+
+    Args:
+        recordings: column `audio` (`Audio(decode=False)`).
+        crop_seconds: length of the random window by which longer clips are measured; whole clips where not given.
+        seed: seed of the windows.
+        num_workers: processes that read and measure.
+
+    Raises:
+        ValueError: no clip can be read, all energies are the same, `crop_seconds` is not above 0 or `num_workers`
+            is below 0.
+    """
+    feature_extractor = SSLAMFeatureExtractor(mean=0.0, std=0.5)  # (x - 0) / (2 * 0.5): not normalised
+    rate = feature_extractor.sampling_rate
+    batches = torch.utils.data.DataLoader(
+        _ReadableWindows(WaveformWindows(recordings, rate, crop_seconds=crop_seconds, seed=seed)),
+        batch_size=16,
+        num_workers=num_workers,
+        collate_fn=_Sum(feature_extractor),
+    )
+    clips, samples, sums, unreadable = 0, 0, torch.zeros(3, dtype=torch.float64), []
+    with datasets.utils.tqdm(total=len(recordings), desc="Measuring", unit="clip") as progress:
+        for lengths, batch_sums, bad_clips in batches:
+            clips += len(lengths)
+            samples += sum(lengths)
+            sums += batch_sums
+            unreadable += bad_clips
+            progress.update(len(lengths) + len(bad_clips))
+    if clips == 0:
+        raise ValueError(f"None of the {len(unreadable)} clips can be read. The first: {unreadable[0].reason}")
+    number, total, squares = sums.tolist()
+    mean = total / number
+    variance = squares / number - mean**2
+    if variance < 1e-9:
+        raise ValueError("All clips are silent, so nothing can be normalised by them.")
+    frames = round(number) // feature_extractor.feature_size
+    return LogMelStatistics(mean, math.sqrt(variance), clips, samples / rate, frames, unreadable)
+
+
+class _ReadableWindows(torch.utils.data.Dataset):
+    """Windows as waveforms `(samples,)`, or an `UnreadableClip` in their place."""
+
+    def __init__(self, windows: WaveformWindows):
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> np.ndarray | UnreadableClip:
+        try:
+            return self.windows[index]["waveform"]
+        except AudioFileError as error:
+            return UnreadableClip(clip_name(self.windows.clips[index]["audio"], index), str(error))
+
+
+class _Sum:
+    """Lengths of the waveforms of a batch, number, sum and sum of squares of their energies, and unreadable clips."""
+
+    def __init__(self, feature_extractor: SSLAMFeatureExtractor):
+        self.feature_extractor = feature_extractor
+
+    def __call__(
+        self, items: list[np.ndarray | UnreadableClip]
+    ) -> tuple[list[int], torch.Tensor, list[UnreadableClip]]:
+        unreadable = [item for item in items if isinstance(item, UnreadableClip)]
+        waveforms = [item for item in items if not isinstance(item, UnreadableClip)]
+        if not waveforms:
+            return [], torch.zeros(3, dtype=torch.float64), unreadable
+        features = self.feature_extractor(
+            waveforms,
+            sampling_rate=self.feature_extractor.sampling_rate,
+            padding=True,
+            truncation=False,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        energies = features["input_values"][features["attention_mask"].bool()].double()
+        sums = torch.stack([torch.tensor(energies.numel()).double(), energies.sum(), energies.square().sum()])
+        return list(map(len, waveforms)), sums, unreadable
