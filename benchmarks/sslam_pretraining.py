@@ -26,6 +26,8 @@ from polyaudio import SSLAMConfig, SSLAMForPreTraining
 
 FLOAT32, BFLOAT16 = "ours, float32", "ours, bfloat16 by autocast"
 CHECKPOINTING = "ours, float32, activation checkpointing"
+BFLOAT16_TEACHER = "ours, bfloat16, the teacher too"
+OWN = (FLOAT32, CHECKPOINTING, BFLOAT16, BFLOAT16_TEACHER)
 
 MATRIX_PRODUCTS = ("addmm", "mm", "bmm", "baddbmm", "scaled_dot_product", "convolution", "mkldnn_linear")
 
@@ -39,11 +41,12 @@ def make_own_steps(args: argparse.Namespace) -> dict[str, Step]:
     optimizer = torch.optim.AdamW(trained, lr=5e-5, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
     clips = torch.randn(args.batch_size, args.frames, model.config.num_mel_bins)
 
-    def step(use_bfloat16: bool = False, use_checkpointing: bool = False) -> None:
+    def step(use_bfloat16: bool = False, teacher_in_float32: bool = True, use_checkpointing: bool = False) -> None:
+        model.config.teacher_in_float32 = teacher_in_float32
         if use_checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         else:
-            model.gradient_checkpointing_disable()
+            model.activation_checkpointing_disable()
         with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16):
             loss = model(clips).loss
         loss.backward()
@@ -56,6 +59,7 @@ def make_own_steps(args: argparse.Namespace) -> dict[str, Step]:
         FLOAT32: step,
         CHECKPOINTING: functools.partial(step, use_checkpointing=True),
         BFLOAT16: functools.partial(step, use_bfloat16=True),
+        BFLOAT16_TEACHER: functools.partial(step, use_bfloat16=True, teacher_in_float32=False),
     }
 
 
@@ -105,7 +109,7 @@ def main() -> None:
     print(machine())
     print(f"stage {args.stage}, {args.batch_size} clips of {args.frames} frames, {args.clone_batch} views of each")
 
-    names = [*([args.against] if args.against else []), FLOAT32, CHECKPOINTING, BFLOAT16]
+    names = [args.against, *OWN] if args.against else OWN
     print("peak memory of a process")
     for name in names:
         process = multiprocessing.get_context("spawn").Process(target=print_peak_memory, args=(args, name))

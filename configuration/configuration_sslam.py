@@ -181,6 +181,9 @@ class SSLAMConfig(PreTrainedConfig):
             raise ValueError(
                 f"`num_mel_bins` must be a multiple of `patch_size`, got {self.num_mel_bins} and {self.patch_size}."
             )
+        for name in ("clone_batch", "mask_length", "average_top_k_layers", "decoder_num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"`mask_ratio` must lie between 0 and 1, got {self.mask_ratio}.")
         if not 0 <= self.unmixed_region_ratio < 0.5 or not 0 < self.unmixed_region_range <= 1:

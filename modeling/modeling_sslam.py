@@ -80,12 +80,16 @@ class SSLAMEmbeddings(nn.Module):
         table = sincos_position_table(self.max_time_patches, self.num_mel_patches, config.hidden_size)
         self.register_buffer("position_embeddings", table.to(self.cls_token.dtype))
 
-    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
+    def check_shape(self, input_values: torch.Tensor) -> None:
+        """Raise `ValueError` for what is no batch of mel spectrograms."""
         if input_values.ndim != 3 or input_values.shape[2] != self.num_mel_bins:
             raise ValueError(
                 f"`input_values` must have the shape (batch_size, num_frames, {self.num_mel_bins}), got "
                 f"{tuple(input_values.shape)}."
             )
+
+    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
+        self.check_shape(input_values)
         num_time_patches = -(-input_values.shape[1] // self.patch_size)
         if num_time_patches > self.max_time_patches:
             raise ValueError(
@@ -260,12 +264,6 @@ class SSLAMPreTrainedModel(PreTrainedModel):
             init.uniform_(module.patch_embeddings.weight, -bound, bound)
             table = sincos_position_table(module.max_time_patches, module.num_mel_patches, hidden_size)
             init.copy_(module.position_embeddings, table)
-        elif isinstance(module, SSLAMDecoder):
-            # torch's own initialisation, as in the original
-            for layer in (*(block.conv for block in module.layers), module.projection):
-                init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
-                bound = 1 / math.sqrt(layer.weight[0].numel())
-                init.uniform_(layer.bias, -bound, bound)
 
     def get_time_patch_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
         """[`sounding_time_patches`] for the patches of this model."""
@@ -613,22 +611,22 @@ def draw_block_mask(
     device, size = real.device, real.shape[1]
 
     def share_of_lengths(ratio: float) -> tuple[int, torch.Tensor]:
-        # Rounded down in double precision as in the original; clips with padding have no original to agree with.
-        of_whole_clips = int(size * ratio)
-        of_each = torch.where(lengths == size, of_whole_clips, (lengths * ratio).long().clamp(max=of_whole_clips))
-        return of_whole_clips, of_each
+        # Rounded down in double precision as in the original, but for Apple's GPUs, which have none
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return int(size * ratio), (lengths.to(dtype) * ratio).long()
 
     max_centres, num_centres = share_of_lengths((visible_ratio + mask_adjust) / mask_length**2)
     _, num_visible = share_of_lengths(visible_ratio)
 
-    centres = torch.multinomial(real.float(), max(max_centres, 1), replacement=True, generator=generator)
+    drawable = (real | (lengths == 0)).float()  # of a clip without sound nothing is used
+    centres = torch.multinomial(drawable, max(max_centres, 1), replacement=True, generator=generator)
     is_used = torch.arange(centres.shape[1], device=device) < num_centres
-    grid = torch.zeros(real.shape, device=device).scatter_add(1, centres, is_used.float())
+    grid = torch.zeros(real.shape, dtype=torch.float32, device=device).scatter_add(1, centres, is_used.float())
     before = mask_length - 1 - mask_length // 2
     grid = nn.functional.pad(grid.view_as(patch_mask), (before, mask_length // 2) * 2)
     blocks = nn.functional.max_pool2d(grid.unsqueeze(1), mask_length, stride=1).clamp(max=1).flatten(1)
 
-    order = (blocks + torch.rand(real.shape, device=device, generator=generator)).masked_fill(~real, -1.0)
+    order = (blocks + torch.empty_like(blocks).uniform_(generator=generator)).masked_fill(~real, -1.0)
     rank = order.argsort(dim=1, descending=True).argsort(dim=1)
     return rank >= num_visible
 
@@ -905,6 +903,17 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         self.post_init()
 
     @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        # Student and teacher initialise themselves, so this is the decoder: torch's own initialisation, as in the
+        # original. (Modules without parameters of their own, the decoder itself for one, never come here.)
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            init.uniform_(module.bias, -bound, bound)
+        else:
+            super()._init_weights(module)
+
+    @torch.no_grad()
     def initialize_weights(self):
         """Initialise what was not loaded; a teacher that was not loaded begins as a copy of the student."""
         super().initialize_weights()
@@ -1120,6 +1129,12 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         >>> decay = model.update_teacher(num_updates=1)  # after a step of the optimizer
         ```"""
         config = self.config
+        self.sslam.embeddings.check_shape(input_values)
+        patch_mask = None
+        if attention_mask is not None:
+            patch_mask = self.get_patch_mask(input_values, attention_mask)
+            input_values = input_values.masked_fill(~attention_mask.bool()[..., None], 0.0)
+
         if generator is None and not self.training:
             generator = torch.Generator(input_values.device).manual_seed(0)
         if bool_masked_pos is None:
@@ -1134,10 +1149,6 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             )
         bool_masked_pos = bool_masked_pos.bool()
 
-        patch_mask = None
-        if attention_mask is not None:
-            patch_mask = self.get_patch_mask(input_values, attention_mask)
-            input_values = input_values.masked_fill(~attention_mask.bool()[..., None], 0.0)
         clips, is_mixed = input_values, None
         if config.pretraining_stage == 2:
             if input_values.shape[0] < 2:
@@ -1204,13 +1215,15 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         if mix_starts is None:
             mix_starts = draw_mix_starts(self.config, num_frames, generator, input_values.device)
         mix_starts = torch.as_tensor(mix_starts, device=input_values.device)
+        if mix_starts.shape != (2,):
+            raise ValueError(f"`mix_starts` must have the shape (2,), got {tuple(mix_starts.shape)}.")
         starts = mix_starts // patch_size
         steps = torch.arange(num_time_patches, device=input_values.device)
         is_unmixed = ((steps >= starts[:, None]) & (steps < starts[:, None] + region)).any(dim=0)
         torch._assert_async(
             (mix_starts % patch_size == 0).all() & (is_unmixed.sum() == 2 * region),
-            f"`mix_starts` must be two multiples of {patch_size} frames, such that two regions of "
-            f"{region * patch_size} frames do not overlap and end within the {num_time_patches * patch_size} frames.",
+            "`mix_starts` must be two multiples of `patch_size` frames, such that two regions of the share "
+            "`unmixed_region_ratio` do not overlap and end within the clip.",
         )
         return ~is_unmixed
 
@@ -1219,8 +1232,8 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         counts = is_visible.sum(dim=1)
         torch._assert_async(
             ((counts <= num_visible) if has_padding else (counts == num_visible)).all(),
-            f"`bool_masked_pos` must leave {num_visible} of {is_visible.shape[1]} patches visible in each view "
-            f"(`mask_ratio` is {self.config.mask_ratio:g}), or fewer in clips with padding.",
+            f"`bool_masked_pos` must leave 1 - `mask_ratio` ({self.config.mask_ratio}) of the patches, rounded "
+            "down, visible in each view, or fewer in clips with padding.",
         )
 
 

@@ -9,11 +9,24 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForPreTraining,
+    pipeline,
+)
 
-from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForAudioClassification, SSLAMModel, load_audio
+from polyaudio import (
+    SSLAMConfig,
+    SSLAMFeatureExtractor,
+    SSLAMForAudioClassification,
+    SSLAMForPreTraining,
+    SSLAMModel,
+    load_audio,
+)
 from polyaudio.configuration.audioset_labels import AUDIOSET_LABELS
-from polyaudio.modeling import modeling_sslam
 from polyaudio.modeling.checkpoint_io import read_torch_checkpoint
 from polyaudio.modeling.checkpoint_sslam import convert_fairseq_checkpoint
 from polyaudio.scripts.convert import main as convert
@@ -84,10 +97,8 @@ def test_the_encoder_of_a_finetuned_fairseq_checkpoint(reference, tmp_path, caps
     assert "no trained classifier" in capsys.readouterr().err
 
 
-def test_a_pretrained_fairseq_checkpoint(reference, tmp_path, monkeypatch, capsys):
+def test_the_encoder_of_a_pretrained_fairseq_checkpoint(reference, tmp_path):
     checkpoint = reference / "sslam" / "pretrained.pt"
-    if not checkpoint.exists():
-        pytest.skip("this checkpoint is in the full reference data only")
     weights = {}
     for which in ("student", "teacher"):
         assert convert([str(checkpoint), "--output", str(tmp_path / which), "--weights", which]) == 0
@@ -100,10 +111,25 @@ def test_a_pretrained_fairseq_checkpoint(reference, tmp_path, monkeypatch, capsy
         weights["student"]["layers.0.mlp.fc1.weight"], weights["teacher"]["layers.0.mlp.fc1.weight"]
     )
 
-    monkeypatch.delattr(modeling_sslam, "SSLAMForPreTraining", raising=False)
-    assert convert([str(checkpoint), "--output", str(tmp_path / "more"), "--what", "pretraining"]) == 2
-    assert "comes with support for pre-training" in capsys.readouterr().err
-    assert not (tmp_path / "more").exists()
+
+def test_a_pretrained_fairseq_checkpoint_goes_on_where_the_original_left_off(reference, tmp_path, capsys):
+    """Student, teacher and decoder, which together give the loss of the original."""
+    checkpoint = reference / "sslam" / "pretrained.pt"
+    assert convert([str(checkpoint), "--output", str(tmp_path), "--what", "pretraining"]) == 0
+    assert "SSLAMForPreTraining" in capsys.readouterr().out
+    report = json.loads((tmp_path / "conversion_report.json").read_text())["keys"]
+    assert report["model._ema.blocks.0.mlp.fc1.bias"] == "renamed to teacher.layers.0.mlp.fc1.bias"
+    assert not any(fate.startswith("dropped: not part") for fate in report.values())
+
+    model = AutoModelForPreTraining.from_pretrained(tmp_path, clone_batch=4, mask_noise_std=0.0)
+    assert type(model) is SSLAMForPreTraining
+    recorded = load_file(reference / "sslam" / "stage1_loss.safetensors")
+    masks = recorded["main.precomputed_mask"].bool()
+    with torch.no_grad():
+        loss = model(recorded["main.source"].squeeze(1).float(), bool_masked_pos=masks).loss
+    expected = json.loads((reference / "sslam" / "stage1_loss.json").read_text())["cases"]["main"]
+    assert loss.item() == pytest.approx(expected["total_loss"] / expected["sample_size"], rel=1e-4)
+    assert type(AutoFeatureExtractor.from_pretrained(tmp_path)) is SSLAMFeatureExtractor
 
 
 def test_a_checkpoint_keeps_the_features_it_was_trained_on(reference, tmp_path):
@@ -159,6 +185,11 @@ BAD_CONVERSIONS = {
     "teacher of a classifier": (["FINETUNED", "--weights", "teacher"], "has no teacher"),
     "pre-training of a classifier": (["FINETUNED", "--what", "pretraining"], "has no decoder and no teacher"),
     "classifier of an encoder": (["HUB", "--what", "classifier"], "has no classifier"),
+    "pre-training of an encoder": (["HUB", "--what", "pretraining"], "has no decoder"),
+    "pre-training with the teacher": (
+        ["PRETRAINED", "--what", "pretraining", "--weights", "teacher"],
+        "takes student",
+    ),
     "settings of another original": (["FINETUNED", "--original-config", "x.yaml"], "--original-config is of no use"),
     "encoder of sam-carnatic": (["CARNATIC", "--what", "encoder"], "--what is of no use"),
     "no such model": (["nowhere/at-all"], "nowhere/at-all is neither a model folder"),
@@ -173,6 +204,7 @@ def test_what_cannot_be_converted_says_why_in_one_line(reference, tmp_path, caps
     SSLAMConfig().save_pretrained(tmp_path / "native")
     places = {
         "FINETUNED": reference / "sslam" / "finetuned.pt",
+        "PRETRAINED": reference / "sslam" / "pretrained.pt",
         "HUB": reference / "hub_eat" / "pretrained",
         "CARNATIC": reference / "sam_audio" / "mel" / "best_model.pth",
         "NATIVE": tmp_path / "native",
