@@ -66,6 +66,9 @@ def pretrain(recipe, model_args, window_args, training_args, num_mixtures: int =
     if getattr(model.config, "pretraining_stage", 1) == 2:
         # A last batch of one clip would have nothing to mix
         training_args.dataloader_drop_last = True
+        batch_size = training_args.per_device_train_batch_size * training_args.world_size
+        if not window_args.streaming and len(dataset) < batch_size:
+            raise CommandError(f"{len(dataset)} recordings do not fill a batch of {batch_size}; lower --batch-size")
     if num_mixtures and training_args.process_index == 0:
         draw_mixtures(model, dataset, collator, num_mixtures, Path(training_args.output_dir))
 

@@ -332,6 +332,15 @@ def test_sam_audio_is_pretrained_by_the_same_command(recordings, tmp_path):
     assert AutoModel.from_pretrained(output).config.model_type == "sam_audio"
 
 
+def test_stage_two_needs_a_whole_batch(recordings, tmp_path, capsys):
+    content = json.loads(write_recipe(tmp_path, max_steps=1, per_device_train_batch_size=10).read_text())
+    content["model"]["pretraining_stage"] = 2
+    recipe = tmp_path / "stage2.yaml"
+    recipe.write_text(json.dumps(content))
+    assert pretrain(["--config", str(recipe), "--dataset", str(recordings), "--output-dir", str(tmp_path)]) == 2
+    assert "9 recordings do not fill a batch of 10" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
