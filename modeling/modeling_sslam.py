@@ -697,13 +697,16 @@ def normalize_over_patches(hidden_states: torch.Tensor, patch_mask: torch.Tensor
         patch_mask: `(batch_size, num_patches)`, bool, `False` for patches to leave out.
     """
     if patch_mask is None:
-        variance, mean = torch.var_mean(hidden_states, dim=1, correction=0, keepdim=True)
+        centred = hidden_states - hidden_states.mean(dim=1, keepdim=True)
+        count = hidden_states.shape[1]
     else:
         mask = patch_mask[..., None]
         count = mask.sum(dim=1, keepdim=True).clamp(min=1)
         mean = hidden_states.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / count
-        variance = (hidden_states - mean).square().masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / count
-    return (hidden_states - mean) * torch.rsqrt(variance + 1e-5)
+        centred = (hidden_states - mean).masked_fill(~mask, 0.0)
+    # Several times as fast on a CPU as a variance over a dimension that is not the last
+    variance = torch.linalg.vector_norm(centred, dim=1, keepdim=True).square() / count
+    return centred * torch.rsqrt(variance + 1e-5)
 
 
 def scaled_error(

@@ -2,6 +2,8 @@
 # Licensed under the MIT License; see LICENSE.
 """Classification metrics as `evaluate.Metric`s that need no download, and the function that a Trainer calls."""
 
+import math
+import statistics
 from typing import Any
 
 import datasets
@@ -13,7 +15,7 @@ from transformers import EvalPrediction
 
 class _OfflineMetric(evaluate.Metric):
     """
-    A metric on class indices, computed by scikit-learn.
+    A metric computed by scikit-learn, on class indices unless a subclass says otherwise.
 
     Predictions are kept in memory: the cache files that `evaluate.Metric` writes otherwise are shared between all
     processes of a user. Each process computes on all predictions, which is what a Trainer gathers for it.
@@ -21,6 +23,8 @@ class _OfflineMetric(evaluate.Metric):
 
     description: str
     reference_url: str
+    inputs_description = "predictions, references: class indices, one for each clip."
+    input_features = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
 
     def __init__(self, **kwargs: Any):
         super().__init__(**{"keep_in_memory": True, **kwargs})
@@ -29,10 +33,8 @@ class _OfflineMetric(evaluate.Metric):
         return evaluate.MetricInfo(
             description=type(self).description,
             citation="",
-            inputs_description="predictions, references: class indices, one for each clip.",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            inputs_description=type(self).inputs_description,
+            features=datasets.Features(type(self).input_features),
             reference_urls=[type(self).reference_url],
         )
 
@@ -65,6 +67,81 @@ class F1(_OfflineMetric):
         return {f"f1_{average}": float(score)}
 
 
+class _MultiLabelMetric(_OfflineMetric):
+    """A metric on a score for each class of a clip, which only has to rank the clips, and on 0 or 1 for each."""
+
+    inputs_description = "predictions: scores, references: 0 or 1, both (clips, classes)."
+    input_features = {
+        "predictions": datasets.List(datasets.Value("float64")),
+        "references": datasets.List(datasets.Value("int64")),
+    }
+
+
+class MeanAveragePrecision(_MultiLabelMetric):
+    """
+    `MeanAveragePrecision().compute(predictions=..., references=...)` gives `{"map": ...}` and `map_classes_left_out`.
+
+    The mean over the classes, as AudioSet is scored. Classes that no clip has are left out and counted. Raises
+    `ValueError` if that leaves none.
+    """
+
+    description = "The area under the curve of precision over recall, averaged over the classes."
+    reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html"
+
+    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, float | int]:
+        scores, labels = np.asarray(predictions), np.asarray(references)
+        is_scored = labels.any(axis=0)
+        if not is_scored.any():
+            raise ValueError("No clip has any class, so there is no average precision.")
+        precisions = [
+            sklearn.metrics.average_precision_score(labels[:, index], scores[:, index])
+            for index in np.flatnonzero(is_scored)
+        ]
+        return {"map": float(np.mean(precisions)), "map_classes_left_out": int(np.sum(~is_scored))}
+
+
+class ROCAUC(_MultiLabelMetric):
+    """
+    `ROCAUC().compute(predictions=..., references=...)` gives `{"roc_auc": ...}` and `roc_auc_classes_left_out`.
+
+    The mean over the classes. Classes that no clip has, or all have, are left out and counted. Raises `ValueError` if
+    that leaves none.
+    """
+
+    description = "The area under the ROC curve, averaged over the classes."
+    reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.roc_auc_score.html"
+
+    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, float | int]:
+        scores, labels = np.asarray(predictions), np.asarray(references)
+        is_scored = labels.any(axis=0) & ~labels.all(axis=0)
+        if not is_scored.any():
+            raise ValueError("No class is in some clips and not in others, so there is no ROC curve.")
+        areas = [
+            sklearn.metrics.roc_auc_score(labels[:, index], scores[:, index]) for index in np.flatnonzero(is_scored)
+        ]
+        return {"roc_auc": float(np.mean(areas)), "roc_auc_classes_left_out": int(np.sum(~is_scored))}
+
+
+class DPrime(ROCAUC):
+    """
+    `DPrime().compute(predictions=..., references=...)` gives `{"d_prime": ...}`, of the mean AUC of [`ROCAUC`].
+
+    The distance, in standard deviations, of two normal distributions with such an AUC; infinite for 0 and 1.
+    """
+
+    description = "The square root of 2 times the normal quantile of the mean area under the ROC curve."
+
+    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, float]:
+        return {"d_prime": d_prime(super()._compute(predictions, references)["roc_auc"])}
+
+
+def d_prime(area: float) -> float:
+    """[`DPrime`] of an area under the ROC curve, from 0 to 1."""
+    if area in (0.0, 1.0):
+        return math.copysign(math.inf, area - 0.5)
+    return math.sqrt(2) * statistics.NormalDist().inv_cdf(area)
+
+
 def classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     """
     `compute_metrics` of a Trainer for single-label classification.
@@ -75,12 +152,31 @@ def classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     Returns:
         `accuracy`, `f1_macro` and `f1_weighted`.
     """
-    logits = eval_prediction.predictions
-    if isinstance(logits, tuple):
-        logits = logits[0]
-    inputs = {"predictions": np.argmax(logits, axis=-1), "references": eval_prediction.label_ids}
+    inputs = {"predictions": np.argmax(_logits(eval_prediction), axis=-1), "references": eval_prediction.label_ids}
     return {
         **Accuracy().compute(**inputs),
         **F1().compute(**inputs, average="macro"),
         **F1().compute(**inputs, average="weighted"),
     }
+
+
+def multilabel_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
+    """
+    `compute_metrics` of a Trainer for multi-label classification.
+
+    Args:
+        eval_prediction: logits `(clips, classes)`, or a tuple that starts with them, and labels `(clips, classes)`, 0
+            or 1.
+
+    Returns:
+        `map`, `map_classes_left_out`, `roc_auc`, `roc_auc_classes_left_out` and `d_prime`.
+    """
+    # `compute` would first make a table of them, which for AudioSet takes longer than the scores
+    inputs = _logits(eval_prediction), eval_prediction.label_ids
+    areas = ROCAUC()._compute(*inputs)
+    return {**MeanAveragePrecision()._compute(*inputs), **areas, "d_prime": d_prime(areas["roc_auc"])}
+
+
+def _logits(eval_prediction: EvalPrediction) -> np.ndarray:
+    logits = eval_prediction.predictions
+    return logits[0] if isinstance(logits, tuple) else logits

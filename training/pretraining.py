@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import BatchFeature, PreTrainedModel, SequenceFeatureExtractor, TrainerCallback
+from transformers import BatchFeature, SequenceFeatureExtractor, TrainerCallback
 
 from ..configuration.configuration_sslam import SSLAMConfig
 from ..modeling.modeling_sslam import SSLAMForPreTraining, draw_mix_starts, draw_view_masks
@@ -107,6 +107,9 @@ class PreTrainer(AudioTrainer):
             teacher alone at the first update (`args.skip_first_teacher_update`).
     """
 
+    # The original means to spare norms and biases, but not its class token
+    spared_names = ()
+
     def __init__(self, *args, starts_from_checkpoint: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         self._last_logged: tuple[int, float] | None = None
@@ -124,11 +127,6 @@ class PreTrainer(AudioTrainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
-
-    def get_decay_parameter_names(self, model: PreTrainedModel) -> list[str]:
-        if self.args.decay_norms_and_biases:
-            return [name for name, _ in model.named_parameters()]
-        return super().get_decay_parameter_names(model)
 
     def training_step(self, *args, **kwargs) -> torch.Tensor:
         if self._last_logged is None:
