@@ -8,12 +8,13 @@ import os
 import sys
 from pathlib import Path
 
-from .command import argument_parser, command
+from .command import CommandError, argument_parser, command
 
 
 EXAMPLES = """\
   polyaudio dataset stats my-recordings/
   polyaudio dataset stats someone/recordings --split train --crop-seconds 5 --output stats.json
+  polyaudio dataset check my-ragas/ --output check.json
 """
 
 STATS_DESCRIPTION = """\
@@ -23,9 +24,22 @@ Clips longer than --crop-seconds are measured by one window of that length, draw
 sees of them in an epoch. Padding does not count. No labels are needed. Clips that cannot be read are named and left
 out."""
 
+CHECK_DESCRIPTION = """\
+Find clips that hold the same audio (copies, and chunks of a recording that overlap) where a classifier could learn
+from one and be tested on the other. They are found from the audio, whatever their level, rate and encoding.
+
+Data with several splits leaks where a pair stands in two of them. Data without is split by recording when a model is
+trained on it, and leaks where a pair is of two recordings, as the group column or the paths tell them. --infer-groups
+takes the recordings from the audio instead: then it cannot leak, but for what the search did not find.
+
+Exit codes: 0 no leak, 1 a leak, 2 the data cannot be checked."""
+
+# Pairs that are printed; all of them are in the JSON file.
+_EXAMPLES = 10
+
 
 @command
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     parser = argument_parser("dataset", "Work on datasets of audio.", EXAMPLES)
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions")
     stats = actions.add_parser(
@@ -51,11 +65,36 @@ def main(argv: list[str]) -> None:
         help="processes that read and measure (%(default)s)",
     )
     stats.set_defaults(run=run_stats)
+    add_check(actions)
     args = parser.parse_args(argv)
-    args.run(args)
+    return args.run(args)
 
 
-def run_stats(args: argparse.Namespace) -> None:
+def add_check(actions) -> None:
+    check = actions.add_parser(
+        "check",
+        help="find recordings that stand on both sides of a split",
+        description=CHECK_DESCRIPTION,
+        epilog=f"examples:\n{EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    check.add_argument("dataset", metavar="DATASET", help="Hub name, local folder, folder of save_to_disk, or ragas")
+    check.add_argument("--audio-column", default="audio", metavar="NAME", help="column with the audio (audio)")
+    check.add_argument("--label-column", metavar="NAME", help="column with the class")
+    check.add_argument("--group-column", metavar="NAME", help="column with the recording a clip comes from")
+    check.add_argument(
+        "--infer-groups", action="store_true", help="take the recordings of data without splits from the audio"
+    )
+    check.add_argument(
+        "--test-size", type=float, default=0.1, metavar="SHARE", help="part that training would hold out (0.1)"
+    )
+    check.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of that split (42)")
+    check.add_argument("--output", type=Path, metavar="FILE", help="JSON file for all pairs and groups")
+    check.set_defaults(run=run_check)
+
+
+def run_stats(args: argparse.Namespace) -> int:
     from ..training.data import load_recordings
     from ..training.statistics import measure_log_mel
 
@@ -63,10 +102,7 @@ def run_stats(args: argparse.Namespace) -> None:
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
     stats = measure_log_mel(recordings, crop_seconds=args.crop_seconds, num_workers=args.num_workers)
-    if stats.unreadable:
-        print(f"{len(stats.unreadable)} clips cannot be read and are left out:", file=sys.stderr)
-    for name, reason in stats.unreadable:
-        print(f"  {name}: {reason}", file=sys.stderr)
+    report_unreadable(stats.unreadable)
     print(f"{stats.clips} clips, {stats.seconds / 3600:.3f} hours measured")
     print(f"mean {stats.mean:.4f}, standard deviation {stats.std:.4f}; in a recipe:\n")
     print(f"feature_extractor:\n  mean: {stats.mean:.4f}\n  std: {stats.std:.4f}")
@@ -82,7 +118,100 @@ def run_stats(args: argparse.Namespace) -> None:
             "std": stats.std,
             "unreadable": [clip._asdict() for clip in stats.unreadable],
         }
-        args.output.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(args.output, content)
+    return 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    from datasets import concatenate_datasets
+
+    from ..training.data import clip_name, load_clips, split_by_recording
+    from ..training.leaks import find_overlaps, infer_groups
+
+    splits = load_clips(
+        args.dataset,
+        audio_column=args.audio_column,
+        label_column=args.label_column,
+        group_column=args.group_column,
+    )
+    is_divided = len(splits) > 1
+    if is_divided and args.infer_groups:
+        raise CommandError(f"{args.dataset} is divided ({', '.join(splits)}), which --infer-groups cannot change")
+    clips = concatenate_datasets(list(splits.values()))
+    recordings = clips["recording"][:]
+    if not is_divided and not args.infer_groups:
+        split_by_recording(clips, args.test_size, args.split_seed)  # what cannot be split shows before the search
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+    overlaps, unreadable = find_overlaps(clips)
+    report_unreadable(unreadable)
+    groups = infer_groups(len(clips), overlaps).tolist()
+
+    if is_divided:
+        split_of = [name for name, rows in splits.items() for _ in range(len(rows))]
+    else:
+        if args.infer_groups:
+            recordings = list(map(str, groups))
+        rows = clips.remove_columns(["audio", "recording"]).add_column("recording", recordings)
+        rows = rows.add_column("row", list(range(len(rows))))
+        held_out = set(split_by_recording(rows, args.test_size, args.split_seed)[1]["row"][:])
+        split_of = ["test" if row in held_out else "train" for row in range(len(rows))]
+    names = [clip_name(clip["audio"], row) for row, clip in enumerate(clips.select_columns("audio"))]
+    across = [pair for pair in overlaps if split_of[pair.first] != split_of[pair.second]]
+    differing = [pair for pair in overlaps if recordings[pair.first] != recordings[pair.second]]
+    leaks = across if is_divided else differing
+
+    split = "the splits" if is_divided else f"a split by recording (test {args.test_size:g}, seed {args.split_seed})"
+    print(f"{len(clips) - len(unreadable)} clips, {len(overlaps)} pairs of them hold the same audio:")
+    print(f"  {len(differing)} pairs are of different recordings")
+    print(f"  {len(across)} pairs stand on both sides of {split}")
+    repeated = len(groups) - len(set(groups))
+    print(f"{len(set(groups))} groups: {repeated} clips share audio with a clip before them")
+    for pair in sorted(leaks, key=lambda pair: -pair.seconds)[:_EXAMPLES]:
+        print(
+            f"\n  {split_of[pair.first]}: {names[pair.first]}\n  {split_of[pair.second]}: {names[pair.second]}\n"
+            f"    {pair.seconds:.2f} s in common, from {max(0.0, pair.offset):.2f} s of the first and "
+            f"{max(0.0, -pair.offset):.2f} s of the second (similarity {pair.similarity:.3f})"
+        )
+    if len(leaks) > _EXAMPLES:
+        print(f"\n  and {len(leaks) - _EXAMPLES} more")
+    if leaks:
+        between = "splits" if is_divided else "recordings, which a split by recording can part"
+        print(f"\nLEAK: {len(leaks)} pairs of clips hold the same audio in different {between}")
+    else:
+        print("\nNo leak found")
+    if args.output:
+        content = {
+            "dataset": args.dataset,
+            "leak": bool(leaks),
+            "pairs": [
+                {
+                    **pair._asdict(),
+                    "across_splits": split_of[pair.first] != split_of[pair.second],
+                    "across_recordings": recordings[pair.first] != recordings[pair.second],
+                }
+                for pair in overlaps
+            ],
+            "clips": [
+                {"name": name, "split": side, "recording": recording, "group": group}
+                for name, side, recording, group in zip(names, split_of, recordings, groups, strict=True)
+            ],
+            "unreadable": [clip._asdict() for clip in unreadable],
+        }
+        write_json(args.output, content)
+    return int(bool(leaks))
+
+
+def report_unreadable(unreadable: list) -> None:
+    """Name the clips that were left out, and why."""
+    if unreadable:
+        print(f"{len(unreadable)} clips cannot be read and are left out:", file=sys.stderr)
+    for name, reason in unreadable:
+        print(f"  {name}: {reason}", file=sys.stderr)
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

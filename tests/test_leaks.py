@@ -1,0 +1,209 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Clips that hold the same audio are found, whatever was done to them, and others are not."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import soundfile
+
+from polyaudio.scripts.dataset import main
+from polyaudio.training.leaks import Overlap, check_leaks, find_overlaps, infer_groups
+
+
+RATE = 16000
+
+
+def noise(seed: int, seconds: float) -> np.ndarray:
+    """Noise that falls by 3 dB an octave, its level changing all the time."""
+    rng = np.random.default_rng(seed)
+    spectrum = np.fft.rfft(rng.standard_normal(round(seconds * RATE)))
+    samples = np.fft.irfft(spectrum / np.sqrt(50 + np.arange(len(spectrum))), round(seconds * RATE))
+    levels = rng.uniform(0.05, 1, round(5 * seconds) + 2)
+    return to_peak(samples * np.interp(np.arange(len(samples)) * 5 / RATE, np.arange(len(levels)), levels))
+
+
+def melody(seed: int, seconds: float) -> np.ndarray:
+    """Notes of one instrument on the keys of two octaves."""
+    rng, notes = np.random.default_rng(seed), []
+    while sum(map(len, notes)) < seconds * RATE:
+        time = np.arange(round(rng.uniform(0.1, 0.6) * RATE)) / RATE
+        phase = 2 * np.pi * 220 * 2 ** (rng.integers(24) / 12) * time
+        notes.append(np.exp(-3 * time) * sum(np.sin(number * phase) / number for number in range(1, 6)))
+    return to_peak(np.concatenate(notes)[: round(seconds * RATE)])
+
+
+def drone(seconds: float) -> np.ndarray:
+    phase = 2 * np.pi * 146.8 * np.arange(round(seconds * RATE)) / RATE
+    return to_peak(sum(np.sin(number * phase) / number for number in range(1, 6)))
+
+
+def to_peak(samples: np.ndarray, peak: float = 0.9) -> np.ndarray:
+    return peak * samples / np.abs(samples).max()
+
+
+def write(folder: Path, waveforms: Mapping[str, np.ndarray], rate: int = RATE) -> datasets.Dataset:
+    """The clips in the order of `waveforms`."""
+    for name, samples in waveforms.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, samples, rate)
+    paths = [str(folder / name) for name in waveforms]
+    return datasets.Dataset.from_dict({"audio": paths}).cast_column("audio", datasets.Audio(decode=False))
+
+
+@pytest.mark.parametrize("make", [noise, melody])
+@pytest.mark.parametrize("ending", ["wav", "ogg", "mp3"])
+def test_copies_are_found(make, ending, tmp_path):
+    clips = {f"{seed}.wav": make(seed, 5) for seed in range(4)}
+    clips |= {f"copy.{ending}": clips["1.wav"], f"soft.{ending}": 0.3 * clips["2.wav"]}
+    overlaps, unreadable = find_overlaps(write(tmp_path, clips))
+    assert [overlap[:2] for overlap in overlaps] == [(1, 4), (2, 5)]
+    assert not unreadable
+    for overlap in overlaps:
+        assert overlap.offset == pytest.approx(0, abs=0.001)
+        assert overlap.seconds == pytest.approx(5, abs=0.1)
+        assert 0.9 < overlap.similarity <= 1.0001
+
+
+@pytest.mark.parametrize("make", [noise, melody])
+def test_chunks_that_overlap_are_grouped(make, tmp_path):
+    """Three recordings in chunks of 4 s, each at its own level, every other one at another rate."""
+    clips, expected = {}, []
+    for seed in range(3):
+        samples = make(seed, 10)
+        for start in (0, 2, 4, 6):
+            clips[f"{len(clips)}.flac"] = to_peak(samples[start * RATE : (start + 4) * RATE])
+            expected.append(seed)
+    rows = write(tmp_path, clips)
+    for row in range(1, len(rows), 2):
+        other_rate = np.fft.irfft(np.fft.rfft(clips[f"{row}.flac"]), 4 * 22050) * 22050 / RATE
+        write(tmp_path, {f"{row}.flac": other_rate}, 22050)
+    overlaps, _ = find_overlaps(rows)
+    assert infer_groups(len(rows), overlaps).tolist() == expected
+    assert len(overlaps) == 9
+    for overlap in overlaps:
+        assert overlap.offset == pytest.approx(2, abs=0.001)
+        assert overlap.seconds == pytest.approx(2, abs=0.001)
+    assert find_overlaps(rows)[0] == overlaps
+
+
+def test_a_short_overlap_has_the_sign_of_its_offset(tmp_path):
+    samples = noise(0, 19)
+    clips = write(tmp_path, {"late.wav": samples[9 * RATE :], "early.wav": samples[: 10 * RATE + RATE // 2]})
+    (overlap,), _ = find_overlaps(clips)
+    assert overlap.offset == pytest.approx(-9, abs=0.001)
+    assert overlap.seconds == pytest.approx(1.5, abs=0.001)
+
+
+def test_a_drone_and_silence_are_no_overlap(tmp_path):
+    rng = np.random.default_rng(0)
+    clips = {f"{seed}.wav": drone(6) + 0.1 * melody(seed, 6) for seed in range(3)}
+    clips |= {f"hiss {seed}.wav": drone(6) + 0.003 * rng.standard_normal(6 * RATE) for seed in range(3)}
+    clips |= {"silence.wav": np.zeros(5 * RATE), "more.wav": np.zeros(5 * RATE)}
+    clips |= {f"dither {seed}.wav": rng.integers(-1, 2, 5 * RATE) / 2**15 for seed in range(2)}
+    assert find_overlaps(write(tmp_path, {name: 0.5 * samples for name, samples in clips.items()})) == ([], [])
+
+
+def test_short_and_unreadable_clips(tmp_path):
+    hit = noise(5, 0.4) * np.exp(-8 * np.linspace(0, 1, round(0.4 * RATE)))
+    clips = {"hit.wav": hit, "other.wav": noise(6, 0.4), "copy.wav": 0.5 * hit, "one.wav": np.ones(1), "bad.wav": hit}
+    rows = write(tmp_path, clips)
+    (tmp_path / "bad.wav").write_bytes(b"")
+    (overlap,), (bad,) = find_overlaps(rows)
+    assert overlap[:2] == (0, 2)
+    assert overlap.seconds == pytest.approx(0.4)
+    assert bad.name.endswith("bad.wav")
+    assert "is empty" in bad.reason
+
+
+def test_bad_arguments(tmp_path):
+    rows = write(tmp_path, {"a.wav": np.zeros(100)})
+    with pytest.raises(ValueError, match="2 sides"):
+        find_overlaps(rows, sides=[0, 1])
+    with pytest.raises(ValueError, match="min_similarity"):
+        find_overlaps(rows, min_similarity=1.5)
+    (tmp_path / "a.wav").unlink()
+    with pytest.raises(ValueError, match=r"None of the 1 clips can be read.*does not exist"):
+        find_overlaps(rows)
+
+
+def test_only_what_two_sets_share_is_a_leak(tmp_path):
+    samples = [noise(seed, 4) for seed in range(3)]
+    train = write(tmp_path / "train", {"0.wav": samples[0], "1.wav": samples[1], "again.wav": samples[0]})
+    test = write(tmp_path / "test", {"2.wav": samples[2], "3.wav": samples[1]})
+    (overlap,), _ = check_leaks(train, test)
+    assert overlap[:2] == (1, 1)
+    assert check_leaks(train, test.select([0])) == ([], [])
+
+
+def test_groups_are_connected_components():
+    overlaps = [Overlap(first, second, 0.0, 1.0, 1.0) for first, second in ((3, 5), (1, 4), (2, 3), (2, 5))]
+    assert infer_groups(7, overlaps).tolist() == [0, 1, 2, 2, 1, 2, 3]
+
+
+def test_command_on_splits(tmp_path, capsys):
+    data = tmp_path / "data"
+    samples = {seed: noise(seed, 3) for seed in range(4)}
+    write(data, {"train/a/1.wav": samples[0], "train/b/2.wav": samples[1], "train/b/3.wav": samples[1]})
+    write(data, {"test/a/4.wav": samples[2], "test/b/5.wav": samples[3]})
+    (data / "train" / "a" / "bad.wav").write_bytes(b"")
+    assert main(["check", str(data)]) == 0
+    out, err = capsys.readouterr()
+    assert "No leak found" in out
+    assert "1 clips cannot be read" in err
+    write(data, {"test/a/6.flac": 0.3 * samples[0][RATE:]})
+    output = tmp_path / "new" / "check.json"
+    assert main(["check", str(data), "--output", str(output)]) == 1
+    out = capsys.readouterr().out
+    assert "LEAK: 1 pairs" in out
+    assert "train/a/1.wav" in out
+    assert "2.00 s in common, from 0.00 s of the first and 1.00 s of the second" in out
+    report = json.loads(output.read_text())
+    assert report["leak"] is True
+    clips = report["clips"]
+    pairs = [
+        [Path(clips[pair[side]]["name"]).name for side in ("first", "second")]
+        for pair in report["pairs"]
+        if pair["across_splits"]
+    ]
+    assert [sorted(pair) for pair in pairs] == [["1.wav", "6.flac"]]
+    group_of = {Path(clip["name"]).name: clip["group"] for clip in clips}
+    assert group_of["2.wav"] == group_of["3.wav"] != group_of["1.wav"] == group_of["6.flac"]
+    assert len(set(group_of.values())) == 5
+
+
+def test_command_on_data_without_splits(tmp_path, capsys):
+    data = tmp_path / "data"
+    for seed in range(4):
+        samples = noise(seed, 5)
+        chunks = {f"{part}": samples[part * RATE : (part + 3) * RATE] for part in (0, 1, 2)}
+        write(data / "ab"[seed % 2], {f"{seed}_chunk{part}.wav": chunk for part, chunk in chunks.items()})
+    assert main(["check", str(data), "--test-size", "0.5"]) == 0
+    assert "12 pairs of them hold the same audio" in capsys.readouterr().out
+    for path in data.rglob("*.wav"):
+        path.rename(path.with_name(path.name.replace("_chunk", "take")))
+    assert main(["check", str(data), "--test-size", "0.5"]) == 1
+    out = capsys.readouterr().out
+    assert "12 pairs are of different recordings" in out
+    assert "and 2 more" in out
+    output = tmp_path / "check.json"
+    assert main(["check", str(data), "--test-size", "0.5", "--infer-groups", "--output", str(output)]) == 0
+    assert "0 pairs stand on both sides" in capsys.readouterr().out
+    clips = json.loads(output.read_text())["clips"]
+    assert len({clip["group"] for clip in clips}) == len({(clip["group"], clip["split"]) for clip in clips}) == 4
+
+
+def test_bad_usage(tmp_path, capsys):
+    write(tmp_path / "data", {"train/a/1.wav": noise(0, 1), "test/a/2.wav": noise(1, 1)})
+    for arguments, message in (
+        ([str(tmp_path / "missing")], "neither 'ragas' nor a folder"),
+        ([str(tmp_path / "data"), "--infer-groups"], "is divided"),
+        ([str(tmp_path / "data"), "--group-column", "concert"], "no column 'concert'"),
+        ([str(tmp_path / "data" / "train")], "no class has two recordings"),
+    ):
+        assert main(["check", *arguments]) == 2
+        assert message in capsys.readouterr().err
