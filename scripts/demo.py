@@ -17,7 +17,9 @@ EXAMPLES = """\
 @command
 def main(argv: list[str]) -> None:
     parser = argument_parser("demo", "Train a raga classifier in minutes and use it.", EXAMPLES)
-    parser.add_argument("--output", "--output-dir", default="runs/demo", metavar="DIR", help="folder for the model and the clip")
+    parser.add_argument(
+        "--output", "--output-dir", default="runs/demo", metavar="DIR", help="folder for the model and the clip"
+    )
     args, training_flags = parser.parse_known_args(argv)
 
     from . import train
