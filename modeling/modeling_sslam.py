@@ -1089,6 +1089,35 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         grid = noise.scatter(1, index, hidden_states)
         return self.decoder(grid.unflatten(1, (-1, self.sslam.embeddings.num_mel_patches)), grid_mask)
 
+    def compute_losses(
+        self,
+        predictions: tuple[torch.Tensor, torch.Tensor],
+        targets: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
+        is_target: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """
+        Frame, utterance and source retention loss, each the original's sum divided by its `sample_size`, so that the
+        gradient is what the original's trainer applies.
+
+        Args:
+            predictions: of the decoder, `(num_views, num_patches, hidden_size)`, and of the class token, `(num_views,
+                hidden_size)`.
+            targets: what `compute_targets` gives.
+            is_target: `(num_views, num_patches)`, bool, the masked patches that hold sound.
+        """
+        config = self.config
+        frames, utterances = predictions
+        frame_targets, utterance_targets, retention_targets = targets
+        num_targets = is_target.sum()
+        frame_loss = config.frame_loss_weight * scaled_error(frames, frame_targets, is_target) / num_targets
+        utterance_loss = config.utterance_loss_weight * scaled_error(utterances, utterance_targets)
+        if config.utterance_loss_reduction == "mean":
+            utterance_loss = utterance_loss / utterances.shape[0]
+        if retention_targets is None:
+            return frame_loss, utterance_loss, None
+        retention_loss = scaled_error(frames.chunk(2)[1], retention_targets, is_target.chunk(2)[1])
+        return frame_loss, utterance_loss, config.source_retention_loss_weight * retention_loss / num_targets
+
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
@@ -1143,14 +1172,7 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         if bool_masked_pos is None:
             is_real = torch.ones_like(input_values[..., 0]) if attention_mask is None else attention_mask
             bool_masked_pos = draw_view_masks(config, is_real, generator)
-        num_patches = -(-input_values.shape[1] // config.patch_size) * self.sslam.embeddings.num_mel_patches
-        num_views = input_values.shape[0] * config.clone_batch
-        if bool_masked_pos.shape != (num_views, num_patches):
-            raise ValueError(
-                f"`bool_masked_pos` must have the shape {(num_views, num_patches)}: {config.clone_batch} views of "
-                f"each clip (`clone_batch`) and {num_patches} patches; got {tuple(bool_masked_pos.shape)}."
-            )
-        bool_masked_pos = bool_masked_pos.bool()
+        bool_masked_pos = self._check_masks(bool_masked_pos, input_values)
 
         clips, is_mixed = input_values, None
         if config.pretraining_stage == 2:
@@ -1176,18 +1198,16 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         frame_predictions = self.decode(hidden_states[:, 1:], visible, is_visible, grid_mask, generator)
         utterance_predictions = hidden_states[:, 0]
 
-        # Each loss is the original's sum divided by its `sample_size`, so that the gradient is the original trainer's.
-        num_targets = is_target.sum()
-        frame_loss = config.frame_loss_weight * scaled_error(frame_predictions, frame_targets, is_target) / num_targets
-        utterance_loss = config.utterance_loss_weight * scaled_error(utterance_predictions, utterance_targets)
-        if config.utterance_loss_reduction == "mean":
-            utterance_loss = utterance_loss / utterance_predictions.shape[0]
-        loss, retention_loss = frame_loss + utterance_loss, None
-        if retention_targets is not None:
-            retention_loss = scaled_error(frame_predictions.chunk(2)[1], retention_targets, is_target.chunk(2)[1])
-            retention_loss = config.source_retention_loss_weight * retention_loss / num_targets
+        frame_loss, utterance_loss, retention_loss = self.compute_losses(
+            (frame_predictions, utterance_predictions),
+            (frame_targets, utterance_targets, retention_targets),
+            is_target,
+        )
+        loss = frame_loss + utterance_loss
+        if retention_loss is not None:
             loss = loss + retention_loss
 
+        num_targets = is_target.sum()
         target_counts = is_target.unflatten(0, (-1, config.clone_batch)).sum(dim=1)
         output = SSLAMForPreTrainingOutput(
             loss=loss,
@@ -1229,6 +1249,16 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             "`unmixed_region_ratio` do not overlap and end within the clip.",
         )
         return ~is_unmixed
+
+    def _check_masks(self, bool_masked_pos: torch.Tensor, input_values: torch.Tensor) -> torch.Tensor:
+        num_patches = -(-input_values.shape[1] // self.config.patch_size) * self.sslam.embeddings.num_mel_patches
+        num_views = input_values.shape[0] * self.config.clone_batch
+        if bool_masked_pos.shape != (num_views, num_patches):
+            raise ValueError(
+                f"`bool_masked_pos` must have the shape {(num_views, num_patches)}: {self.config.clone_batch} views of "
+                f"each clip (`clone_batch`) and {num_patches} patches; got {tuple(bool_masked_pos.shape)}."
+            )
+        return bool_masked_pos.bool()
 
     def _check_visible(self, is_visible: torch.Tensor, has_padding: bool) -> None:
         num_visible = int(is_visible.shape[1] * (1 - self.config.mask_ratio))
