@@ -1255,8 +1255,8 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         num_views = input_values.shape[0] * self.config.clone_batch
         if bool_masked_pos.shape != (num_views, num_patches):
             raise ValueError(
-                f"`bool_masked_pos` must have the shape {(num_views, num_patches)}: {self.config.clone_batch} views of "
-                f"each clip (`clone_batch`) and {num_patches} patches; got {tuple(bool_masked_pos.shape)}."
+                f"`bool_masked_pos` must have the shape {(num_views, num_patches)}: {self.config.clone_batch} views "
+                f"of each clip (`clone_batch`) and {num_patches} patches; got {tuple(bool_masked_pos.shape)}."
             )
         return bool_masked_pos.bool()
 

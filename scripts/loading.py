@@ -29,6 +29,34 @@ def load_config(model_name: str) -> "PreTrainedConfig":
         ) from error
 
 
+def make_config(model_type: str, checkpoint: str | None, settings: dict) -> "PreTrainedConfig":
+    """
+    The configuration of a model to train: of a new one of this type, or of a checkpoint, with a recipe's settings.
+
+    Raises:
+        CommandError: a model of this type has no such setting.
+    """
+    from transformers import AutoConfig
+
+    if checkpoint is None:
+        config = AutoConfig.for_model(model_type, **settings)
+    else:
+        config = AutoConfig.from_pretrained(checkpoint, **settings)
+    unknown = [name for name in settings if not hasattr(type(config)(), name)]
+    if unknown:
+        raise CommandError(f"a model of type {config.model_type} has no setting {unknown[0]!r}; correct the recipe")
+    return config
+
+
+def make_feature_extractor(config: "PreTrainedConfig", settings: dict) -> "SequenceFeatureExtractor":
+    """A feature extractor for a new model, with a recipe's settings."""
+    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+
+    if config.model_type == "sam_audio":
+        settings = {**settings, "frontend": config.frontend, "feature_size": config.feature_size}
+    return FEATURE_EXTRACTOR_MAPPING[type(config)](**settings)
+
+
 def load_feature_extractor(model_name: str, config: "PreTrainedConfig") -> "SequenceFeatureExtractor":
     """
     The feature extractor of a model folder or Hub name.

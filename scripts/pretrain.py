@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from .command import CommandError, command
-from .loading import last_checkpoint, load_feature_extractor
+from .loading import last_checkpoint, load_feature_extractor, make_config, make_feature_extractor
 
 
 EXAMPLES = """\
@@ -90,25 +90,15 @@ def pretrain(recipe, model_args, window_args, training_args, num_mixtures: int =
 
 def build_model(recipe, model_args, crop_seconds: float) -> tuple:
     """The model and its feature extractor, from a checkpoint or from scratch."""
-    from transformers import AutoConfig, AutoModelForPreTraining
-    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+    from transformers import AutoModelForPreTraining
 
     from .train import fit_to_crops
 
     checkpoint = model_args.model_name_or_path
+    config = make_config(model_args.model_type, checkpoint, recipe.model)
+    settings = recipe.feature_extractor
     if checkpoint is None:
-        config = AutoConfig.for_model(model_args.model_type, **recipe.model)
-    else:
-        config = AutoConfig.from_pretrained(checkpoint, **recipe.model)
-    unknown = [name for name in recipe.model if not hasattr(type(config)(), name)]
-    if unknown:
-        raise CommandError(f"a model of type {config.model_type} has no setting {unknown[0]!r}; correct the recipe")
-
-    settings = dict(recipe.feature_extractor)
-    if checkpoint is None:
-        if config.model_type == "sam_audio":
-            settings.update(frontend=config.frontend, feature_size=config.feature_size)
-        feature_extractor = FEATURE_EXTRACTOR_MAPPING[type(config)](**settings)
+        feature_extractor = make_feature_extractor(config, settings)
         model = AutoModelForPreTraining.from_config(config)
     else:
         feature_extractor = load_feature_extractor(checkpoint, config)

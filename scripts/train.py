@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from .command import CommandError, command
-from .loading import last_checkpoint, load_feature_extractor
+from .loading import last_checkpoint, load_feature_extractor, make_config, make_feature_extractor
 
 
 EXAMPLES = """\
@@ -172,8 +172,7 @@ def report_bad_clips(bad_clips: list) -> None:
 
 def build_model(recipe, model_args, labels: list[str]) -> tuple:
     """The model and its feature extractor, from a checkpoint or from scratch."""
-    from transformers import AutoConfig, AutoModelForAudioClassification
-    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+    from transformers import AutoModelForAudioClassification
 
     checkpoint = model_args.model_name_or_path
     # A checkpoint that is named on the command line stands in for the model that the recipe describes
@@ -184,23 +183,13 @@ def build_model(recipe, model_args, labels: list[str]) -> tuple:
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "single_label_classification",
     }
-    if checkpoint is None:
-        config = AutoConfig.for_model(model_args.model_type, **settings)
-    else:
-        config = AutoConfig.from_pretrained(checkpoint, **settings)
-    unknown = [name for name in settings if not hasattr(type(config)(), name)]
-    if unknown:
-        raise CommandError(f"a model of type {config.model_type} has no setting {unknown[0]!r}; correct the recipe")
-
+    config = make_config(model_args.model_type, checkpoint, settings)
     if checkpoint is not None:
         model = AutoModelForAudioClassification.from_pretrained(
             checkpoint, config=config, ignore_mismatched_sizes=True
         )
         return model, load_feature_extractor(checkpoint, config)
-    extractor_settings = dict(recipe.feature_extractor)
-    if config.model_type == "sam_audio":
-        extractor_settings.update(frontend=config.frontend, feature_size=config.feature_size)
-    feature_extractor = FEATURE_EXTRACTOR_MAPPING[type(config)](**extractor_settings)
+    feature_extractor = make_feature_extractor(config, recipe.feature_extractor)
     return AutoModelForAudioClassification.from_config(config), feature_extractor
 
 
