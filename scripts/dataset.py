@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .command import CommandError, argument_parser, command
+from .loading import report_bad_clips
 
 
 EXAMPLES = """\
@@ -102,7 +103,7 @@ def run_stats(args: argparse.Namespace) -> int:
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
     stats = measure_log_mel(recordings, crop_seconds=args.crop_seconds, num_workers=args.num_workers)
-    report_unreadable(stats.unreadable)
+    report_bad_clips(stats.unreadable)
     print(f"{stats.clips} clips, {stats.seconds / 3600:.3f} hours measured")
     print(f"mean {stats.mean:.4f}, standard deviation {stats.std:.4f}; in a recipe:\n")
     print(f"feature_extractor:\n  mean: {stats.mean:.4f}\n  std: {stats.std:.4f}")
@@ -144,7 +145,7 @@ def run_check(args: argparse.Namespace) -> int:
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
     overlaps, unreadable = find_overlaps(clips)
-    report_unreadable(unreadable)
+    report_bad_clips(unreadable)
     groups = infer_groups(len(clips), overlaps).tolist()
 
     if is_divided:
@@ -200,14 +201,6 @@ def run_check(args: argparse.Namespace) -> int:
         }
         write_json(args.output, content)
     return int(bool(leaks))
-
-
-def report_unreadable(unreadable: list) -> None:
-    """Name the clips that were left out, and why."""
-    if unreadable:
-        print(f"{len(unreadable)} clips cannot be read and are left out:", file=sys.stderr)
-    for name, reason in unreadable:
-        print(f"  {name}: {reason}", file=sys.stderr)
 
 
 def write_json(path: Path, content: dict) -> None:

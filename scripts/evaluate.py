@@ -5,7 +5,7 @@
 import sys
 
 from .command import CommandError, argument_parser, command
-from .loading import load_classifier, load_feature_extractor
+from .loading import load_classifier, load_feature_extractor, report_bad_clips
 
 
 EXAMPLES = """\
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     from ..training.data import AudioClips, AudioCollator, drop_unreadable, load_clips
     from ..training.report import format_report, write_evaluation
     from ..training.trainer import AudioTrainer, AudioTrainingArguments
-    from .train import evaluate_clips, report_bad_clips
+    from .train import evaluate_clips
 
     clips = load_clips(
         args.dataset,

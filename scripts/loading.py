@@ -149,6 +149,14 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def report_bad_clips(bad_clips: list) -> None:
+    """Name the clips that were left out, and why."""
+    if bad_clips:
+        print(f"{len(bad_clips)} clips cannot be read and are left out:", file=sys.stderr)
+    for bad in bad_clips:
+        print(f"  {bad.split + ', ' if bad.split else ''}{bad.name}: {bad.reason}", file=sys.stderr)
+
+
 def last_checkpoint(output_dir: str) -> str:
     """
     The newest complete checkpoint folder of a run: one that was being written when the run was killed does not count.

@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 from .command import CommandError, command
-from .loading import last_checkpoint, load_feature_extractor, make_config, make_feature_extractor
+from .loading import (
+    last_checkpoint,
+    load_feature_extractor,
+    make_config,
+    make_feature_extractor,
+    report_bad_clips,
+)
 
 
 EXAMPLES = """\
@@ -116,7 +122,6 @@ def load_windows(window_args, sampling_rate: int, training_args):
 
     from ..training.augmentation import RollAndGain
     from ..training.data import StreamedWindows, WaveformWindows, drop_unreadable, load_recordings
-    from .train import report_bad_clips
 
     recordings = load_recordings(
         window_args.dataset,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command import CommandError, argument_parser, command
-from .loading import choose_device, load_config, load_feature_extractor
+from .loading import choose_device, load_config, load_feature_extractor, report_bad_clips
 
 
 if TYPE_CHECKING:
@@ -174,7 +174,6 @@ def load_labelled_clips(args: "argparse.Namespace") -> tuple["Dataset", list[boo
     from datasets import DatasetDict, concatenate_datasets
 
     from ..training.data import drop_unreadable, load_clips
-    from .train import report_bad_clips
 
     clips = load_clips(
         args.dataset,

@@ -10,7 +10,13 @@ import sys
 from pathlib import Path
 
 from .command import CommandError, command
-from .loading import last_checkpoint, load_feature_extractor, make_config, make_feature_extractor
+from .loading import (
+    last_checkpoint,
+    load_feature_extractor,
+    make_config,
+    make_feature_extractor,
+    report_bad_clips,
+)
 
 
 EXAMPLES = """\
@@ -160,14 +166,6 @@ def load_splits(data_args) -> tuple:
     for name, rows in splits.items():
         print(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
     return splits, description
-
-
-def report_bad_clips(bad_clips: list) -> None:
-    """Name the clips that were left out, and why."""
-    if bad_clips:
-        print(f"{len(bad_clips)} clips cannot be read and are left out:", file=sys.stderr)
-    for bad in bad_clips:
-        print(f"  {bad.split}, {bad.name}: {bad.reason}", file=sys.stderr)
 
 
 def build_model(recipe, model_args, labels: list[str]) -> tuple:

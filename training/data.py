@@ -388,11 +388,11 @@ def _listed(names: Iterable[str], most: int = 10) -> str:
 
 
 class BadClip(NamedTuple):
-    """A clip that cannot be read: its split, its file (or row), and why."""
+    """A clip that cannot be read: its file (or row), why, and its split where there are splits."""
 
-    split: str
     name: str
     reason: str
+    split: str | None = None
 
 
 def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, list[BadClip]]:
@@ -412,7 +412,7 @@ def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, 
     for split, rows in clips.items():
         reasons = _decode_all(rows.select_columns("audio"), split)
         bad += [
-            BadClip(split, clip_name(rows[row]["audio"], row), reason) for row, reason in enumerate(reasons) if reason
+            BadClip(clip_name(rows[row]["audio"], row), reason, split) for row, reason in enumerate(reasons) if reason
         ]
         good = [row for row, reason in enumerate(reasons) if not reason]
         if reasons and not good:

@@ -20,8 +20,7 @@ import numpy as np
 import torch
 
 from .audio import AudioFileError, load_audio
-from .data import clip_name
-from .statistics import UnreadableClip
+from .data import BadClip, clip_name
 
 
 _RATE = 8000  # Hz, at which clips are compared
@@ -66,7 +65,7 @@ class _Landmarks(NamedTuple):
 
 def find_overlaps(
     clips: datasets.Dataset, *, sides: Sequence[int] | None = None, min_similarity: float = 0.85
-) -> tuple[list[Overlap], list[UnreadableClip]]:
+) -> tuple[list[Overlap], list[BadClip]]:
     """
     Find the pairs of clips that hold the same audio, with progress bars.
 
@@ -92,7 +91,7 @@ def find_overlaps(
     clips = clips.select_columns("audio")
     landmarks, unreadable = [], []
     for result in _in_threads(partial(_read_landmarks, clips), range(len(clips)), "Reading"):
-        if isinstance(result, UnreadableClip):
+        if isinstance(result, BadClip):
             unreadable.append(result)
             result = _Landmarks(np.empty(0, np.int64), np.empty(0, np.int32), 0.0)
         landmarks.append(result)
@@ -119,7 +118,7 @@ def find_overlaps(
 
 def check_leaks(
     train: datasets.Dataset, evaluation: datasets.Dataset, *, min_similarity: float = 0.85
-) -> tuple[list[Overlap], list[UnreadableClip]]:
+) -> tuple[list[Overlap], list[BadClip]]:
     """
     Find what two sets of clips have in common, as `find_overlaps` does.
 
@@ -163,12 +162,12 @@ def _in_threads(function: Callable[[Any], Any], items: Sequence[Any], descriptio
         yield from datasets.utils.tqdm(pool.map(function, items), total=len(items), desc=description)
 
 
-def _read_landmarks(clips: datasets.Dataset, row: int) -> _Landmarks | UnreadableClip:
+def _read_landmarks(clips: datasets.Dataset, row: int) -> _Landmarks | BadClip:
     audio = clips[row]["audio"]
     try:
         waveform = _load(audio)
     except AudioFileError as error:
-        return UnreadableClip(clip_name(audio, row), str(error))
+        return BadClip(clip_name(audio, row), str(error))
     return _find_landmarks(waveform)
 
 

@@ -11,14 +11,7 @@ import torch
 
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 from .audio import AudioFileError
-from .data import WaveformWindows, clip_name
-
-
-class UnreadableClip(NamedTuple):
-    """A clip that cannot be read: its file (or row), and why."""
-
-    name: str
-    reason: str
+from .data import BadClip, WaveformWindows, clip_name
 
 
 class LogMelStatistics(NamedTuple):
@@ -34,7 +27,7 @@ class LogMelStatistics(NamedTuple):
     clips: int
     seconds: float
     frames: int
-    unreadable: list[UnreadableClip]
+    unreadable: list[BadClip]
 
 
 def measure_log_mel(
@@ -87,7 +80,7 @@ def measure_log_mel(
 
 
 class _ReadableWindows(torch.utils.data.Dataset):
-    """Windows as waveforms `(samples,)`, or an `UnreadableClip` in their place."""
+    """Windows as waveforms `(samples,)`, or an `BadClip` in their place."""
 
     def __init__(self, windows: WaveformWindows):
         self.windows = windows
@@ -95,11 +88,11 @@ class _ReadableWindows(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> np.ndarray | UnreadableClip:
+    def __getitem__(self, index: int) -> np.ndarray | BadClip:
         try:
             return self.windows[index]["waveform"]
         except AudioFileError as error:
-            return UnreadableClip(clip_name(self.windows.clips[index]["audio"], index), str(error))
+            return BadClip(clip_name(self.windows.clips[index]["audio"], index), str(error))
 
 
 class _Sum:
@@ -108,11 +101,9 @@ class _Sum:
     def __init__(self, feature_extractor: SSLAMFeatureExtractor):
         self.feature_extractor = feature_extractor
 
-    def __call__(
-        self, items: list[np.ndarray | UnreadableClip]
-    ) -> tuple[list[int], torch.Tensor, list[UnreadableClip]]:
-        unreadable = [item for item in items if isinstance(item, UnreadableClip)]
-        waveforms = [item for item in items if not isinstance(item, UnreadableClip)]
+    def __call__(self, items: list[np.ndarray | BadClip]) -> tuple[list[int], torch.Tensor, list[BadClip]]:
+        unreadable = [item for item in items if isinstance(item, BadClip)]
+        waveforms = [item for item in items if not isinstance(item, BadClip)]
         if not waveforms:
             return [], torch.zeros(3, dtype=torch.float64), unreadable
         features = self.feature_extractor(
