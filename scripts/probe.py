@@ -56,8 +56,7 @@ EXAMPLES = """\
 """
 
 
-@command
-def main(argv: list[str]) -> None:
+def parse_arguments(argv: list[str]) -> "argparse.Namespace":
     parser = argument_parser("probe", DESCRIPTION, EXAMPLES)
     parser.add_argument("model", help="model folder or Hub name")
     parser.add_argument("--dataset", required=True, help="Hub name, local folder, folder of save_to_disk, or `ragas`")
@@ -85,6 +84,12 @@ def main(argv: list[str]) -> None:
     for name, least in lowest.items():
         if getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be {least} at least")
+    return args
+
+
+@command
+def main(argv: list[str]) -> None:
+    args = parse_arguments(argv)
 
     import numpy as np
 
