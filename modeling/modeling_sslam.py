@@ -896,6 +896,7 @@ class SSLAMForPreTrainingOutput(ModelOutput):
 )
 class SSLAMForPreTraining(SSLAMPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = None
+    _keys_to_ignore_on_load_missing = [r"^teacher\."]  # begins as a copy of the student, see `initialize_weights`
     _keep_in_fp32_modules_strict = ["teacher"]
 
     def __init__(self, config: SSLAMConfig):
