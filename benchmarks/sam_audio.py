@@ -22,7 +22,9 @@ import torchaudio
 from timing import compare, machine
 
 from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudioClassification
-from polyaudio.training.data import AudioClips, AudioCollator, load_clips
+from polyaudio.training.clips import AudioClips, AudioCollator
+from polyaudio.training.data import load_clips
+from polyaudio.training.labels import Targets
 
 
 BATCH, SECONDS, RATE, CLASSES = 32, 16, 16000, 8
@@ -101,7 +103,7 @@ def data_loading(step, seconds_of_a_step: float) -> None:
         shuffle=True,
         drop_last=True,
         num_workers=2,
-        collate_fn=AudioCollator(feature_extractor),
+        collate_fn=AudioCollator(feature_extractor, Targets(clips.features["label"])),
         persistent_workers=True,
     )
     waits, steps = [], []

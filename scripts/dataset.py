@@ -126,8 +126,9 @@ def run_stats(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     from datasets import concatenate_datasets
 
-    from ..training.data import clip_name, load_clips, split_by_recording
+    from ..training.data import clip_name, load_clips
     from ..training.leaks import find_overlaps, infer_groups
+    from ..training.splits import split_by_recording
 
     splits = load_clips(
         args.dataset,

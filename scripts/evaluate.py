@@ -27,7 +27,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", metavar="DIR", help="folder for evaluation.json and the confusion matrix")
     args = parser.parse_args(argv)
 
-    from ..training.data import AudioClips, AudioCollator, drop_unreadable, load_clips
+    from ..training.clips import AudioClips, AudioCollator
+    from ..training.data import drop_unreadable, load_clips
+    from ..training.labels import Targets
     from ..training.report import format_report, write_evaluation
     from ..training.trainer import AudioTrainer, AudioTrainingArguments
     from .train import evaluate_clips
@@ -45,6 +47,7 @@ def main(argv: list[str]) -> None:
     report_bad_clips(bad_clips)
     model = load_classifier(args.model)
     feature_extractor = load_feature_extractor(args.model, model.config)
+    labelled = with_labels_of(model, readable[split])
     trainer = AudioTrainer(
         model=model,
         args=AudioTrainingArguments(
@@ -54,10 +57,9 @@ def main(argv: list[str]) -> None:
             save_strategy="no",
             load_best_model_at_end=False,
         ),
-        data_collator=AudioCollator(feature_extractor),
+        data_collator=AudioCollator(feature_extractor, Targets(labelled.features["label"])),
         processing_class=feature_extractor,
     )
-    labelled = with_labels_of(model, readable[split])
     result = evaluate_clips(trainer, AudioClips(labelled, feature_extractor.sampling_rate), labelled["recording"])
     print(format_report(result))
     if args.output:

@@ -121,7 +121,8 @@ def load_windows(window_args, sampling_rate: int, training_args):
     from datasets import DatasetDict
 
     from ..training.augmentation import RollAndGain
-    from ..training.data import StreamedWindows, WaveformWindows, drop_unreadable, load_recordings
+    from ..training.clips import StreamedWindows, WaveformWindows
+    from ..training.data import drop_unreadable, load_recordings
 
     recordings = load_recordings(
         window_args.dataset,

@@ -238,7 +238,7 @@ def extract_features(
     import torch
     from tqdm.auto import tqdm
 
-    from ..training.data import AudioClips
+    from ..training.clips import AudioClips
     from .batches import weighted_mean
 
     loader = torch.utils.data.DataLoader(

@@ -60,8 +60,8 @@ def train(recipe, model_args, data_args, lora_args, training_args, command_line:
     """Load and split the data, train, evaluate on what was held out, and leave a complete model folder."""
     from transformers import set_seed
 
-    from ..training.data import check_clips
     from ..training.metrics import classification_metrics
+    from ..training.splits import check_clips
     from ..training.trainer import AudioTrainer
 
     set_seed(training_args.seed)
@@ -106,8 +106,9 @@ def train(recipe, model_args, data_args, lora_args, training_args, command_line:
 def make_datasets(splits, data_args, feature_extractor, seed: int) -> tuple:
     """The splits as the model is to get them, the training split with its augmentation, and the collator."""
     from ..training.augmentation import PitchShift
-    from ..training.data import AudioClips, AudioCollator
+    from ..training.clips import AudioClips, AudioCollator
     from ..training.features import CachedFeatures, FeatureCollator
+    from ..training.labels import Targets
 
     augmentation = {"crop_seconds": data_args.crop_seconds, "seed": seed}
     if data_args.cache_features:
@@ -116,13 +117,13 @@ def make_datasets(splits, data_args, feature_extractor, seed: int) -> tuple:
         if getattr(feature_extractor, "max_length", None) is not None:
             raise CommandError("this model's feature extractor cuts clips before they could be cached whole")
         make_dataset = functools.partial(CachedFeatures, feature_extractor=feature_extractor, num_workers=2)
-        collator = FeatureCollator(feature_extractor)
+        collator = FeatureCollator(feature_extractor, Targets(splits["train"].features["label"]))
     else:
         rate = feature_extractor.sampling_rate
         if data_args.pitch_shift:
             augmentation["transform"] = PitchShift(data_args.pitch_shift, rate)
         make_dataset = functools.partial(AudioClips, sampling_rate=rate)
-        collator = AudioCollator(feature_extractor)
+        collator = AudioCollator(feature_extractor, Targets(splits["train"].features["label"]))
     datasets = {
         name: make_dataset(clips, **(augmentation if name == "train" else {})) for name, clips in splits.items()
     }
@@ -138,7 +139,8 @@ def load_splits(data_args) -> tuple:
     """
     from datasets import DatasetDict
 
-    from ..training.data import drop_unreadable, load_clips, split_by_recording
+    from ..training.data import drop_unreadable, load_clips
+    from ..training.splits import split_by_recording
 
     clips = load_clips(
         data_args.dataset,

@@ -23,18 +23,10 @@ from transformers import Wav2Vec2FeatureExtractor
 
 from polyaudio.training import ragas
 from polyaudio.training.audio import AudioFileError
-from polyaudio.training.data import (
-    AudioClips,
-    AudioCollator,
-    StreamedWindows,
-    WaveformWindows,
-    check_clips,
-    combined_seed,
-    drop_unreadable,
-    load_clips,
-    load_recordings,
-    split_by_recording,
-)
+from polyaudio.training.clips import AudioClips, AudioCollator, StreamedWindows, WaveformWindows, combined_seed
+from polyaudio.training.data import drop_unreadable, load_clips, load_recordings
+from polyaudio.training.labels import Targets
+from polyaudio.training.splits import check_clips, split_by_recording
 
 
 def write_clip(path: Path, seconds: float = 0.1, rate: int = 8_000) -> Path:
@@ -310,7 +302,7 @@ def test_the_label_column_is_found_or_asked_for(tmp_path):
     with pytest.raises(ValueError, match=r"no column 'sound'.*audio_column"):
         load({"mood": ["x", "y"]}, audio_column="sound")
     with pytest.raises(ValueError, match="one name or whole number for each clip"):
-        load({"label": [[1, 2], [2]]})
+        load({"label": [1.5, 2.0]})
     with pytest.raises(ValueError, match=r"1 of 2 clips .* have no 'singer'"):
         load({"mood": ["x", "y"], "singer": ["p", None]}, group_column="singer")
 
@@ -452,9 +444,10 @@ def test_what_is_random_follows_from_seed_epoch_and_index_alone(tmp_path):
 def test_collator(tmp_path):
     write_clip(tmp_path / "a" / "1.wav", seconds=0.5, rate=16_000)
     write_clip(tmp_path / "b" / "2.wav", seconds=0.25, rate=16_000)
-    data = AudioClips(load_clips(str(tmp_path))["train"], 16_000)
+    clips = load_clips(str(tmp_path))["train"]
+    data, targets = AudioClips(clips, 16_000), Targets(clips.features["label"])
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=True, do_normalize=False)
-    batch = next(iter(DataLoader(data, batch_size=2, collate_fn=AudioCollator(extractor), num_workers=1)))
+    batch = next(iter(DataLoader(data, batch_size=2, collate_fn=AudioCollator(extractor, targets), num_workers=1)))
     assert set(batch) == {"input_values", "attention_mask", "labels"}
     assert batch["input_values"].shape == (2, 8000)
     assert batch["attention_mask"].sum(1).tolist() == [8000, 4000]
@@ -462,7 +455,7 @@ def test_collator(tmp_path):
     assert batch["labels"].tolist() == [0, 1]
     np.testing.assert_array_equal(batch["input_values"][1, :4000], data[1]["waveform"])
     extractor.model_input_names = ["input_values"]
-    assert set(AudioCollator(extractor)([data[0]])) == {"input_values", "labels"}
+    assert set(AudioCollator(extractor, targets)([data[0]])) == {"input_values", "labels"}
 
 
 RAMP_RATE = 8_000
@@ -751,7 +744,8 @@ def test_a_stream_of_fewer_clips_than_readers(tmp_path):
 
 STREAM_TRAINING = """
 import json, sys, torch
-from polyaudio.training.data import StreamedWindows, load_recordings
+from polyaudio.training.clips import StreamedWindows
+from polyaudio.training.data import load_recordings
 from polyaudio.training.pretraining import PretrainingArguments, PreTrainer
 
 class Recorder(torch.nn.Module):

@@ -6,8 +6,10 @@ import soundfile
 import torch
 
 from polyaudio import SAMAudioFeatureExtractor
-from polyaudio.training.data import AudioClips, AudioCollator, load_clips
+from polyaudio.training.clips import AudioClips, AudioCollator
+from polyaudio.training.data import load_clips
 from polyaudio.training.features import CachedFeatures, FeatureCollator
+from polyaudio.training.labels import Targets
 
 
 RATE = 16000
@@ -30,8 +32,9 @@ def test_whole_clips(clips, frontend, num_workers):
     feature_extractor = SAMAudioFeatureExtractor(frontend)
     cached = CachedFeatures(clips, feature_extractor, num_workers=num_workers)
     extracted = AudioClips(clips, RATE)
-    one = FeatureCollator(feature_extractor)([cached[i] for i in range(len(cached))])
-    other = AudioCollator(feature_extractor)([extracted[i] for i in range(len(extracted))])
+    targets = Targets(clips.features["label"])
+    one = FeatureCollator(feature_extractor, targets)([cached[i] for i in range(len(cached))])
+    other = AudioCollator(feature_extractor, targets)([extracted[i] for i in range(len(extracted))])
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], atol=1e-4, rtol=1e-4)

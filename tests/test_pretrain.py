@@ -18,7 +18,8 @@ from transformers import AutoModel, AutoModelForPreTraining
 
 from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForPreTraining, SSLAMModel
 from polyaudio.scripts.pretrain import main as pretrain
-from polyaudio.training.data import WaveformWindows, load_recordings
+from polyaudio.training.clips import WaveformWindows
+from polyaudio.training.data import load_recordings
 from polyaudio.training.pretraining import PreTrainer, PretrainingArguments, PretrainingCollator
 
 

@@ -11,7 +11,7 @@ from transformers import BatchFeature, SequenceFeatureExtractor, TrainerCallback
 
 from ..configuration.configuration_sslam import SSLAMConfig
 from ..modeling.modeling_sslam import SSLAMForPreTraining, draw_mix_starts, draw_view_masks
-from .data import StreamedWindows, combined_seed, stream_loader
+from .clips import StreamedWindows, combined_seed, stream_loader
 from .trainer import AudioTrainer, AudioTrainingArguments
 
 

@@ -2,10 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Linear probe: how well a logistic regression on frozen features tells the classes of unseen recordings apart."""
 
-import contextlib
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import datasets
@@ -19,6 +16,7 @@ from transformers import EvalPrediction
 
 from .metrics import classification_metrics
 from .report import evaluate_predictions
+from .splits import few_recordings_allowed, folds_by_recording, recordings_of_classes
 
 
 # Inverse strengths of the regularisation to choose from.
@@ -149,15 +147,8 @@ def make_folds(
             "recordings."
         )
     if is_test is None:
-        most = max(_recordings_of_classes(labels, groups), default=0)
-        if not 2 <= num_folds <= most:
-            raise ValueError(
-                f"The recordings cannot be divided into {num_folds} folds: take 2 at least, and {most} at most, which "
-                "is how many recordings the largest class has."
-            )
-        splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-        with _few_recordings_allowed():
-            folds = list(splitter.split(labels, labels, groups))
+        tests = folds_by_recording(labels[:, None].tolist(), groups, num_folds, seed)
+        folds = [(np.setdiff1d(np.arange(len(labels)), test), test) for test in tests]
     else:
         is_test = np.asarray(is_test, dtype=bool)
         if is_test.all() or not is_test.any():
@@ -171,7 +162,7 @@ def make_folds(
             )
         folds = [(np.flatnonzero(~is_test), np.flatnonzero(is_test))]
     for train, _ in folds:
-        if sum(number > 1 for number in _recordings_of_classes(labels[train], groups[train])) < 2:
+        if sum(number > 1 for number in recordings_of_classes(labels[train], groups[train])) < 2:
             raise ValueError(
                 "There are too few recordings: two classes must have two recordings at least in each training part."
             )
@@ -205,7 +196,7 @@ def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def _fit(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, C: Sequence[float], seed: int) -> GridSearchCV:
-    num_folds = min(_INNER_FOLDS, max(_recordings_of_classes(labels, groups)))
+    num_folds = min(_INNER_FOLDS, max(recordings_of_classes(labels, groups)))
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=_MAX_ITERATIONS)),
         {"logisticregression__C": list(C)},
@@ -213,19 +204,5 @@ def _fit(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, C: Sequen
         error_score="raise",
     )
     # Threads that share products this small spend their time waiting, ten times as long where others use the cores too
-    with _few_recordings_allowed(), threadpool_limits(1):
+    with few_recordings_allowed(), threadpool_limits(1):
         return search.fit(features, labels, groups=groups)
-
-
-def _recordings_of_classes(labels: np.ndarray, groups: np.ndarray) -> list[int]:
-    """The number of recordings of each class."""
-    pairs = set(zip(labels.tolist(), groups.tolist(), strict=True))
-    return list(Counter(label for label, _ in pairs).values())
-
-
-@contextlib.contextmanager
-def _few_recordings_allowed() -> Iterator[None]:
-    """Without scikit-learn's warning that not every fold has a clip of a class of few, which comes at each split."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        yield

@@ -11,7 +11,8 @@ import torch
 
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 from .audio import AudioFileError
-from .data import BadClip, WaveformWindows, clip_name
+from .clips import WaveformWindows
+from .data import BadClip, clip_name
 
 
 class LogMelStatistics(NamedTuple):

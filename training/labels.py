@@ -1,0 +1,332 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""What clips are labelled with: one class, any number of classes, or events: classes with onset and offset."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import datasets
+import torch
+
+
+SINGLE_LABEL = "single_label_classification"
+MULTI_LABEL = "multi_label_classification"
+FRAMES = "frame_classification"
+
+# Columns that hold the label where nobody says which one does.
+_LABEL_NAMES = ("label", "labels", "raga", "class", "category", "target", "genre", "event_label")
+
+
+def task_of(label: Any) -> str:
+    """The task that a column `label` of this feature, as `load_clips` gives it, is made for."""
+    if isinstance(label, datasets.ClassLabel):
+        return SINGLE_LABEL
+    if isinstance(label, datasets.List) and isinstance(label.feature, datasets.ClassLabel):
+        return MULTI_LABEL
+    if isinstance(label, datasets.List) and isinstance(label.feature, dict) and "label" in label.feature:
+        return FRAMES
+    raise ValueError(f"{label} is no label: it must be a class, a list of classes or a list of events.")
+
+
+def class_names(label: Any) -> list[str]:
+    """The names of the classes of a column `label` of this feature."""
+    task = task_of(label)
+    if task == SINGLE_LABEL:
+        return label.names
+    return (label.feature if task == MULTI_LABEL else label.feature["label"]).names
+
+
+def classes_of_clips(clips: datasets.Dataset) -> list[list[int]]:
+    """The classes of each clip, each once and sorted, whatever kind of label the clips have."""
+    task = task_of(clips.features["label"])
+    labels = clips.select_columns("label")[:]["label"]
+    if task == SINGLE_LABEL:
+        return [[label] for label in labels]
+    if task == MULTI_LABEL:
+        return [sorted(set(classes)) for classes in labels]
+    return [sorted({event["label"] for event in events}) for events in labels]
+
+
+def find_label_column(features: Mapping[str, Any], dataset: str, others: Iterable[str | None]) -> str:
+    """The column that holds the labels, where that is plain. Raises `ValueError` where it is not."""
+    free = {name: feature for name, feature in features.items() if name not in others}
+    for candidates in (
+        [name for name in free if name.lower() in _LABEL_NAMES],
+        [name for name, feature in free.items() if isinstance(feature, datasets.ClassLabel)],
+        [name for name, feature in free.items() if getattr(feature, "dtype", None) in ("string", "large_string")],
+    ):
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            break
+    found = f"several columns of {dataset} could be the label" if candidates else f"{dataset} has no label column"
+    raise ValueError(f"{found[0].upper()}{found[1:]}. Pass `label_column`, one of {listed(free)}.")
+
+
+def read_one_class(clips: datasets.DatasetDict, column: str, dataset: str) -> tuple[Any, dict[str, list[int]]]:
+    """
+    The feature and the values of a column `label` with one class for each clip.
+
+    Args:
+        clips: with the class of each clip in `column`, as class index, number or name.
+        column: the column to read.
+        dataset: name of the data, for messages.
+    """
+    names = {}
+    for split, rows in clips.items():
+        where, feature = f"{dataset}, split {split}", rows.features[column]
+        values = values_of(rows, column, where)
+        names[split] = [_class_name(value, feature, column, where) for value in values]
+    label = datasets.ClassLabel(names=_classes([rows.features[column] for rows in clips.values()], names.values()))
+    return label, {split: label.str2int(values) for split, values in names.items()}
+
+
+def read_classes(
+    clips: datasets.DatasetDict, column: str, dataset: str, separator: str | None = None
+) -> tuple[Any, dict[str, list[list[int]]]]:
+    """
+    The feature and the values of a column `label` with any number of classes for each clip.
+
+    Args:
+        clips: with the classes of each clip in `column`, as a list or as text.
+        column: the column to read.
+        dataset: name of the data, for messages.
+        separator: what stands between the classes in a text; empty text is no class.
+    """
+    names, features = {}, []
+    for split, rows in clips.items():
+        where, feature = f"{dataset}, split {split}", rows.features[column]
+        values = rows.select_columns(column)[:][column]
+        if separator is not None:
+            if getattr(feature, "dtype", None) not in ("string", "large_string"):
+                raise ValueError(f"{where}: {column!r} holds {feature}, in which there is no text to separate.")
+            values = [[part.strip() for part in (value or "").split(separator) if part.strip()] for value in values]
+            inner = datasets.Value("string")
+        else:
+            missing = sum(value is None for value in values)
+            if missing:
+                raise ValueError(
+                    f"{missing} of {len(values)} clips of {where} have no {column!r}. Give them an empty list, which "
+                    "says that they have none of the classes, or remove them."
+                )
+            inner = feature.feature
+        names[split] = [[_class_name(value, inner, column, where) for value in classes] for classes in values]
+        features.append(inner)
+    label = datasets.ClassLabel(
+        names=_classes(features, [[name for classes in values for name in classes] for values in names.values()])
+    )
+    index_of = {name: index for index, name in enumerate(label.names)}
+    values = {
+        split: [sorted({index_of[name] for name in classes}) for classes in rows] for split, rows in names.items()
+    }
+    return datasets.List(label), values
+
+
+def read_class_columns(
+    clips: datasets.DatasetDict, columns: Sequence[str], dataset: str
+) -> tuple[Any, dict[str, list[list[int]]]]:
+    """
+    The feature and the values of a column `label` from columns that are named like the classes and hold 0 or 1.
+
+    Args:
+        clips: with these columns, of numbers or bools.
+        columns: the classes, in their order.
+        dataset: name of the data, for messages.
+    """
+    values = {}
+    for split, rows in clips.items():
+        table = rows.select_columns(list(columns))[:]
+        for column in columns:
+            strange = sorted({str(value) for value in table[column] if value not in (0, 1)})
+            if strange:
+                raise ValueError(
+                    f"{dataset}, split {split}: the column {column!r} of a class must hold 0 or 1, and holds "
+                    f"{listed(strange)}."
+                )
+        hot = zip(*(table[column] for column in columns), strict=True)
+        values[split] = [[index for index, value in enumerate(row) if value] for row in hot]
+    return datasets.List(datasets.ClassLabel(names=list(columns))), values
+
+
+def read_events(
+    clips: datasets.DatasetDict, column: str, dataset: str
+) -> tuple[Any, dict[str, list[list[dict[str, Any]]]]]:
+    """
+    The feature and the values of a column `label` with the events of each clip, sorted by onset.
+
+    Args:
+        clips: with lists in the columns `onset`, `offset` (seconds) and `column` (names of classes), as
+            `merge_events` leaves them.
+        column: the column with the classes.
+        dataset: name of the data, for messages.
+    """
+    names = sorted({name for rows in clips.values() for classes in rows[column][:] for name in classes})
+    if not names:
+        raise ValueError(f"{dataset} has no events: all of its {column!r} are empty.")
+    index_of = {name: index for index, name in enumerate(names)}
+    values = {
+        split: [
+            [
+                {"onset": onset, "offset": offset, "label": index_of[name]}
+                for onset, offset, name in sorted(zip(*events, strict=True))
+            ]
+            for events in zip(rows["onset"][:], rows["offset"][:], rows[column][:], strict=True)
+        ]
+        for split, rows in clips.items()
+    }
+    seconds = datasets.Value("float64")
+    return datasets.List({"onset": seconds, "offset": seconds, "label": datasets.ClassLabel(names=names)}), values
+
+
+def merge_events(rows: datasets.Dataset, audio_column: str, label_column: str, where: str) -> datasets.Dataset:
+    """
+    One row for each clip of rows that each hold one event: its audio file, onset and offset in seconds, and class.
+
+    A row that names a file and no event stands for a clip in which there is none.
+
+    Args:
+        rows: with paths in `audio_column`, and the columns `onset`, `offset` and `label_column`.
+        audio_column, label_column: columns of the rows.
+        where: name of the rows, for messages.
+
+    Returns:
+        The clips in the order of their first rows, with lists in `onset`, `offset` and `label_column`; of the other
+        columns the values of the first row.
+
+    Raises:
+        ValueError: the audio is not named by paths, or an event lacks a part, or ends before it begins.
+    """
+    if getattr(rows.features[audio_column], "dtype", None) not in ("string", "large_string"):
+        raise ValueError(f"{where}: events need the path of an audio file in each row of {audio_column!r}.")
+    events: dict[str, tuple[list[float], list[float], list[str]]] = {}
+    first_rows = []
+    table = rows.select_columns([audio_column, "onset", "offset", label_column])[:]
+    for row, (path, onset, offset, name) in enumerate(
+        zip(table[audio_column], table["onset"], table["offset"], table[label_column], strict=True)
+    ):
+        if path not in events:
+            events[path] = ([], [], [])
+            first_rows.append(row)
+        is_missing = [part is None or part == "" or part != part for part in (onset, offset, name)]
+        if all(is_missing):
+            continue
+        if any(is_missing) or not 0 <= float(onset) < float(offset) < math.inf:
+            raise ValueError(
+                f"{where}: {path} has an event with onset {onset}, offset {offset} and {label_column} {name!r}. It "
+                "takes an onset of at least 0, an offset behind it, both in seconds, and the name of a class."
+            )
+        for part, value in zip(events[path], (float(onset), float(offset), str(name)), strict=True):
+            part.append(value)
+    merged = rows.select(first_rows).remove_columns(["onset", "offset", label_column])
+    for index, (column, kind) in enumerate((("onset", "float64"), ("offset", "float64"), (label_column, "string"))):
+        lists = [parts[index] for parts in events.values()]
+        merged = merged.add_column(column, lists, feature=datasets.List(datasets.Value(kind)))
+    return merged
+
+
+class Targets:
+    """
+    Makes the labels of a batch of clips a tensor that a model takes.
+
+    Args:
+        label: the feature of the column `label`.
+        frame_seconds: for events, the time from one answer of the model to the next.
+        frames_per_answer: for events, how many of a model's input frames make one answer.
+        soft: give single labels as one-hot vectors, so that they can be mixed.
+        padding: for events, the target of answers behind the end of a clip.
+    """
+
+    def __init__(
+        self,
+        label: Any,
+        *,
+        frame_seconds: float | None = None,
+        frames_per_answer: int | None = None,
+        soft: bool = False,
+        padding: float = 0.0,
+    ):
+        self.task = task_of(label)
+        self.num_labels = len(class_names(label))
+        if self.task == FRAMES and not (frame_seconds and frames_per_answer):
+            raise ValueError("Events need `frame_seconds` and `frames_per_answer`.")
+        self.frame_seconds = frame_seconds
+        self.frames_per_answer = frames_per_answer
+        self.soft = soft
+        self.padding = padding
+
+    def __call__(self, labels: Sequence[Any], attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            labels: of each clip: a class index, a list of them, or a list of events as `load_clips` gives them.
+            attention_mask: `(batch_size, frames)`, 1 for the frames of a clip.
+
+        Returns:
+            int64 `(batch_size,)` for single labels that are not soft, otherwise float32: `(batch_size, num_labels)`,
+            or `(batch_size, answers, num_labels)` for events.
+        """
+        if self.task == SINGLE_LABEL:
+            indices = torch.tensor(labels)
+            return torch.nn.functional.one_hot(indices, self.num_labels).float() if self.soft else indices
+        if self.task == MULTI_LABEL:
+            hot = torch.zeros(len(labels), self.num_labels)
+            places = [(clip, index) for clip, classes in enumerate(labels) for index in classes]
+            if places:
+                hot[tuple(torch.tensor(places).T)] = 1.0
+            return hot
+        answers = -(-attention_mask.shape[1] // self.frames_per_answer)
+        frames = torch.stack([torch.from_numpy(self._frames_of(events, answers)) for events in labels])
+        own_answers = -(-attention_mask.sum(1, keepdim=True) // self.frames_per_answer)
+        is_padding = torch.arange(answers) >= own_answers
+        return frames.masked_fill(is_padding[..., None], self.padding)
+
+    def _frames_of(self, events: Sequence[Mapping[str, Any]], answers: int):
+        from .sound_events import Event, events_to_frames
+
+        events = [Event(event["onset"], event["offset"], event["label"]) for event in events]
+        return events_to_frames(events, answers, self.frame_seconds, self.num_labels)
+
+
+def shifted_events(events: Sequence[Mapping[str, Any]], start: float, seconds: float) -> list[dict[str, Any]]:
+    """The events of the part of a clip that begins at `start` and lasts `seconds`, in that part's own time."""
+    parts = (
+        {**event, "onset": max(0.0, event["onset"] - start), "offset": min(seconds, event["offset"] - start)}
+        for event in events
+    )
+    return [event for event in parts if event["onset"] < event["offset"]]
+
+
+def values_of(rows: datasets.Dataset, column: str, where: str) -> list[Any]:
+    """The values of a column. Raises `ValueError` where some are missing."""
+    values = rows.select_columns(column)[:][column]
+    missing = sum(value is None or value == "" or value != value for value in values)  # NaN differs from itself
+    if missing:
+        raise ValueError(f"{missing} of {len(values)} clips of {where} have no {column!r}. Fill it in or remove them.")
+    return values
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names for a message, sorted, not too many of them."""
+    names = sorted(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _class_name(value: Any, feature: Any, column: str, where: str) -> str:
+    if isinstance(feature, datasets.ClassLabel):
+        if value < 0:
+            raise ValueError(f"{where}: clips with the label -1 have no label. Remove this split or its labels.")
+        return feature.names[value]
+    if not isinstance(feature, datasets.Value) or not feature.dtype.startswith(("int", "uint", "string", "large_str")):
+        raise ValueError(
+            f"{where}: {column!r} holds {feature}, but a label is one name or whole number for each clip, or a list "
+            "of them."
+        )
+    return str(value)
+
+
+def _classes(features: Sequence[Any], names: Iterable[Sequence[str]]) -> list[str]:
+    if isinstance(features[0], datasets.ClassLabel) and all(feature == features[0] for feature in features):
+        return features[0].names
+    are_numbers = all(getattr(feature, "dtype", "").startswith(("int", "uint")) for feature in features)
+    are_numbers = are_numbers and not any(isinstance(feature, datasets.ClassLabel) for feature in features)
+    return sorted(set().union(*names), key=int if are_numbers else None)

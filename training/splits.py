@@ -1,0 +1,175 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Divisions of clips into training and test parts that no recording crosses."""
+
+import contextlib
+import logging
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+import datasets
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from .labels import SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
+
+
+logger = logging.getLogger(__name__)
+
+
+def split_by_recording(
+    clips: datasets.Dataset, test_size: float = 0.1, seed: int = 42
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """
+    Split clips into training and test clips so that no recording stands on both sides.
+
+    Class by class, the rarest first, recordings in random order go to the test part as long as that brings the share
+    of the class's clips there closer to `test_size`. Every class with at least two recordings has one on each side, so
+    that classes of few recordings can make the test part larger than `test_size`; a class with one recording is in
+    training only. (Where recordings hold several classes, a class whose recordings have all been placed for rarer
+    classes can miss a side.) Clips of no class are split as if that were one. The split depends on the seed, the
+    recordings and their clips, not on the order of rows.
+
+    Args:
+        clips: columns `label` and `recording`.
+        test_size: share of the clips of each class, between 0 and 1.
+        seed: decides between recordings.
+
+    Returns:
+        The training and the test clips, each in the order they came in.
+
+    Raises:
+        ValueError: `test_size` is not between 0 and 1, or no class has two recordings.
+    """
+    if not 0 < test_size < 1:
+        raise ValueError(f"test_size must lie between 0 and 1, got {test_size}.")
+    recording_of_row = clips.select_columns("recording")[:]["recording"]
+    clips_of: dict[int, Counter[str]] = defaultdict(Counter)  # class -> recording -> clips
+    for classes, recording in zip(classes_of_clips(clips), recording_of_row, strict=True):
+        for label in classes or [-1]:
+            clips_of[label][recording] += 1
+    shuffled = np.random.default_rng(seed).permutation(sorted(set(recording_of_row))).tolist()
+    rank = {recording: place for place, recording in enumerate(shuffled)}
+    is_test: dict[str, bool] = {}
+    for label in sorted(clips_of, key=lambda label: (len(clips_of[label]), label)):
+        counts = clips_of[label]
+        free = sorted((recording for recording in counts if recording not in is_test), key=rank.__getitem__)
+        placed = [recording for recording in counts if recording in is_test]
+        missing = test_size * counts.total() - sum(counts[recording] for recording in placed if is_test[recording])
+        chosen = []
+        for recording in free:
+            if counts[recording] < 2 * missing:  # it brings the class closer to its share
+                chosen.append(recording)
+                missing -= counts[recording]
+        needs_test = len(counts) > 1 and not any(is_test[recording] for recording in placed)
+        needs_train = all(is_test[recording] for recording in placed)
+        if needs_test and not chosen and free:
+            chosen = [min(free, key=counts.__getitem__)]
+        if needs_train and len(chosen) == len(free) and chosen:
+            chosen.pop()
+        is_test.update((recording, recording in chosen) for recording in free)
+    if not any(is_test.values()):
+        raise ValueError(
+            "The clips cannot be split by recording: no class has two recordings. Give the test clips as a split of "
+            "their own, or name the column that tells the recordings apart (`group_column`)."
+        )
+    rows = {
+        side: [row for row, recording in enumerate(recording_of_row) if is_test[recording] is side]
+        for side in (False, True)
+    }
+    return clips.select(rows[False]), clips.select(rows[True])
+
+
+def folds_by_recording(
+    classes: Sequence[Sequence[int]], recordings: Sequence[str], num_folds: int, seed: int = 42
+) -> list[np.ndarray]:
+    """
+    Divide clips into folds so that no recording stands in two of them, and the classes as evenly as that allows.
+
+    Args:
+        classes: the classes of each clip. A clip of several is divided as one of the rarest of them.
+        recordings: the recording of each clip.
+        num_folds: at least 2.
+        seed: decides between recordings.
+
+    Returns:
+        The indices of the clips of each fold.
+
+    Raises:
+        ValueError: no class has a recording for each fold.
+    """
+    sizes = Counter(label for labels in classes for label in labels)
+    rarest = np.array([min(labels, key=lambda label: (sizes[label], label), default=-1) for labels in classes])
+    recordings = np.asarray(recordings)
+    most = max(recordings_of_classes(rarest, recordings), default=0)
+    if not 2 <= num_folds <= most:
+        raise ValueError(
+            f"The recordings cannot be divided into {num_folds} folds: take 2 at least, and {most} at most, which is "
+            "how many recordings the largest class has."
+        )
+    splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    with few_recordings_allowed():
+        return [test for _, test in splitter.split(rarest, rarest, recordings)]
+
+
+def recordings_of_classes(labels: np.ndarray, recordings: np.ndarray) -> list[int]:
+    """The number of recordings of each class, of one label for each clip."""
+    pairs = set(zip(labels.tolist(), recordings.tolist(), strict=True))
+    return list(Counter(label for label, _ in pairs).values())
+
+
+@contextlib.contextmanager
+def few_recordings_allowed() -> Iterator[None]:
+    """Without scikit-learn's warning that not every fold has a clip of a class of few, which comes at each split."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        yield
+
+
+def check_clips(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
+    """
+    Check that a classifier can be trained on the one and honestly evaluated on the other.
+
+    Where clips can have any number of classes, it is no error but a warning if training has none of a class.
+
+    Raises:
+        ValueError: a part has no clips or no column `label` as `load_clips` makes it, or the two of different kinds,
+            training has one class only or none of a class that it names, the evaluation has a class that training does
+            not know, or a recording is in both parts.
+    """
+    names_in = {}
+    for part, clips in (("training", train), ("evaluation", evaluation)):
+        if "label" not in clips.features:
+            raise ValueError(
+                f"The {part} clips have no column `label` of classes; their columns are {listed(clips.column_names)}."
+            )
+        if len(clips) == 0:
+            raise ValueError(f"There are no {part} clips.")
+        names = class_names(clips.features["label"])
+        names_in[part] = {names[index] for classes in classes_of_clips(clips) for index in classes}
+    task = task_of(train.features["label"])
+    if task_of(evaluation.features["label"]) != task:
+        raise ValueError("The training and the evaluation clips have labels of different kinds.")
+    known = class_names(train.features["label"])
+    without = set(known) - names_in["training"]
+    if task == SINGLE_LABEL and len(known) < 2:
+        raise ValueError(f"All training clips are of one class ({listed(known)}). A classifier needs two or more.")
+    if task == SINGLE_LABEL and without:
+        raise ValueError(
+            f"No training clip is of the classes {listed(without)}. Add recordings of them, or remove the classes."
+        )
+    if without:
+        logger.warning(f"No training clip has the classes {listed(without)}, which cannot be learned so.")
+    unknown = names_in["evaluation"] - set(known)
+    if unknown:
+        raise ValueError(f"The evaluation clips have classes that training does not know: {listed(unknown)}.")
+    both = set(train.select_columns("recording")[:]["recording"]) & set(
+        evaluation.select_columns("recording")[:]["recording"]
+    )
+    if both:
+        raise ValueError(
+            f"Clips of the same recording are in training and in evaluation, which would flatter the scores: "
+            f"{listed(both)}. Move each recording to one side; if these are different recordings of the same name, "
+            "tell them apart in a column (`group_column`)."
+        )
