@@ -59,6 +59,14 @@ class SSLAMConfig(PreTrainedConfig):
             Whether a layer norm stands before the classifier.
         fc_norm_eps (`float`, *optional*, defaults to 1e-6):
             Epsilon of that layer norm.
+        label_smoothing (`float`, *optional*, defaults to 0.0):
+            Label smoothing of the cross entropy, in training only.
+        single_label_loss (`str`, *optional*, defaults to `"cross_entropy"`):
+            Loss of single-label classification; `"binary_cross_entropy"` is the sum over the classes that EAT trains
+            with on Speech Commands.
+        multi_label_reduction (`str`, *optional*, defaults to `"mean"`):
+            How the binary cross entropies of a multi-label batch become one number: their mean, or (`"labels"`) their
+            sum divided by the sum of the labels, as EAT and SSLAM train on AudioSet.
         pretraining_stage (`int`, *optional*, defaults to 1):
             1 for the objective of EAT, 2 for SSLAM's on mixtures of two clips with the source retention loss.
         clone_batch (`int`, *optional*, defaults to 16):
@@ -141,6 +149,9 @@ class SSLAMConfig(PreTrainedConfig):
     prediction_mode: Literal["cls_token", "mean_pooling", "lin_softmax"] = "cls_token"
     use_fc_norm: bool = True
     fc_norm_eps: float = 1e-6
+    label_smoothing: float | int = 0.0
+    single_label_loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
+    multi_label_reduction: Literal["mean", "labels"] = "mean"
 
     pretraining_stage: Literal[1, 2] = 1
     clone_batch: int = 16
@@ -184,6 +195,8 @@ class SSLAMConfig(PreTrainedConfig):
         for name in ("clone_batch", "mask_length", "average_top_k_layers", "decoder_num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must be at least 0 and below 1, got {self.label_smoothing}.")
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"`mask_ratio` must lie between 0 and 1, got {self.mask_ratio}.")
         if not 0 <= self.unmixed_region_ratio < 0.5 or not 0 < self.unmixed_region_range <= 1:
