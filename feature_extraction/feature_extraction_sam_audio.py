@@ -8,6 +8,7 @@ import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import PaddingStrategy, TensorType
 
+from ..saving import PortableFeatureExtractorMixin
 from .spectrogram import mel_filters, power_spectrogram
 from .tonic_chroma import TonicChroma
 from .waveform_input import as_mono_waveforms, check_sampling_rate
@@ -19,7 +20,7 @@ _FRAMES = {"log_mel": (1024, 256), "tonic_chroma": (4096, 640), "waveform": (1, 
 _BLOCK_SAMPLES = 2**20
 
 
-class SAMAudioFeatureExtractor(SequenceFeatureExtractor):
+class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtractor):
     r"""
     Turns audio into what a SAMAudio model takes, whole batches at once, on any device.
 

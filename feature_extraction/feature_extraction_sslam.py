@@ -11,6 +11,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
+from ..saving import PortableFeatureExtractorMixin
 from .waveform_input import as_mono_waveforms, check_sampling_rate
 
 
@@ -43,7 +44,7 @@ def kaldi_mel_filters(num_mel_bins: int, n_fft: int, sampling_rate: int, min_fre
     return torch.minimum(rising, falling).clamp(min=0)
 
 
-class SSLAMFeatureExtractor(SequenceFeatureExtractor):
+class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtractor):
     r"""
     Turns mono waveforms into the normalised log-mel frames that SSLAM and EAT models read.
 

@@ -21,6 +21,9 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
+from ..saving import PortableModelMixin
+from .adapters import AdapterLoadingMixin
+from .classification_loss import classification_loss
 
 
 @dataclass
@@ -144,10 +147,10 @@ class SAMAudioConvLayer(GradientCheckpointingLayer):
         super().__init__()
         in_channels = config.conv_dim[layer_id - 1] if layer_id > 0 else config.feature_size
         out_channels = config.conv_dim[layer_id]
-        kernel_size = config.conv_kernel[layer_id]
-        self.conv = nn.Conv1d(
-            in_channels, out_channels, kernel_size, stride=config.conv_stride[layer_id], padding=kernel_size // 2
-        )
+        # Beside those of `self.conv`, which an adapter may wrap
+        self.kernel_size, self.stride = config.conv_kernel[layer_id], config.conv_stride[layer_id]
+        self.padding = self.kernel_size // 2
+        self.conv = nn.Conv1d(in_channels, out_channels, self.kernel_size, stride=self.stride, padding=self.padding)
         if config.feat_extract_norm == "group":
             self.norm = SAMAudioGroupNorm(config.num_feat_extract_norm_groups, out_channels)
         elif config.feat_extract_norm == "layer":
@@ -173,7 +176,7 @@ class SAMAudioConvLayer(GradientCheckpointingLayer):
 
     def output_mask(self, frame_mask: torch.Tensor) -> torch.Tensor:
         """Which of this layer's output frames a clip of the given input frames has if it stands alone."""
-        kernel_size, stride, padding = self.conv.kernel_size[0], self.conv.stride[0], self.conv.padding[0]
+        kernel_size, stride, padding = self.kernel_size, self.stride, self.padding
         output_frames = (frame_mask.shape[1] + 2 * padding - kernel_size) // stride + 1
         # Output frame j exists when its window ends within the padding behind the clip, that is, when input frame
         # j * stride + kernel_size - 1 - 2 * padding exists.
@@ -477,7 +480,7 @@ class SAMAudioSegmentObjectives(nn.Module):
         return total, masked_segment_loss, contrastive_loss
 
 
-class SAMAudioPreTrainedModel(PreTrainedModel):
+class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedModel):
     config: SAMAudioConfig
     base_model_prefix = "sam_audio"
     main_input_name = "input_values"
@@ -670,6 +673,18 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         self.classifier = SAMAudioClassificationHead(config)
         self.post_init()
 
+    def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """One vector a clip, `(batch_size, hidden_size)`: the mean of its segments."""
+        return hidden_states.mean(dim=1)
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """The logits of what [`pool`] gives, `(batch_size, num_labels)`."""
+        return self.classifier(pooled)
+
+    def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """[`classification_loss`] as the configuration says, without the self-supervised objectives."""
+        return classification_loss(logits, labels, self.config, label_smoothing=self.config.label_smoothing)
+
     @can_return_tuple
     def forward(
         self,
@@ -687,12 +702,13 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
                 As in [`SAMAudioModel.forward`]. In training frames are hidden at random where `mask_time_indices` is
                 not given; in evaluation nothing is hidden.
             labels (`torch.Tensor`, *optional*):
-                int64 of shape `(batch_size,)` for single-label classification, float of shape
-                `(batch_size, num_labels)` for multi-label classification, float for regression.
+                int64 of shape `(batch_size,)`, or the probability of each class, for single-label classification,
+                float of shape `(batch_size, num_labels)` for multi-label classification, float for regression.
             tonic, tonic_confidence:
                 Ignored: they let `model(**features)` work on what the extractor gives.
         """
-        with_objectives = self.training and labels is not None
+        # The objectives train the encoder: one in evaluation mode, as a frozen one is, has none
+        with_objectives = self.sam_audio.training and labels is not None
         outputs = self.sam_audio(
             input_values,
             attention_mask=attention_mask,
@@ -700,11 +716,11 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
             mask_time=with_objectives and self.config.mask_weight != 0,
             **kwargs,
         )
-        logits = self.classifier(outputs.pooler_output)
+        logits = self.classify(self.pool(outputs.last_hidden_state))
 
-        loss = classification_loss = masked_segment_loss = contrastive_loss = None
+        loss = classifier_loss = masked_segment_loss = contrastive_loss = None
         if labels is not None:
-            loss = classification_loss = self._classification_loss(logits, labels)
+            loss = classifier_loss = self.compute_loss(logits, labels)
         if with_objectives:
             objectives, masked_segment_loss, contrastive_loss = self.objectives(
                 outputs.last_hidden_state, outputs.masked_last_hidden_state, labels
@@ -714,21 +730,12 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         return SAMAudioClassifierOutput(
             loss=loss,
             logits=logits,
-            classification_loss=classification_loss,
+            classification_loss=classifier_loss,
             masked_segment_loss=masked_segment_loss,
             contrastive_loss=contrastive_loss,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-    def _classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        single_label = self.config.problem_type == "single_label_classification" or (
-            self.config.problem_type is None and self.num_labels > 1 and not labels.is_floating_point()
-        )
-        if single_label:
-            labels = labels.to(logits.device).view(-1)
-            return F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
-        return self.loss_function(labels, logits, self.config)
 
 
 __all__ = [

@@ -20,6 +20,9 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_sslam import SSLAMConfig
+from ..saving import PortableModelMixin
+from .adapters import AdapterLoadingMixin
+from .classification_loss import classification_loss
 
 
 def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_size: int) -> torch.Tensor:
@@ -235,7 +238,7 @@ class SSLAMLayer(GradientCheckpointingLayer):
 
 
 @auto_docstring
-class SSLAMPreTrainedModel(PreTrainedModel):
+class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedModel):
     config: SSLAMConfig
     base_model_prefix = "sslam"
     main_input_name = "input_values"
@@ -440,7 +443,7 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
-    def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         """One vector a clip, `(batch_size, hidden_size)`, by `config.prediction_mode`."""
         if self.config.prediction_mode == "cls_token":
             return hidden_states[:, 0]
@@ -451,6 +454,21 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         if self.config.prediction_mode == "lin_softmax":
             return linear_softmax_pooling(patches, patch_mask)
         return masked_mean(patches, patch_mask)
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """The logits of what [`pool`] gives, `(batch_size, num_labels)`."""
+        return self.classifier(self.fc_norm(pooled))
+
+    def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """[`classification_loss`] as the configuration says."""
+        return classification_loss(
+            logits,
+            labels,
+            self.config,
+            label_smoothing=self.config.label_smoothing if self.training else 0.0,
+            single_label_loss=self.config.single_label_loss,
+            multi_label_reduction=self.config.multi_label_reduction,
+        )
 
     @can_return_tuple
     @auto_docstring
@@ -467,8 +485,9 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
             1 for frames that hold sound and 0 for padding.
         labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
-            Class indices for cross entropy, floats of 0 and 1 for each class for multi-label classification, or values
-            for regression, as `config.problem_type` says; where that is unset, the dtype of the first labels sets it.
+            Class indices, or the probability of each class, for single-label classification, floats from 0 to 1 for
+            each class for multi-label classification, or values for regression, as `config.problem_type` says; where
+            that is unset, the dtype of the first labels sets it.
 
         Example:
 
@@ -481,11 +500,11 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         torch.Size([1, 5])
         ```"""
         outputs: BaseModelOutputWithPooling = self.sslam(input_values, attention_mask=attention_mask, **kwargs)
-        logits = self.classifier(self.fc_norm(self.pool(outputs.last_hidden_state, attention_mask)))
+        logits = self.classify(self.pool(outputs.last_hidden_state, attention_mask))
 
         loss = None
         if labels is not None:
-            loss = self.loss_function(labels, logits, self.config)
+            loss = self.compute_loss(logits, labels)
 
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
@@ -511,6 +530,14 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+    def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """One vector a time patch, `(batch_size, num_time_patches, hidden_size)`: the mean over its mel patches."""
+        return hidden_states[:, 1:].unflatten(1, (-1, self.sslam.embeddings.num_mel_patches)).mean(dim=2)
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor:
+        """The logits of what [`pool`] gives, `(batch_size, num_time_patches, num_labels)`."""
+        return self.classifier(self.fc_norm(pooled))
+
     def frame_loss(
         self, logits: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> torch.Tensor:
@@ -534,6 +561,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         if not labels.is_floating_point():
             labels = labels.masked_fill(~is_real, -100)
             return nn.functional.cross_entropy(logits.float().transpose(1, 2), labels)
+        is_real = is_real & (labels != -100).all(dim=-1)
         losses = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
         return losses.mean(dim=-1).masked_fill(~is_real, 0.0).sum() / is_real.sum()
 
@@ -552,8 +580,8 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
             1 for frames that hold sound and 0 for padding.
         labels (`torch.Tensor` of shape `(batch_size, num_time_patches[, num_labels])`, *optional*):
-            For each time patch (there are `ceil(num_frames / patch_size)`) a class index, -100 for patches to leave
-            out, or floats of 0 and 1 for each class for multi-label classification. Patches of padding do not count.
+            For each time patch (there are `ceil(num_frames / patch_size)`) a class index, or floats of 0 and 1 for
+            each class for multi-label classification; -100 for patches to leave out. Patches of padding do not count.
 
         Example:
 
@@ -566,9 +594,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         torch.Size([1, 64, 5])
         ```"""
         outputs: BaseModelOutputWithPooling = self.sslam(input_values, attention_mask=attention_mask, **kwargs)
-        patches = outputs.last_hidden_state[:, 1:]
-        time_patches = patches.unflatten(1, (-1, self.sslam.embeddings.num_mel_patches)).mean(dim=2)
-        logits = self.classifier(self.fc_norm(time_patches))
+        logits = self.classify(self.pool(outputs.last_hidden_state))
 
         loss = None
         if labels is not None:

@@ -13,8 +13,9 @@ COMMANDS = {
     "probe": "measure what a model's frozen features know of the classes of a dataset, by a linear probe",
     "predict": "label audio files",
     "embed": "write the features of audio files",
-    "dataset": "measure what a model's normalisation needs to know of a dataset",
+    "dataset": "build, inspect, split, mix and check datasets, and measure their normalisation",
     "convert": "turn a checkpoint of an original implementation into a model folder",
+    "push": "upload a model folder to the Hugging Face Hub",
     "demo": "train on synthesised ragas and name the raga of a clip, in a few minutes on a laptop",
 }
 

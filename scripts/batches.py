@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtra
 from transformers.utils import ModelOutput
 
 from ..training.audio import AudioFileError, audio_info, load_audio
+from ..training.clips import window_starts
 from .command import CommandError
 
 
@@ -108,7 +109,7 @@ class ClipReader:
         """The windows of a clip, which is one window itself if it is short enough."""
         if self.step is None:
             return [waveform]
-        starts = range(0, max(1, len(waveform) - self.shortest + 1), self.step)
+        starts = window_starts(len(waveform), self.step, self.sampling_rate)
         return [waveform[start : start + self.size] for start in starts]
 
     def read(self, file: str) -> list[torch.Tensor]:

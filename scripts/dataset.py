@@ -3,16 +3,21 @@
 """`polyaudio dataset`: work on datasets of audio."""
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 
 from .command import CommandError, argument_parser, command
+from .dataset_build import add_build
+from .dataset_inspect import add_inspect
+from .dataset_options import add_action, add_label_arguments, default_workers, load_labelled, write_json
+from .dataset_split import add_split
 from .loading import report_bad_clips
 
 
 EXAMPLES = """\
+  polyaudio dataset build my-recordings/ --output my-chunks/ --sampling-rate 16000
+  polyaudio dataset inspect my-chunks/ --output inspection/
+  polyaudio dataset split my-chunks/ --output my-split/ --test-size 0.1 --validation-size 0.1
   polyaudio dataset stats my-recordings/
   polyaudio dataset stats someone/recordings --split train --crop-seconds 5 --output stats.json
   polyaudio dataset check my-ragas/ --output check.json
@@ -35,24 +40,29 @@ takes the recordings from the audio instead: then it cannot leak, but for what t
 
 Exit codes: 0 no leak, 1 a leak, 2 the data cannot be checked."""
 
-# Pairs that are printed; all of them are in the JSON file.
-_EXAMPLES = 10
-
 
 @command
 def main(argv: list[str]) -> int:
     parser = argument_parser("dataset", "Work on datasets of audio.", EXAMPLES)
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions")
-    stats = actions.add_parser(
+    add_build(actions)
+    add_inspect(actions)
+    add_split(actions)
+    add_check(actions)
+    add_stats(actions)
+    args = parser.parse_args(argv)
+    return args.run(args)
+
+
+def add_stats(actions) -> None:
+    stats = add_action(
+        actions,
         "stats",
+        run_stats,
         help="measure what the normalisation of SSLAM models needs to know",
         description=STATS_DESCRIPTION,
-        epilog=f"examples:\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=EXAMPLES,
     )
-    stats.add_argument("dataset", metavar="DATASET", help="Hub name, local folder, folder of save_to_disk, or ragas")
-    stats.add_argument("--audio-column", default="audio", metavar="NAME", help="column with the audio (audio)")
     stats.add_argument("--split", default="train", metavar="NAME", help="split to measure (train)")
     stats.add_argument(
         "--crop-seconds", type=float, default=10.0, metavar="SECONDS", help="longest window of a clip to measure (10)"
@@ -61,29 +71,22 @@ def main(argv: list[str]) -> int:
     stats.add_argument(
         "--num-workers",
         type=int,
-        default=min(4, os.cpu_count() or 1),
+        default=default_workers(),
         metavar="N",
         help="processes that read and measure (%(default)s)",
     )
-    stats.set_defaults(run=run_stats)
-    add_check(actions)
-    args = parser.parse_args(argv)
-    return args.run(args)
 
 
 def add_check(actions) -> None:
-    check = actions.add_parser(
+    check = add_action(
+        actions,
         "check",
+        run_check,
         help="find recordings that stand on both sides of a split",
         description=CHECK_DESCRIPTION,
-        epilog=f"examples:\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=EXAMPLES,
     )
-    check.add_argument("dataset", metavar="DATASET", help="Hub name, local folder, folder of save_to_disk, or ragas")
-    check.add_argument("--audio-column", default="audio", metavar="NAME", help="column with the audio (audio)")
-    check.add_argument("--label-column", metavar="NAME", help="column with the class")
-    check.add_argument("--group-column", metavar="NAME", help="column with the recording a clip comes from")
+    add_label_arguments(check)
     check.add_argument(
         "--infer-groups", action="store_true", help="take the recordings of data without splits from the audio"
     )
@@ -92,7 +95,6 @@ def add_check(actions) -> None:
     )
     check.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of that split (42)")
     check.add_argument("--output", type=Path, metavar="FILE", help="JSON file for all pairs and groups")
-    check.set_defaults(run=run_check)
 
 
 def run_stats(args: argparse.Namespace) -> int:
@@ -126,16 +128,11 @@ def run_stats(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     from datasets import concatenate_datasets
 
-    from ..training.data import clip_name, load_clips
+    from ..training.leak_check import LeakReport, as_leaks, clip_names
     from ..training.leaks import find_overlaps, infer_groups
     from ..training.splits import split_by_recording
 
-    splits = load_clips(
-        args.dataset,
-        audio_column=args.audio_column,
-        label_column=args.label_column,
-        group_column=args.group_column,
-    )
+    splits = load_labelled(args)
     is_divided = len(splits) > 1
     if is_divided and args.infer_groups:
         raise CommandError(f"{args.dataset} is divided ({', '.join(splits)}), which --infer-groups cannot change")
@@ -158,7 +155,7 @@ def run_check(args: argparse.Namespace) -> int:
         rows = rows.add_column("row", list(range(len(rows))))
         held_out = set(split_by_recording(rows, args.test_size, args.split_seed)[1]["row"][:])
         split_of = ["test" if row in held_out else "train" for row in range(len(rows))]
-    names = [clip_name(clip["audio"], row) for row, clip in enumerate(clips.select_columns("audio"))]
+    names = clip_names(clips)
     across = [pair for pair in overlaps if split_of[pair.first] != split_of[pair.second]]
     differing = [pair for pair in overlaps if recordings[pair.first] != recordings[pair.second]]
     leaks = across if is_divided else differing
@@ -169,19 +166,9 @@ def run_check(args: argparse.Namespace) -> int:
     print(f"  {len(across)} pairs stand on both sides of {split}")
     repeated = len(groups) - len(set(groups))
     print(f"{len(set(groups))} groups: {repeated} clips share audio with a clip before them")
-    for pair in sorted(leaks, key=lambda pair: -pair.seconds)[:_EXAMPLES]:
-        print(
-            f"\n  {split_of[pair.first]}: {names[pair.first]}\n  {split_of[pair.second]}: {names[pair.second]}\n"
-            f"    {pair.seconds:.2f} s in common, from {max(0.0, pair.offset):.2f} s of the first and "
-            f"{max(0.0, -pair.offset):.2f} s of the second (similarity {pair.similarity:.3f})"
-        )
-    if len(leaks) > _EXAMPLES:
-        print(f"\n  and {len(leaks) - _EXAMPLES} more")
-    if leaks:
-        between = "splits" if is_divided else "recordings, which a split by recording can part"
-        print(f"\nLEAK: {len(leaks)} pairs of clips hold the same audio in different {between}")
-    else:
-        print("\nNo leak found")
+    report = LeakReport(as_leaks(leaks, names, split_of), len(clips) - len(unreadable), unreadable)
+    between = "splits" if is_divided else "recordings, which a split by recording can part"
+    print("\n" + "\n".join(report.describe(between)))
     if args.output:
         content = {
             "dataset": args.dataset,
@@ -202,10 +189,6 @@ def run_check(args: argparse.Namespace) -> int:
         }
         write_json(args.output, content)
     return int(bool(leaks))
-
-
-def write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 """`polyaudio evaluate`: measure a trained classifier on a dataset."""
 
 import sys
+from pathlib import Path
 
 from .command import CommandError, argument_parser, command
 from .loading import load_classifier, load_feature_extractor, report_bad_clips
@@ -11,33 +12,40 @@ from .loading import load_classifier, load_feature_extractor, report_bad_clips
 EXAMPLES = """\
   polyaudio evaluate runs/ragas --dataset ragas --split test
   polyaudio evaluate runs/ragas --dataset my-recordings/ --output report
+  polyaudio evaluate ta012/SSLAM_AS2M_Finetuned --dataset agkphysics/AudioSet --label-column human_labels
 """
 
 
 @command
 def main(argv: list[str]) -> None:
-    parser = argument_parser("evaluate", "Measure a classifier, per clip and per recording.", EXAMPLES)
+    parser = argument_parser(
+        "evaluate", "Measure a classifier on whole clips, and where it can, on recordings.", EXAMPLES
+    )
     parser.add_argument("model", help="model folder or Hub name")
     parser.add_argument("--dataset", required=True, help="Hub name, local folder, folder of save_to_disk, or `ragas`")
     parser.add_argument("--split", help="split to measure on; `test` by default, or the only one there is")
     parser.add_argument("--audio-column", default="audio", help="column with the audio")
-    parser.add_argument("--label-column", help="column with the class")
+    parser.add_argument("--label-column", help="column with the class, or a list of classes")
+    parser.add_argument("--label-columns", nargs="+", help="columns of 0 and 1, one for each class")
+    parser.add_argument("--label-separator", help="what stands between several classes in a text")
     parser.add_argument("--group-column", help="column with the recording a clip comes from")
     parser.add_argument("--batch-size", type=int, default=8, help="clips at a time")
-    parser.add_argument("--output", metavar="DIR", help="folder for evaluation.json and the confusion matrix")
+    parser.add_argument("--output", metavar="DIR", help="folder for evaluation.json and plots")
     args = parser.parse_args(argv)
 
-    from ..training.clips import AudioClips, AudioCollator
+    from ..training.clips import AudioCollator
     from ..training.data import drop_unreadable, load_clips
-    from ..training.labels import Targets
+    from ..training.labels import FRAMES, task_of
     from ..training.report import format_report, write_evaluation
     from ..training.trainer import AudioTrainer, AudioTrainingArguments
-    from .train import evaluate_clips
+    from .scoring import evaluate_clips, evaluation_clips, make_targets
 
     clips = load_clips(
         args.dataset,
         audio_column=args.audio_column,
         label_column=args.label_column,
+        label_columns=args.label_columns,
+        label_separator=args.label_separator,
         group_column=args.group_column,
     )
     split = args.split or ("test" if "test" in clips else next(iter(clips)))
@@ -45,9 +53,10 @@ def main(argv: list[str]) -> None:
         raise CommandError(f"{args.dataset} has the splits {', '.join(clips)}; name one with --split")
     readable, bad_clips = drop_unreadable(type(clips)({split: clips[split]}))
     report_bad_clips(bad_clips)
-    model = load_classifier(args.model)
+    model = load_classifier(args.model, of_frames=task_of(clips[split].features["label"]) == FRAMES)
     feature_extractor = load_feature_extractor(args.model, model.config)
     labelled = with_labels_of(model, readable[split])
+    targets = make_targets(labelled.features["label"], model.config, feature_extractor, padding=-100.0)
     trainer = AudioTrainer(
         model=model,
         args=AudioTrainingArguments(
@@ -57,24 +66,30 @@ def main(argv: list[str]) -> None:
             save_strategy="no",
             load_best_model_at_end=False,
         ),
-        data_collator=AudioCollator(feature_extractor, Targets(labelled.features["label"])),
+        data_collator=AudioCollator(feature_extractor, targets),
         processing_class=feature_extractor,
     )
-    result = evaluate_clips(trainer, AudioClips(labelled, feature_extractor.sampling_rate), labelled["recording"])
+    folder = Path(args.output) if args.output else None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    dataset = evaluation_clips(labelled, model.config, feature_extractor)
+    result = evaluate_clips(trainer, dataset, labelled, feature_extractor, folder=folder)
     print(format_report(result))
-    if args.output:
-        write_evaluation(result, args.output)
+    if folder is not None:
+        write_evaluation(result, folder)
 
 
 def with_labels_of(model, clips):
     """The clips with their labels numbered as the model numbers them."""
+    from ..training.labels import class_names, renumbered
+
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    unknown = sorted(set(clips.features["label"].names) - set(names))
+    unknown = sorted(set(class_names(clips.features["label"])) - set(names))
     if unknown:
         raise CommandError(
             f"the model does not know the labels {', '.join(unknown[:5])}; it knows {', '.join(names[:5])} ..."
         )
-    return clips.align_labels_with_mapping(model.config.label2id, "label")
+    return renumbered(clips, names)
 
 
 if __name__ == "__main__":

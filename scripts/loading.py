@@ -79,13 +79,12 @@ def load_feature_extractor(model_name: str, config: "PreTrainedConfig") -> "Sequ
     return feature_extractor
 
 
-def load_classifier(model_name: str) -> "PreTrainedModel":
+def load_classifier(model_name: str, *, of_frames: bool = False) -> "PreTrainedModel":
     """A classifier that is ready to use. Raises `CommandError` for a model whose classifier has never been trained."""
-    from transformers import AutoModelForAudioClassification
+    from transformers import AutoModelForAudioClassification, AutoModelForAudioFrameClassification
 
-    model, info = AutoModelForAudioClassification.from_pretrained(
-        model_name, config=load_config(model_name), output_loading_info=True
-    )
+    auto_class = AutoModelForAudioFrameClassification if of_frames else AutoModelForAudioClassification
+    model, info = auto_class.from_pretrained(model_name, config=load_config(model_name), output_loading_info=True)
     if info["missing_keys"]:
         raise CommandError(
             f"{model_name} is no trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "

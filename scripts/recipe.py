@@ -16,32 +16,89 @@ from .command import CommandError
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
-_SECTIONS = ("model", "feature_extractor", "data", "training", "lora")
+_SECTIONS = ("model", "feature_extractor", "data", "augmentation", "training", "lora")
 
 
 @dataclass
 class DataArguments:
-    """Where the clips come from and how they are split."""
+    """Where the clips come from, how they are labelled and how they are split."""
 
     dataset: str | None = field(
         default=None, metadata={"help": "Hub name, local folder, folder of save_to_disk, or `ragas`."}
     )
     audio_column: str = field(default="audio", metadata={"help": "Column with the audio."})
-    label_column: str | None = field(default=None, metadata={"help": "Column with the class; found if it is plain."})
+    label_column: str | None = field(
+        default=None, metadata={"help": "Column with the class, or a list of classes; found if it is plain."}
+    )
+    label_columns: list[str] | None = field(
+        default=None, metadata={"help": "Columns of 0 and 1, one for each class, instead of a label column."}
+    )
+    label_separator: str | None = field(
+        default=None, metadata={"help": "What stands between several classes in the text of the label column."}
+    )
     group_column: str | None = field(default=None, metadata={"help": "Column with the recording a clip comes from."})
+    infer_groups: bool = field(
+        default=False, metadata={"help": "Take the recordings from the audio: clips that overlap are of one."}
+    )
     test_size: float = field(
         default=0.1, metadata={"help": "Share of the recordings held out, where the data has no such split."}
     )
-    split_seed: int = field(default=42, metadata={"help": "Seed of that split."})
+    split_seed: int = field(default=42, metadata={"help": "Seed of that split, or of the folds."})
+    folds: int | None = field(
+        default=None, metadata={"help": "Cross-validation in so many folds by recording, a run for each."}
+    )
+    fold_column: str | None = field(
+        default=None, metadata={"help": "Column with the fold of each clip: cross-validation in the data's own folds."}
+    )
+    allow_leak: bool = field(
+        default=False, metadata={"help": "Train though held-out clips share audio with training; the card says so."}
+    )
+    skip_leak_check: bool = field(
+        default=False, metadata={"help": "Do not compare the audio of training and held-out clips; the card says so."}
+    )
     crop_seconds: float | None = field(
         default=None, metadata={"help": "Train on random crops of this length, anew each epoch."}
     )
     cache_features: bool = field(
         default=False, metadata={"help": "Extract the features of each clip once and keep them in memory."}
     )
-    pitch_shift: float = field(
-        default=0.0, metadata={"help": "Shift training clips at random by up to so many semitones up or down."}
+
+
+@dataclass
+class AugmentationArguments:
+    """How training clips are changed at random, anew each epoch: first waveforms, then batches of features."""
+
+    pitch_shift: float = field(default=0.0, metadata={"help": "Shift by up to so many semitones up or down."})
+    roll_and_gain: bool = field(
+        default=False, metadata={"help": "Roll each clip in time and change its volume, as EAT does."}
     )
+    random_gain: float = field(default=0.0, metadata={"help": "Change the volume by up to so many decibels."})
+    noise_snr: list[float] | None = field(
+        default=None, metadata={"help": "Add white noise, lowest and highest signal-to-noise ratio in decibels."}
+    )
+    feature_noise: float = field(
+        default=0.0, metadata={"help": "Add noise of up to this amplitude to the features and roll them, as EAT does."}
+    )
+    frequency_mask: float = field(
+        default=0.0, metadata={"help": "SpecAugment: widest mask in bins, or below 1 as a share of them."}
+    )
+    time_mask: float = field(
+        default=0.0, metadata={"help": "SpecAugment: longest mask in frames, or below 1 as a share of them."}
+    )
+    mixup: float = field(default=0.0, metadata={"help": "Mix pairs of clips; alpha of the Beta distribution."})
+    cutmix: float = field(default=0.0, metadata={"help": "Paste a part of one clip into another; alpha likewise."})
+    mixup_probability: float = field(default=1.0, metadata={"help": "Probability of mixing at all."})
+    mixup_switch_probability: float = field(
+        default=0.5, metadata={"help": "Probability of cutmix where both are asked for."}
+    )
+    mixup_mode: str = field(
+        default="batch", metadata={"help": "What one draw is for: a `batch`, a `pair` or an `element`."}
+    )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether clips are mixed with each other, so that their labels become soft."""
+        return bool(self.mixup or self.cutmix)
 
 
 @dataclass
@@ -76,6 +133,20 @@ class ModelArguments:
 
 
 @dataclass
+class ClassifierArguments(ModelArguments):
+    """What is trained, and how much of it."""
+
+    drop_path_rate: float | None = field(
+        default=None, metadata={"help": "Leave out branches of SSLAM's blocks at random; rate of the last block."}
+    )
+    freeze_encoder: bool = field(
+        default=False,
+        metadata={"help": "Train the head only, on features that are computed once if nothing is random."},
+    )
+    seeds: list[int] | None = field(default=None, metadata={"help": "Several seeds, a run for each, and a summary."})
+
+
+@dataclass
 class LoraArguments:
     """LoRA instead of training all weights."""
 
@@ -83,9 +154,9 @@ class LoraArguments:
     lora_rank: int = field(default=8, metadata={"help": "Rank of the adapter."})
     lora_alpha: int = field(default=16, metadata={"help": "Scale of the adapter, times its rank."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
-    lora_target_modules: list[str] = field(
-        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"],
-        metadata={"help": "Modules that get an adapter."},
+    lora_modules: list[str] = field(
+        default_factory=lambda: ["attention"],
+        metadata={"help": "What gets an adapter: attention, mlp (SSLAM), convolutions (SAMAudio)."},
     )
 
 
@@ -93,6 +164,7 @@ class LoraArguments:
 class Recipe:
     """A recipe's settings by section; `model` and `feature_extractor` go to the configuration and the extractor."""
 
+    name: str
     model: dict[str, Any]
     feature_extractor: dict[str, Any]
     arguments: dict[str, Any]
@@ -118,10 +190,11 @@ def read_recipe(path: Path) -> Recipe:
         raise CommandError(f"{path} is no recipe: it must hold the sections {', '.join(_SECTIONS)}")
     _check_names(path, "section", content, _SECTIONS)
     model = dict(content.get("model", {}))
-    arguments = {name: model.pop(name) for name in ("model_type", "model_name_or_path") if name in model}
-    for section in ("data", "training", "lora"):
+    flags = ("model_type", "model_name_or_path", "freeze_encoder")
+    arguments = {name: model.pop(name) for name in flags if name in model}
+    for section in ("data", "augmentation", "training", "lora"):
         arguments.update(content.get(section, {}))
-    return Recipe(model, content.get("feature_extractor", {}), arguments)
+    return Recipe(path.stem, model, content.get("feature_extractor", {}), arguments)
 
 
 def parse_arguments(parser: HfArgumentParser, argv: list[str], default_recipe: str) -> tuple:

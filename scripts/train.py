@@ -3,11 +3,13 @@
 """`polyaudio train`: train a classifier on a dataset."""
 
 import argparse
-import functools
+import copy
+import json
 import math
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .command import CommandError, command
 from .loading import (
@@ -15,19 +17,37 @@ from .loading import (
     load_feature_extractor,
     make_config,
     make_feature_extractor,
-    report_bad_clips,
 )
+
+
+if TYPE_CHECKING:
+    from ..training.trainer import AudioTrainingArguments
+    from .recipe import AugmentationArguments, ClassifierArguments, DataArguments, LoraArguments, Recipe
+    from .training_data import Division
 
 
 EXAMPLES = """\
 examples:
   polyaudio train --config carnatic_ragas --output-dir runs/ragas
   polyaudio train --dataset my-recordings/ --epochs 20 --batch-size 8 --lr 3e-4
-  polyaudio train --model-name-or-path runs/ragas --dataset my-recordings/ --lora
-  polyaudio train --config sslam_small --dataset my-recordings/
   polyaudio train --config sslam_small --model-name-or-path ta012/SSLAM_pretrain --dataset my-recordings/
+  polyaudio train --model-name-or-path runs/ragas --dataset my-recordings/ --lora
+  polyaudio train --model-name-or-path runs/stage2 --dataset my-recordings/ --freeze-encoder --folds 5 --seeds 1 2 3
   accelerate launch --multi_gpu --num_processes 2 -m polyaudio.scripts.train --config carnatic_ragas
 """
+
+
+class Settings(NamedTuple):
+    """What a training command was asked for."""
+
+    recipe: "Recipe"
+    model: "ClassifierArguments"
+    data: "DataArguments"
+    augmentation: "AugmentationArguments"
+    lora: "LoraArguments"
+    training: "AudioTrainingArguments"
+    resume: bool
+    command: str
 
 
 @command
@@ -35,10 +55,10 @@ def main(argv: list[str]) -> None:
     from transformers import HfArgumentParser
 
     from ..training.trainer import AudioTrainingArguments
-    from .recipe import DataArguments, LoraArguments, ModelArguments, parse_arguments
+    from .recipe import AugmentationArguments, ClassifierArguments, DataArguments, LoraArguments, parse_arguments
 
     parser = HfArgumentParser(
-        (ModelArguments, DataArguments, LoraArguments, AudioTrainingArguments),
+        (ClassifierArguments, DataArguments, AugmentationArguments, LoraArguments, AudioTrainingArguments),
         prog="polyaudio train",
         usage="polyaudio train [--config RECIPE] [--dataset DATA] [--output-dir DIR] [FLAG ...]",
         description="Train an audio classifier, from scratch or from a checkpoint.",
@@ -47,161 +67,289 @@ def main(argv: list[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
-    recipe, model_args, data_args, lora_args, training_args, others = parse_arguments(parser, argv, "default")
+    recipe, model_args, data_args, augmentation_args, lora_args, training_args, others = parse_arguments(
+        parser, argv, "default"
+    )
     if data_args.dataset is None:
         raise CommandError("no data: name a folder or a dataset with --dataset")
-    if others.resume:
-        training_args.resume_from_checkpoint = last_checkpoint(training_args.output_dir)
+    if lora_args.lora and model_args.freeze_encoder:
+        raise CommandError("an adapter trains the encoder: leave out either --lora or --freeze-encoder")
     command_line = shlex.join(["polyaudio", "train", *argv])
-    train(recipe, model_args, data_args, lora_args, training_args, command_line)
+    train(
+        Settings(
+            recipe, model_args, data_args, augmentation_args, lora_args, training_args, others.resume, command_line
+        )
+    )
 
 
-def train(recipe, model_args, data_args, lora_args, training_args, command_line: str) -> None:
-    """Load and split the data, train, evaluate on what was held out, and leave a complete model folder."""
+def train(settings: Settings) -> None:
+    """Load and divide the data and train on it: once, or once for each fold and seed, with a summary at the end."""
+    from .training_data import load_divisions
+
+    divisions = load_divisions(settings.data)
+    seeds = settings.model.seeds or [settings.training.seed]
+    if len(divisions) == 1 and len(seeds) == 1:
+        settings.training.seed = seeds[0]
+        run(settings, divisions[0], settings.training)
+        return
+    results = {}
+    for division in divisions:
+        for seed in seeds:
+            parts = [division.name] if division.name else []
+            parts += [f"seed-{seed}"] if len(seeds) > 1 else []
+            training_args = copy.copy(settings.training)
+            training_args.seed = seed
+            training_args.output_dir = str(Path(settings.training.output_dir, *parts))
+            finished = Path(training_args.output_dir, "evaluation.json")
+            if settings.resume and finished.is_file():
+                print(f"{training_args.output_dir} is finished")
+                results["/".join(parts)] = json.loads(finished.read_text(encoding="utf-8"))
+            else:
+                results["/".join(parts)] = run(settings, division, training_args)
+    if settings.training.process_index == 0:
+        summarise(settings, divisions[0], seeds, results)
+
+
+def run(settings: Settings, division: "Division", training_args: "AudioTrainingArguments") -> dict[str, Any]:
+    """Train on one division, evaluate on what it holds out, and leave a complete model folder."""
     from transformers import set_seed
 
-    from ..training.metrics import classification_metrics
-    from ..training.splits import check_clips
+    from ..training.interrupts import StopOnSignal
+    from ..training.labels import class_names, classes_of_clips, task_of
+    from ..training.sampling import clip_weights
     from ..training.trainer import AudioTrainer
+    from .scoring import DEFAULT_METRICS, METRIC_NAMES, evaluate_clips, metrics_of
 
     set_seed(training_args.seed)
-    splits, split_description = load_splits(data_args)
-    check_clips(splits["train"], splits["validation"])
-    labels = splits["train"].features["label"].names
-    model, feature_extractor = build_model(recipe, model_args, labels)
-    if model.config.model_type == "sslam":
-        fit_to_crops(feature_extractor, model.config, data_args.crop_seconds)
-    if lora_args.lora:
-        # The folder holds the untouched model too, so that from_pretrained finds in it all that the adapter needs
-        if training_args.process_index == 0:
-            model.save_pretrained(training_args.output_dir)
-        model = add_lora(model, lora_args, training_args.output_dir)
-    datasets, collator = make_datasets(splits, data_args, feature_extractor, training_args.seed)
-    trainer = AudioTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=datasets["train"],
-        eval_dataset=datasets["validation"],
-        data_collator=collator,
-        processing_class=feature_extractor,
-        compute_metrics=classification_metrics,
+    train_clips = division.splits["train"]
+    label = train_clips.features["label"]
+    task, names = task_of(label), class_names(label)
+    model, feature_extractor = build_model(settings, names, task)
+    model = choose_trained_weights(model, settings, training_args)
+    datasets, collator, train_collator = make_datasets(
+        settings, division.splits, model.config, feature_extractor, training_args.seed
     )
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    if training_args.metric_for_best_model == "auto":
+        training_args.metric_for_best_model = DEFAULT_METRICS[task]
+    if "validation" not in datasets:
+        if training_args.early_stopping_patience is not None:
+            raise CommandError("folds leave no clips to stop early by: leave out early_stopping_patience")
+        training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
 
-    held_out = "test" if "test" in splits else "validation"
-    result = evaluate_clips(trainer, datasets[held_out], splits[held_out]["recording"])
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        write_results(
-            trainer,
-            result,
-            model_type=model.config.model_type,
-            base_model=model_args.model_name_or_path,
-            dataset=data_args.dataset,
-            split_description=split_description,
-            command=command_line,
+    learner, learned = model, datasets
+    if settings.model.freeze_encoder and nothing_is_random(settings):
+        if training_args.layer_decay is not None:
+            raise CommandError("a frozen encoder has no learning rate: leave out either layer_decay or freeze_encoder")
+        learner, learned, collator_of_learner = encode(model, datasets, collator, training_args)
+        train_collator = collator_of_learner
+    else:
+        collator_of_learner = collator
+    stop = StopOnSignal()
+    weights = None
+    if training_args.balanced_samples is not None:
+        weights = clip_weights(classes_of_clips(train_clips), len(names))
+    trainer = AudioTrainer(
+        model=learner,
+        args=training_args,
+        train_dataset=learned["train"],
+        eval_dataset=learned.get("validation"),
+        data_collator=collator_of_learner,
+        train_collator=train_collator,
+        train_weights=weights,
+        metric_names=METRIC_NAMES[task],
+        processing_class=feature_extractor,
+        compute_metrics=metrics_of(task),
+        callbacks=[stop],
+    )
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(settings, training_args))
+    if stop.received is not None:
+        raise CommandError(
+            f"{stop.received} stopped the run at step {trainer.state.global_step}, which is saved in "
+            f"{training_args.output_dir}: the same command with --resume goes on from there"
         )
+    trainer.save_state()
+    history = trainer.state.log_history
+    if learner is not model:
+        trainer = AudioTrainer(
+            model=model,
+            args=training_args,
+            eval_dataset=datasets.get("validation"),
+            data_collator=collator,
+            processing_class=feature_extractor,
+        )
+    trainer.save_model()
+    folder = Path(training_args.output_dir)
+    held_out = division.splits[division.held_out]
+    result = evaluate_clips(trainer, datasets[division.held_out], held_out, feature_extractor, folder=folder)
+    if trainer.is_world_process_zero():
+        write_results(settings, division, training_args, model.config.model_type, history, result)
+    return result
 
 
-def make_datasets(splits, data_args, feature_extractor, seed: int) -> tuple:
-    """The splits as the model is to get them, the training split with its augmentation, and the collator."""
-    from ..training.augmentation import PitchShift
-    from ..training.clips import AudioClips, AudioCollator
+def build_model(settings: Settings, names: list[str], task: str) -> tuple:
+    """The model and its feature extractor, from a checkpoint or from scratch."""
+    from transformers import AutoModelForAudioClassification, AutoModelForAudioFrameClassification
+
+    from ..training.labels import FRAMES, MULTI_LABEL
+
+    recipe, checkpoint = settings.recipe, settings.model.model_name_or_path
+    # A checkpoint that is named on the command line stands in for a model that the recipe describes from scratch
+    describes_another = checkpoint is not None and recipe.arguments.get("model_name_or_path") is None
+    fields = {
+        **({} if describes_another else recipe.model),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+        "problem_type": MULTI_LABEL if task == FRAMES else task,
+    }
+    if settings.model.drop_path_rate is not None:
+        fields["drop_path_rate"] = settings.model.drop_path_rate
+    config = make_config(settings.model.model_type, checkpoint, fields)
+    if task == FRAMES and config.model_type not in ("sslam", "eat"):
+        raise CommandError(
+            f"the data has onsets and offsets, but a model of type {config.model_type} has no frame head"
+        )
+    auto_class = AutoModelForAudioFrameClassification if task == FRAMES else AutoModelForAudioClassification
+    if checkpoint is None:
+        feature_extractor = make_feature_extractor(config, recipe.feature_extractor)
+        model = auto_class.from_config(config)
+    else:
+        feature_extractor = load_feature_extractor(checkpoint, config)
+        for name, value in recipe.feature_extractor.items():
+            setattr(feature_extractor, name, value)
+        model = auto_class.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
+        if model._hf_peft_config_loaded:
+            raise CommandError(
+                f"{checkpoint} is an adapter: merge it into its base first, with peft's "
+                "PeftModel.from_pretrained(base, adapter).merge_and_unload()"
+            )
+    if model.config.model_type in ("sslam", "eat") and "max_length" not in recipe.feature_extractor:
+        fit_to_crops(feature_extractor, model.config, settings.data.crop_seconds)
+    return model, feature_extractor
+
+
+def choose_trained_weights(model, settings: Settings, training_args: "AudioTrainingArguments"):
+    """The model with LoRA, with a frozen encoder, or as it is."""
+    if settings.model.freeze_encoder:
+        from ..training.frozen import freeze_encoder
+
+        freeze_encoder(model)
+        if training_args.process_index == 0:
+            print(f"trainable params: {model.num_parameters(only_trainable=True):,} of {model.num_parameters():,}")
+    if not settings.lora.lora:
+        return model
+    from ..training.lora import add_lora, lora_config
+
+    lora, base = settings.lora, settings.model.model_name_or_path
+    if base is None:
+        # There is no checkpoint that the adapter could name, so the folder holds the untouched model too
+        base = training_args.output_dir
+        if training_args.process_index == 0:
+            model.save_pretrained(base)
+    config = lora_config(model, lora.lora_modules, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
+    model = add_lora(model, config, base)
+    if training_args.process_index == 0:
+        model.print_trainable_parameters()
+    return model
+
+
+def make_datasets(settings: Settings, splits, config, feature_extractor, seed: int) -> tuple:
+    """The splits as the model is to get them, the training split with its augmentation, and the two collators."""
+    from ..training.clips import AudioClips, AudioCollator, AugmentingCollator
     from ..training.features import CachedFeatures, FeatureCollator
-    from ..training.labels import Targets
+    from .augmentations import batch_augmentation, check_augmentation, waveform_augmentation
+    from .scoring import evaluation_clips, make_targets
 
-    augmentation = {"crop_seconds": data_args.crop_seconds, "seed": seed}
-    if data_args.cache_features:
-        if data_args.pitch_shift:
-            raise CommandError("pitch_shift changes a clip in each epoch, so its features cannot be cached")
+    data = settings.data
+    label = splits["train"].features["label"]
+    check_augmentation(settings.augmentation, label, cached=data.cache_features)
+    augmentation = batch_augmentation(settings.augmentation)
+    targets = make_targets(label, config, feature_extractor, padding=-100.0)
+    train_targets = make_targets(label, config, feature_extractor, soft=settings.augmentation.mixes)
+    rate = feature_extractor.sampling_rate
+    if data.cache_features:
         if getattr(feature_extractor, "max_length", None) is not None:
             raise CommandError("this model's feature extractor cuts clips before they could be cached whole")
-        make_dataset = functools.partial(CachedFeatures, feature_extractor=feature_extractor, num_workers=2)
-        collator = FeatureCollator(feature_extractor, Targets(splits["train"].features["label"]))
+        datasets = {
+            name: CachedFeatures(
+                clips,
+                feature_extractor,
+                crop_seconds=data.crop_seconds if name == "train" else None,
+                seed=seed,
+                num_workers=2,
+            )
+            for name, clips in splits.items()
+        }
+        collator, train_collator = (FeatureCollator(feature_extractor, one) for one in (targets, train_targets))
     else:
-        rate = feature_extractor.sampling_rate
-        if data_args.pitch_shift:
-            augmentation["transform"] = PitchShift(data_args.pitch_shift, rate)
-        make_dataset = functools.partial(AudioClips, sampling_rate=rate)
-        collator = AudioCollator(feature_extractor, Targets(splits["train"].features["label"]))
-    datasets = {
-        name: make_dataset(clips, **(augmentation if name == "train" else {})) for name, clips in splits.items()
-    }
-    return datasets, collator
-
-
-def load_splits(data_args) -> tuple:
-    """
-    The readable clips by split, and one sentence on how they were split.
-
-    The splits are `train` and `validation`, and `test` where the data has one of its own. What the data does not
-    divide is divided here, by recording.
-    """
-    from datasets import DatasetDict
-
-    from ..training.data import drop_unreadable, load_clips
-    from ..training.splits import split_by_recording
-
-    clips = load_clips(
-        data_args.dataset,
-        audio_column=data_args.audio_column,
-        label_column=data_args.label_column,
-        group_column=data_args.group_column,
-    )
-    if "train" not in clips:
-        raise CommandError(f"{data_args.dataset} has no split 'train', only {', '.join(clips)}")
-    clips, bad_clips = drop_unreadable(clips)
-    report_bad_clips(bad_clips)
-
-    train, validation = clips["train"], clips.get("validation")
-    if validation is None:
-        train, validation = split_by_recording(train, data_args.test_size, data_args.split_seed)
-    splits = DatasetDict(train=train, validation=validation)
-    if "test" in clips:
-        splits["test"] = clips["test"]
-        description = "The figures are for the data's own test split; the best epoch was chosen on other clips."
-    else:
-        description = (
-            f"The figures are for {validation.num_rows} clips of {len(set(validation['recording']))} recordings, none "
-            "of which is in the training set. The best epoch was chosen on these clips, which flatters it a little."
+        datasets = {name: evaluation_clips(clips, config, feature_extractor) for name, clips in splits.items()}
+        datasets["train"] = AudioClips(
+            splits["train"],
+            rate,
+            transform=waveform_augmentation(settings.augmentation, rate),
+            crop_seconds=data.crop_seconds or longest_window(config, feature_extractor),
+            seed=seed,
         )
-    for name, rows in splits.items():
-        print(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
-    return splits, description
+        collator, train_collator = (AudioCollator(feature_extractor, one) for one in (targets, train_targets))
+    if augmentation is not None:
+        train_collator = AugmentingCollator(train_collator, augmentation)
+    return datasets, collator, train_collator
 
 
-def build_model(recipe, model_args, labels: list[str]) -> tuple:
-    """The model and its feature extractor, from a checkpoint or from scratch."""
-    from transformers import AutoModelForAudioClassification
+def longest_window(config, feature_extractor) -> float | None:
+    """Seconds of the longest window that an SSLAM model is to get; None for models that take any length."""
+    if config.model_type not in ("sslam", "eat"):
+        return None
+    return feature_extractor.max_length * feature_extractor.hop_length / feature_extractor.sampling_rate
 
-    checkpoint = model_args.model_name_or_path
-    # A checkpoint that is named on the command line stands in for the model that the recipe describes
-    is_from_recipe = checkpoint == recipe.arguments.get("model_name_or_path")
-    settings = {
-        **(recipe.model if is_from_recipe else {}),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: index for index, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
-    }
-    config = make_config(model_args.model_type, checkpoint, settings)
-    if checkpoint is not None:
-        model = AutoModelForAudioClassification.from_pretrained(
-            checkpoint, config=config, ignore_mismatched_sizes=True
+
+def nothing_is_random(settings: Settings) -> bool:
+    """Whether a training clip is the same in each epoch."""
+    from .recipe import AugmentationArguments
+
+    return settings.data.crop_seconds is None and settings.augmentation == AugmentationArguments()
+
+
+def encode(model, datasets: dict, collator, training_args: "AudioTrainingArguments") -> tuple:
+    """The head alone, what the frozen encoder makes of the clips, and the collator for it."""
+    from ..training.frozen import HeadModel, collate_encoded, encode_clips
+
+    encoded = {
+        name: encode_clips(
+            model,
+            datasets[name],
+            collator,
+            batch_size=training_args.per_device_eval_batch_size,
+            num_workers=training_args.dataloader_num_workers,
+            device=training_args.device,
         )
-        return model, load_feature_extractor(checkpoint, config)
-    feature_extractor = make_feature_extractor(config, recipe.feature_extractor)
-    return AutoModelForAudioClassification.from_config(config), feature_extractor
+        for name in ("train", "validation")
+        if name in datasets
+    }
+    return HeadModel(model), encoded, collate_encoded
+
+
+def checkpoint_to_resume(settings: Settings, training_args: "AudioTrainingArguments") -> str | None:
+    """The checkpoint to go on from. One of several runs may have none yet."""
+    if not settings.resume:
+        return training_args.resume_from_checkpoint
+    is_one_of_several = training_args.output_dir != settings.training.output_dir
+    if is_one_of_several and not list(Path(training_args.output_dir).glob("checkpoint-*")):
+        return None
+    return last_checkpoint(training_args.output_dir)
 
 
 def fit_to_crops(feature_extractor, config, crop_seconds: float | None) -> None:
     """
-    Set an SSLAM feature extractor to what the model is trained on: crops of this length, padding hidden by a mask.
+    Set an SSLAM feature extractor to what the model is trained on: crops of this length, or of the one that it is set
+    to as far as the model reaches, and padding hidden by a mask.
 
-    So the crops reach the model whole, longer clips are cut to that length in evaluation, and into windows of that
-    length by `polyaudio predict`, and a pipeline pads as training does.
+    So the crops reach the model whole, longer clips are cut into windows of that length in evaluation and by
+    `polyaudio predict`, and a pipeline pads as training does.
     """
     feature_extractor.return_attention_mask = True
     if crop_seconds is None:
+        reach = config.max_time_patches * config.patch_size
+        feature_extractor.max_length = min(feature_extractor.max_length, reach)
         return
     frames = crop_seconds * feature_extractor.sampling_rate / feature_extractor.hop_length
     patches = math.ceil(frames / config.patch_size)
@@ -213,45 +361,66 @@ def fit_to_crops(feature_extractor, config, crop_seconds: float | None) -> None:
     feature_extractor.max_length = patches * config.patch_size
 
 
-def add_lora(model, lora_args, base_model: str):
-    """Freeze the model, which is saved in the folder `base_model`, but for its classifier and a LoRA adapter."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=lora_args.lora_rank,
-        lora_alpha=lora_args.lora_alpha,
-        lora_dropout=lora_args.lora_dropout,
-        target_modules=lora_args.lora_target_modules,
-        modules_to_save=["classifier"],
-    )
-    model.name_or_path = base_model
-    model = get_peft_model(model, config)
-    model.print_trainable_parameters()
-    return model
-
-
-def evaluate_clips(trainer, dataset, recordings: list[str]) -> dict:
-    """Predict the clips of a dataset and score the predictions, per clip and per recording."""
-    from ..training.report import evaluate_predictions
-
-    prediction = trainer.predict(dataset)
-    return evaluate_predictions(
-        prediction.predictions, prediction.label_ids, recordings, trainer.model.config.id2label
-    )
-
-
-def write_results(trainer, result: dict, *, model_type: str, **card) -> None:
+def write_results(
+    settings: Settings,
+    division: "Division",
+    training_args: "AudioTrainingArguments",
+    model_type: str,
+    history: list[dict[str, Any]],
+    result: dict[str, Any],
+) -> None:
     """Write report, plots and model card beside the model and print the report."""
-    from ..training.model_card import write_model_card
+    from ..training.model_card import environment, write_model_card
     from ..training.report import format_report, plot_losses, write_evaluation
 
-    folder = Path(trainer.args.output_dir)
-    trainer.save_state()
+    folder = Path(training_args.output_dir)
+    plot_losses(history, folder / "losses.png")
     write_evaluation(result, folder)
-    plot_losses(trainer.state.log_history, folder / "losses.png")
-    write_model_card(folder, model_name=folder.name, model_type=model_type, result=result, **card)
+    write_model_card(
+        folder,
+        model_name=folder.name,
+        model_type=model_type,
+        dataset=settings.data.dataset,
+        split_description=division.description,
+        splits=division.counts,
+        leak_status=division.leaks,
+        command=settings.command,
+        recipe=settings.recipe.name,
+        seeds={"training": training_args.seed, "split": settings.data.split_seed},
+        base_model=settings.model.model_name_or_path,
+        versions=environment(training_args.device),
+        adapter=settings.lora.lora and settings.model.model_name_or_path is not None,
+        result=result,
+    )
     print(format_report(result))
-    print(f"\nThe model is in {folder}: pipeline('audio-classification', model={str(folder)!r})")
+    loads = "pipeline('audio-classification', model={!r})"
+    if result["task"] == "frame_classification":
+        loads = "AutoModelForAudioFrameClassification.from_pretrained({!r})"
+    print(f"\nThe model is in {folder}: {loads.format(str(folder))}")
+
+
+def summarise(settings: Settings, division: "Division", seeds: list[int], results: dict[str, dict[str, Any]]) -> None:
+    """Write and print mean and deviation of several runs."""
+    from ..training.model_card import write_summary
+    from ..training.report import format_summary, summarise_runs
+
+    folder = Path(settings.training.output_dir)
+    summary = summarise_runs(list(results.values()), list(results))
+    kinds = ["folds"] if division.name else []
+    kinds += ["seeds"] if len(seeds) > 1 else []
+    write_summary(
+        folder,
+        summary,
+        title=f"{folder.name}: {len(results)} runs, {' and '.join(kinds)}",
+        dataset=settings.data.dataset,
+        split_description=division.description,
+        leak_status=division.leaks,
+        command=settings.command,
+        recipe=settings.recipe.name,
+        seeds={"split": settings.data.split_seed},
+    )
+    print(format_summary(summary))
+    print(f"\nThe summary is in {folder}, each run in a folder of it")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ training:
 
 
 def tone(name: str, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
+    # Noise of its own for each: clips that share it are found out as copies
+    rng = np.random.default_rng([seed, *name.encode()])
     time = np.arange(int(rng.uniform(0.4, 1.2) * RATE)) / RATE
     return 0.2 * np.sin(2 * np.pi * TONES[name] * rng.uniform(0.9, 1.1) * time) + 0.01 * rng.standard_normal(len(time))
 
@@ -193,8 +194,7 @@ def test_lora(trained, folder, recipe, tmp_path):
     arguments = ["--config", str(recipe), "--dataset", str(folder), "--output-dir", str(output), "--epochs", "3"]
     assert train([*arguments, "--model-name-or-path", str(trained), "--lora", "--lora-rank", "4"]) == 0
     assert (output / "adapter_config.json").is_file()
-    base, untouched = load_file(output / "model.safetensors"), load_file(trained / "model.safetensors")
-    assert all(torch.equal(base[name], untouched[name]) for name in base)
+    assert not (output / "model.safetensors").exists(), "the base is named, not copied"
 
     from peft import PeftModel
 

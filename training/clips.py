@@ -4,6 +4,7 @@
 
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from transformers import BatchFeature, SequenceFeatureExtractor
 
+from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 from .audio import AudioFileError, audio_info, load_audio
 from .data import audio_file, clip_name
 from .labels import FRAMES, Targets, shifted_events, task_of
@@ -110,6 +112,55 @@ class AudioClips(_Windows, torch.utils.data.Dataset):
         if task_of(self.clips.features["label"]) == FRAMES:
             label = shifted_events(label, start, len(waveform) / self.sampling_rate)
         return {"waveform": waveform, "label": label, "seed": seed}
+
+
+class ClipWindows(torch.utils.data.Dataset):
+    """
+    Whole clips as windows that follow each other, for a model that takes no more than one of them at a time.
+
+    What is left behind the last window is left out if it is shorter than 25 ms, as in [`window_starts`].
+
+    Args:
+        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` gives them.
+        sampling_rate: rate of the waveforms in Hz.
+        size: length of a window in samples.
+        step: samples from the start of a window to that of the next one.
+    """
+
+    def __init__(self, clips: datasets.Dataset, sampling_rate: int, *, size: int, step: int):
+        self.clips = clips.select_columns(["audio", "label"])
+        self.sampling_rate = sampling_rate
+        self.size = size
+        self.windows: list[tuple[int, int]] = []
+        self.seconds: list[float] = []
+        for index, audio in enumerate(self.clips.select_columns("audio")):
+            info = audio_info(audio_file(audio["audio"]))
+            samples = math.ceil(round(info.duration * info.sampling_rate) * sampling_rate / info.sampling_rate)
+            for start in window_starts(samples, step, sampling_rate):
+                self.windows.append((index, start))
+                self.seconds.append((min(start + size, samples) - start) / sampling_rate)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`{"waveform": (samples,) float32 array, "label": that of the window}`."""
+        row, start = self.windows[index]
+        clip = self.clips[row]
+        waveform = load_audio(audio_file(clip["audio"]), self.sampling_rate)[start : start + self.size]
+        label = clip["label"]
+        if task_of(self.clips.features["label"]) == FRAMES:
+            label = shifted_events(label, start / self.sampling_rate, len(waveform) / self.sampling_rate)
+        return {"waveform": waveform, "label": label}
+
+
+def window_starts(samples: int, step: int, sampling_rate: int) -> range:
+    """
+    Where windows begin that are to cover a clip of so many samples, the first one at 0.
+
+    Less than 25 ms, one frame, are not worth a window of their own.
+    """
+    return range(0, max(1, samples - sampling_rate // 40 + 1), step)
 
 
 class WaveformWindows(_Windows, torch.utils.data.Dataset):
@@ -272,6 +323,10 @@ class AudioCollator:
 
     The feature extractor is called once for all clips, in the DataLoader's workers where it has some.
 
+    Clips are padded to the longest, which the attention mask tells. An SSLAM feature extractor that is not set to
+    return a mask pads and cuts them to its `max_length` instead, and the model takes the padding for sound, as the
+    published ones do.
+
     Args:
         feature_extractor: its `sampling_rate` must be that of the clips.
         targets: makes the labels a tensor.
@@ -280,17 +335,21 @@ class AudioCollator:
     def __init__(self, feature_extractor: SequenceFeatureExtractor, targets: Targets):
         self.feature_extractor = feature_extractor
         self.targets = targets
+        self.hides_padding = (
+            not isinstance(feature_extractor, SSLAMFeatureExtractor) or feature_extractor.return_attention_mask
+        )
 
     def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
         """Inputs as `feature_extractor.model_input_names` has them, padded, and `labels` as `targets` makes them."""
         features = self.feature_extractor(
             [item["waveform"] for item in items],
             sampling_rate=self.feature_extractor.sampling_rate,
-            padding=True,
+            padding=True if self.hides_padding else "max_length",
+            truncation=not self.hides_padding,
             return_attention_mask=True,
             return_tensors="pt",
         )
-        names = self.feature_extractor.model_input_names
+        names = set(self.feature_extractor.model_input_names) - (set() if self.hides_padding else {"attention_mask"})
         batch = BatchFeature({name: value for name, value in features.items() if name in names})
         batch["labels"] = self.targets([item["label"] for item in items], features["attention_mask"])
         return batch

@@ -20,10 +20,12 @@ import pyarrow.json
 from .audio import AudioFile, AudioFileError, decode_audio
 from .labels import (
     find_label_column,
+    is_events,
     listed,
     merge_events,
     read_class_columns,
     read_classes,
+    read_event_lists,
     read_events,
     read_one_class,
     values_of,
@@ -70,10 +72,11 @@ def load_clips(
             - `"ragas"`, the set that this package synthesises;
             - a folder written by `save_to_disk`;
             - a folder with `metadata.csv` or `metadata.jsonl`, whose `file_name` column holds paths relative to it;
+            - a folder with parquet files in `data/`, as `polyaudio dataset build` and `push_to_hub` make them;
             - a folder with a folder of audio files for each class;
             - the name of a data set on the Hugging Face Hub.
 
-            The last two kinds of folder may be divided into `train`, `validation` and `test` folders.
+            Folders of audio files and of metadata may be divided into `train`, `validation` and `test` folders.
         audio_column: the column with the audio.
         label_column: the column with the class of each clip, as class index, number or name, or with a list of its
             classes. Where it is not given, the only column with a usual name (`label`, `raga`, `class` ...) is taken,
@@ -124,6 +127,8 @@ def load_clips(
             }
         )
         label, values = read_events(clips, label_column, dataset)
+    elif is_events(features[label_column]):
+        label, values = read_event_lists(clips, label_column, dataset)
     elif label_separator is not None or isinstance(features[label_column], datasets.List):
         label, values = read_classes(clips, label_column, dataset, label_separator)
     else:
@@ -249,6 +254,14 @@ def _load(
             ) from error
     elif (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         loaded = datasets.load_from_disk(folder)
+    elif any(folder.glob("data/*.parquet")):
+        try:
+            loaded = datasets.load_dataset(str(folder))
+        except datasets.exceptions.DatasetGenerationError as error:
+            raise ValueError(
+                f"The parquet files of {folder} cannot be read: {error.__cause__ or error}. Build or download them "
+                "again."
+            ) from error
     else:
         loaded = _load_audio_folder(folder, labelled)
     return loaded if isinstance(loaded, dict) else datasets.DatasetDict(train=loaded)

@@ -24,7 +24,7 @@ def task_of(label: Any) -> str:
         return SINGLE_LABEL
     if isinstance(label, datasets.List) and isinstance(label.feature, datasets.ClassLabel):
         return MULTI_LABEL
-    if isinstance(label, datasets.List) and isinstance(label.feature, dict) and "label" in label.feature:
+    if is_events(label):
         return FRAMES
     raise ValueError(f"{label} is no label: it must be a class, a list of classes or a list of events.")
 
@@ -46,6 +46,22 @@ def classes_of_clips(clips: datasets.Dataset) -> list[list[int]]:
     if task == MULTI_LABEL:
         return [sorted(set(classes)) for classes in labels]
     return [sorted({event["label"] for event in events}) for events in labels]
+
+
+def renumbered(clips: datasets.Dataset, names: Sequence[str]) -> datasets.Dataset:
+    """The clips with their labels as indices into other names of classes, among which theirs are."""
+    label = clips.features["label"]
+    index_of = [names.index(name) for name in class_names(label)]
+    classes, values = datasets.ClassLabel(names=list(names)), clips["label"][:]
+    task = task_of(label)
+    if task == SINGLE_LABEL:
+        label, values = classes, [index_of[value] for value in values]
+    elif task == MULTI_LABEL:
+        label, values = datasets.List(classes), [sorted(index_of[value] for value in row) for row in values]
+    else:
+        label = datasets.List({**label.feature, "label": classes})
+        values = [[{**event, "label": index_of[event["label"]]} for event in row] for row in values]
+    return clips.remove_columns("label").add_column("label", values, feature=label)
 
 
 def find_label_column(features: Mapping[str, Any], dataset: str, others: Iterable[str | None]) -> str:
@@ -177,6 +193,24 @@ def read_events(
     }
     seconds = datasets.Value("float64")
     return datasets.List({"onset": seconds, "offset": seconds, "label": datasets.ClassLabel(names=names)}), values
+
+
+def is_events(feature: Any) -> bool:
+    """Whether a column of this feature holds events as `load_clips` gives them, and `save_to_disk` keeps them."""
+    return (
+        isinstance(feature, datasets.List)
+        and isinstance(feature.feature, dict)
+        and set(feature.feature) == {"onset", "offset", "label"}
+        and isinstance(feature.feature["label"], datasets.ClassLabel)
+    )
+
+
+def read_event_lists(clips: datasets.DatasetDict, column: str, dataset: str) -> tuple[Any, dict[str, list]]:
+    """The feature and the values of a column of events, the same in all splits. See `is_events`."""
+    features = [rows.features[column] for rows in clips.values()]
+    if any(feature != features[0] for feature in features):
+        raise ValueError(f"{dataset}: {column!r} does not have the same classes in all splits.")
+    return features[0], {split: rows[column][:] for split, rows in clips.items()}
 
 
 def merge_events(rows: datasets.Dataset, audio_column: str, label_column: str, where: str) -> datasets.Dataset:

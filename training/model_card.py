@@ -1,14 +1,83 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The README.md of a trained model."""
+"""The README.md of a trained model, and that of several runs."""
 
+import math
+import os
+import platform
+import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
-from .report import format_report
+from .. import __version__
+from .report import (
+    class_table,
+    interval_table,
+    numbers_of,
+    one_line,
+    parts_of,
+    score_table,
+    summary_table,
+    title_of,
+    write_json,
+)
+
+
+if TYPE_CHECKING:
+    import torch
+
+
+# Beyond this many classes a table of them is no longer read.
+_MOST_CLASSES = 60
+
+_PLOTS = {
+    "confusion_matrix.png": "Confusion matrix",
+    "precision_recall.png": "Precision and recall",
+    "losses.png": "Losses",
+}
+
+_WHAT = {
+    "single_label_classification": "audio classifier",
+    "multi_label_classification": "audio tagger (several labels for a clip)",
+    "frame_classification": "sound event detector (labels for each frame)",
+}
+
+_ANSWERS = {
+    "single_label_classification": "It gives every clip one of its {count} classes, whatever the clip holds: silence "
+    "and sounds of no class as well.",
+    "multi_label_classification": "It knows {count} classes and scores each by itself; sounds of other classes, and "
+    "silence, can score high too.",
+    "frame_classification": "It knows {count} classes and scores each by itself in every frame; sounds of other "
+    "classes can score high too. The ends of events are no finer than a frame of the model.",
+}
+
+_CLIP_USAGE = """\
+import polyaudio
+from transformers import pipeline
+
+classify = pipeline("audio-classification", model={folder})
+sampling_rate = classify.feature_extractor.sampling_rate
+waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
+classify({{"array": waveform, "sampling_rate": sampling_rate}})"""
+
+_FRAME_USAGE = """\
+import polyaudio
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioFrameClassification
+
+feature_extractor = AutoFeatureExtractor.from_pretrained({folder})
+model = AutoModelForAudioFrameClassification.from_pretrained({folder}).eval()
+sampling_rate = feature_extractor.sampling_rate
+waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
+inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
+with torch.inference_mode():
+    logits = model(**inputs).logits[0]  # (frames, classes), in the order of model.config.id2label"""
 
 
 def write_model_card(
@@ -21,9 +90,19 @@ def write_model_card(
     command: str,
     result: Mapping[str, Any],
     base_model: str | None = None,
+    splits: Mapping[str, Mapping[str, int]] | None = None,
+    leak_status: str = "not checked",
+    recipe: str | None = None,
+    seeds: Mapping[str, int] | None = None,
+    license: str | None = None,
+    adapter: bool = False,
+    versions: Mapping[str, str] | None = None,
 ) -> None:
     """
-    Write `README.md` with the metadata that the Hub reads and the figures of an evaluation.
+    Write `README.md`: the report of a run, with the metadata that the Hub reads.
+
+    Names of data sets and base models are in the metadata only where they can be names on the Hub, which refuses
+    others. Plots are shown that are in the folder, so write them first.
 
     Args:
         folder: the model's folder.
@@ -32,66 +111,238 @@ def write_model_card(
         dataset: name of the data set.
         split_description: one sentence that says how the evaluated clips were kept apart from the training clips.
         command: the command that trained the model.
-        result: what `evaluate_predictions` gives.
+        result: what `evaluate_predictions` gives, or another dict of its form with its `task`.
         base_model: what training started from, if not from scratch.
+        splits: for each split its number of `clips` and `recordings`.
+        leak_status: whether the splits share audio, as far as that was looked for.
+        recipe: name of the recipe.
+        seeds: the seeds by what they decide.
+        license: the licence of the weights, as the Hub names it (`mit`, `cc-by-4.0`).
+        adapter: whether the folder holds an adapter of `base_model` rather than all weights.
+        versions: what the model was trained with, by default `environment()`.
     """
-    scores = {
-        "accuracy": ("Accuracy per clip", result["clips"]["accuracy"]),
-        "f1": ("Macro F1 per clip", result["clips"]["f1_macro"]),
-        "recording_accuracy": ("Accuracy per recording", result["recordings"]["accuracy"]),
-    }
+    folder = Path(folder)
+    task = result.get("task", "single_label_classification")
+    is_frames = task == "frame_classification"
+    hub_dataset = None if dataset == "ragas" else _hub_id(dataset)
+    hub_model = _hub_id(base_model)
+    kind = "audio-frame-classification" if is_frames else "audio-classification"
     data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="audio-classification",
-        tags=["polyaudio", model_type, "audio-classification"],
-        base_model=base_model,
+        library_name="peft" if adapter else "transformers",
+        license=license,
+        pipeline_tag=None if is_frames else kind,  # there is no pipeline for frames
+        tags=["polyaudio", model_type, kind],
+        datasets=[hub_dataset] if hub_dataset else None,
+        base_model=hub_model,
+        base_model_relation="adapter" if adapter and hub_model else None,
         model_name=model_name,
         eval_results=[
             EvalResult(
-                task_type="audio-classification",
-                dataset_type=dataset,
-                dataset_name=dataset,
+                task_type=kind,
+                dataset_type=hub_dataset or one_line(Path(dataset).name),
+                dataset_name=one_line(dataset),
                 metric_type=metric_type,
                 metric_name=name,
                 metric_value=round(value, 4),
             )
-            for metric_type, (name, value) in scores.items()
+            for metric_type, name, value in _metrics(result)
         ],
     )
-    text = f"""---
-{data.to_yaml()}
----
+    usage = (_FRAME_USAGE if is_frames else _CLIP_USAGE).format(folder=repr(str(folder)))
+    introduction = (
+        f"A {_code(model_type)} {_WHAT.get(task, 'audio model')}, trained with polyaudio on {_code(dataset)}"
+    )
+    introduction += f" from {_code(base_model)}." if base_model else "."
+    if adapter:
+        introduction += " What was trained is an adapter of the base model, made with PEFT."
+    sections = [
+        f"---\n{data.to_yaml()}\n---",
+        f"# {_escape(model_name)}",
+        introduction,
+        "## How to use",
+        _fenced(usage, "python"),
+    ]
+    if not is_frames:
+        sections.append(f"{_code(f'polyaudio predict FILES... --model {folder}')} does the same for audio files.")
+    sections += ["## Data", *_data(dataset, split_description, leak_status, splits), "## Evaluation"]
+    sections += _evaluation(result, folder)
+    sections += ["## Training", _fenced(command)]
+    sections += [_setup(recipe, seeds, environment() if versions is None else versions)]
+    answers = [_ANSWERS[task].format(count=len(result["labels"]))] if task in _ANSWERS else []
+    limits = [
+        *answers,
+        f"The figures hold for recordings like those of {_code(dataset)}. Other microphones, rooms, sources and noise "
+        "were not measured: `polyaudio evaluate` measures them.",
+        "Scores are no calibrated probabilities: of the answers with a score of 0.9, not nine in ten need be right.",
+        "It was not made for decisions about people, or where an error does harm.",
+    ]
+    sections += ["## Limits of use", "\n".join(f"- {limit}" for limit in limits)]
+    ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
 
-# {model_name}
 
-A `{model_type}` audio classifier trained with polyaudio on `{dataset}`.
+def write_summary(
+    folder: str | Path,
+    summary: Mapping[str, Any],
+    *,
+    title: str,
+    dataset: str,
+    split_description: str,
+    command: str,
+    splits: Mapping[str, Mapping[str, int]] | None = None,
+    leak_status: str = "not checked",
+    recipe: str | None = None,
+    seeds: Mapping[str, int] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> None:
+    """
+    Write `summary.json` and `README.md`: the report of several runs, as of a cross-validation.
 
-## How to use
+    Args:
+        folder: where to write; made where it is missing.
+        summary: what `summarise_runs` gives.
+        title: what the runs are, as in `5-fold cross-validation of sslam_small`.
+        dataset, split_description, command, splits, leak_status, recipe, seeds, versions: as for `write_model_card`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    versions = environment() if versions is None else versions
+    about = {
+        "title": title,
+        "dataset": dataset,
+        "splits": splits,
+        "split_description": split_description,
+        "leak_status": leak_status,
+        "command": command,
+        "recipe": recipe,
+        "seeds": seeds,
+        "environment": versions,
+    }
+    write_json(folder / "summary.json", {**{key: value for key, value in about.items() if value}, **summary})
+    count = len(summary["runs"])
+    sections = [
+        f"# {_escape(title)}",
+        f"{count} run{'s' if count > 1 else ''} of polyaudio on {_code(dataset)}.",
+        "## Data",
+        *_data(dataset, split_description, leak_status, splits),
+        "## Results",
+        *(_markdown(summary_table(summary, part)) for part in parts_of(summary)),
+        "`±` is the standard deviation between the runs (of a sample), not the error of their mean. All numbers: "
+        "`summary.json`.",
+        "## Training",
+        _fenced(command),
+        _setup(recipe, seeds, versions),
+    ]
+    (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
-```python
-import polyaudio
-from transformers import pipeline
 
-classify = pipeline("audio-classification", model="{folder}")
-classify({{"array": waveform, "sampling_rate": sampling_rate}})
-```
+def environment(device: "str | torch.device | None" = None) -> dict[str, str]:
+    """
+    The versions that decide what a run computes, the platform and the device.
 
-`polyaudio predict FILES... --model {folder}` does the same for audio files.
+    Args:
+        device: where the model runs; by default the accelerator that there is, or else the CPU.
+    """
+    import torch
 
-## Evaluation
+    if device is None:
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    device = torch.device(device)
+    cpu = f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+    name = {"cuda": lambda: torch.cuda.get_device_name(device), "cpu": lambda: cpu}
+    return {
+        "python": platform.python_version(),
+        "polyaudio": __version__,
+        "torch": str(torch.__version__),  # with its build
+        **{package: version(package) for package in ("transformers", "datasets")},
+        "platform": platform.platform(),
+        "device": name.get(device.type, lambda: device.type)(),
+    }
 
-{split_description}
 
-```
-{format_report(result)}
-```
+def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """Type, name and value of each score for the metadata; the majority's accuracy says nothing of the model."""
+    metrics = []
+    for part in parts_of(result):
+        for name, value in numbers_of(result[part]).items():
+            if isinstance(value, float) and math.isfinite(value) and name != "majority_accuracy":
+                kind = "f1" if name == "f1_macro" else name  # the Hub's name
+                title = title_of(name)
+                title = title[0].upper() + title[1:] if title[:2].islower() else title  # but mAP
+                unit = "" if result.get("task") == "frame_classification" else f" per {part.removesuffix('s')}"
+                metrics.append((kind if part == "clips" else f"recording_{kind}", title + unit, value))
+    return metrics
 
-Confusions: `confusion_matrix.png`. All figures: `evaluation.json`. Losses: `losses.png`.
 
-## Training
+def _data(
+    dataset: str, split_description: str, leak_status: str, splits: Mapping[str, Mapping[str, int]] | None
+) -> list[str]:
+    rows = [[name, str(sizes["clips"]), str(sizes["recordings"])] for name, sizes in (splits or {}).items()]
+    return [
+        f"Data set: {_code(dataset)}.",
+        *([_markdown([["split", "clips", "recordings"], *rows])] if rows else []),
+        _escape(split_description),
+        f"**Audio in common between the splits:** {_escape(leak_status)}",
+    ]
 
-```
-{command}
-```
-"""
-    ModelCard(text).save(Path(folder) / "README.md")
+
+def _evaluation(result: Mapping[str, Any], folder: Path) -> list[str]:
+    sections = [_markdown(score_table(result))]
+    intervals = interval_table(result)
+    if len(intervals) > 1:
+        sections += [
+            _markdown(intervals),
+            "The intervals are of a bootstrap over recordings, and too narrow for less than 20 or so. They tell how "
+            "the figures depend on which recordings were evaluated, not on the seeds of the training.",
+        ]
+    tables = [table for table in (class_table(result, part) for part in parts_of(result)) if len(table) > 1]
+    sections += [_markdown(table) for table in tables if len(table) <= _MOST_CLASSES]
+    sections += [f"![{title}]({name})" for name, title in _PLOTS.items() if (folder / name).is_file()]
+    sections += [f"![Timeline of a clip]({path.name})" for path in sorted(folder.glob("timeline_*.png"))]
+    if (folder / "evaluation.json").is_file():
+        sections.append("All figures: `evaluation.json`.")
+    return sections
+
+
+def _setup(recipe: str | None, seeds: Mapping[str, int] | None, versions: Mapping[str, str]) -> str:
+    rows = [["recipe", recipe]] if recipe else []
+    rows += [[f"seed ({name})", str(seed)] for name, seed in (seeds or {}).items()]
+    return _markdown([["", ""], *rows, *([name, value] for name, value in versions.items())])
+
+
+def _hub_id(name: str | None) -> str | None:
+    """The name where it can be that of a repository on the Hub."""
+    if name is None or Path(name).exists():
+        return None
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return None
+    return name
+
+
+def _markdown(table: list[list[str]]) -> str:
+    """A table of strings, whose first row is the header, as Markdown."""
+    header, *rows = [" | ".join(map(_escape, row)) for row in table]
+    lines = [header, " | ".join(["---"] + ["---:"] * (len(table[0]) - 1)), *rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """The text on one line, with nothing in it that means something in Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|~$&#!])", r"\\\1", one_line(text))
+
+
+def _code(text: str) -> str:
+    text = one_line(text)
+    ticks = "`" * (_longest_ticks(text) + 1)
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{ticks}{space}{text}{space}{ticks}"
+
+
+def _fenced(text: str, language: str = "") -> str:
+    ticks = "`" * max(3, _longest_ticks(text) + 1)
+    return f"{ticks}{language}\n{text}\n{ticks}"
+
+
+def _longest_ticks(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)

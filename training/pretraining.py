@@ -52,6 +52,14 @@ class PretrainingArguments(AudioTrainingArguments):
     )
     collapse_watch_start: int = field(default=5000, metadata={"help": "Update after which these two are watched."})
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.ema_decay is not None:
+            raise ValueError(
+                "ema_decay averages the weights of a classifier. The decay of the teacher is a setting of the model: "
+                "put it into the section `model` of a recipe."
+            )
+
 
 class PretrainingCollator:
     """

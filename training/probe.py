@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from transformers import EvalPrediction
 
 from .metrics import classification_metrics
-from .report import evaluate_predictions
+from .report import evaluate_predictions, mean_and_std
 from .splits import few_recordings_allowed, folds_by_recording, recordings_of_classes
 
 
@@ -110,8 +110,8 @@ def linear_probe(
     unseen = {label for train, test in folds for label in np.setdiff1d(labels[test], labels[train]).tolist()}
     result = {
         "folds": scores,
-        "accuracy": _mean_and_std([fold["accuracy"] for fold in scores]),
-        "f1_macro": _mean_and_std([fold["f1_macro"] for fold in scores]),
+        "accuracy": mean_and_std([fold["accuracy"] for fold in scores]),
+        "f1_macro": mean_and_std([fold["f1_macro"] for fold in scores]),
         "unseen": [id2label[label] for label in sorted(unseen)],
         "held_out": evaluate_predictions(logits, labels[held_out], groups[held_out].tolist(), id2label),
     }
@@ -186,13 +186,8 @@ def compare_probes(
     for name in ("accuracy", "f1_macro"):
         own = np.array([fold[name] for fold in scores["folds"]])
         theirs = np.array([[fold[name] for fold in other["folds"]] for other in others])
-        difference[name] = _mean_and_std(own - theirs.mean(axis=0))
+        difference[name] = mean_and_std(own - theirs.mean(axis=0))
     return difference
-
-
-def _mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
-    """`std` is that of a sample, and `None` where there is one value."""
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
 
 def _fit(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, C: Sequence[float], seed: int) -> GridSearchCV:

@@ -2,12 +2,18 @@
 # Licensed under the MIT License; see LICENSE.
 """Trainer and its arguments, as the commands use them."""
 
+import contextlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import torch
+from peft import PeftModel
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
+from .ema import ModelEMA
+from .frozen import is_frozen
 from .optimization import cosine_with_floor, layer_scales, scale_learning_rates
+from .sampling import BalancedSampler
 
 
 @dataclass
@@ -20,7 +26,9 @@ class AudioTrainingArguments(TrainingArguments):
     logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps or epoch."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep beside the best."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint."})
-    metric_for_best_model: str | None = field(default="accuracy", metadata={"help": "Metric that tells the best."})
+    metric_for_best_model: str | None = field(
+        default="auto", metadata={"help": "Metric that tells the best; `auto` is the usual one of the task."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator makes the model's inputs."})
     dataloader_num_workers: int = field(default=2, metadata={"help": "Processes that decode and extract."})
     warmup_epochs: float | None = field(
@@ -43,6 +51,13 @@ class AudioTrainingArguments(TrainingArguments):
     )
     decay_norms_and_biases: bool = field(
         default=False, metadata={"help": "Apply weight decay to every weight, or spare norms, biases and tokens."}
+    )
+    balanced_samples: int | None = field(
+        default=None, metadata={"help": "Clips to draw for an epoch, rare classes as often as frequent ones."}
+    )
+    ema_decay: float | None = field(
+        default=None,
+        metadata={"help": "Share that a step keeps of a moving average of the weights, which is then the model."},
     )
 
     def __post_init__(self):
@@ -68,28 +83,128 @@ class AudioTrainingArguments(TrainingArguments):
             raise ValueError(f"min_learning_rate must be at least 0, not {self.min_learning_rate:g}.")
         if self.min_learning_rate and (self.lr_scheduler_type != "cosine" or self.lr_scheduler_kwargs):
             raise ValueError("min_learning_rate is for lr_scheduler_type 'cosine' without lr_scheduler_kwargs only.")
+        if self.hub_token:
+            raise ValueError(
+                "hub_token would be written to training_args.bin. Log in with `hf auth login` or set the environment "
+                "variable HF_TOKEN instead."
+            )
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must be at least 0 and below 1, not {self.ema_decay:g}.")
 
 
 class AudioTrainer(Trainer):
     """
     `Trainer` that logs every number of a model's output beside the loss, and takes early stopping, layer-wise learning
-    rates, their floor and what weight decay spares from its arguments.
+    rates, their floor, what weight decay spares, balanced sampling and averaging of weights from its arguments.
 
     Such numbers are the terms of a loss, for instance: all tensors without dimensions. As with `loss`, what is logged
     is the mean since the last time, over all processes.
+
+    An encoder (`model.base_model`) none of whose weights is trained stays in evaluation mode in training.
+
+    With `ema_decay`, evaluation and prediction use the averaged weights ([`ModelEMA`]), and `train` ends with those of
+    the last or the best step in the model. The weights in a checkpoint are those that training goes on from, and the
+    averaged ones are beside them in `ema.safetensors`.
+
+    Args:
+        train_collator: makes the batches of training, `data_collator` only the others then.
+        train_weights: `(clips,)`, with which `balanced_samples` clips are drawn for an epoch ([`BalancedSampler`]).
+        metric_names: what `compute_metrics` gives, so that a `metric_for_best_model` that it does not give is found
+            before training and not after an epoch.
     """
 
     # Endings of the names of parameters that weight decay spares beside norms and biases
     spared_names: tuple[str, ...] = ("cls_token", "segment_tokens")
 
-    def __init__(self, *args, **kwargs):
+    def __init__(
+        self,
+        *args,
+        train_collator: Callable | None = None,
+        train_weights: torch.Tensor | None = None,
+        metric_names: Collection[str] | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
+        self.train_collator = self.data_collator if train_collator is None else train_collator
         self._numbers: dict[str, list[torch.Tensor]] = {}
+        self._check_metric_for_best_model(metric_names)
         if hasattr(self.train_dataset, "set_epoch"):
             self.add_callback(_SetEpoch(self.train_dataset))
+
+        self._balanced_sampler = self._make_balanced_sampler(train_weights)
+        if self._balanced_sampler is not None:
+            # accelerate tells a sampler the epoch, but not in the epoch that several processes resume in
+            self.add_callback(_SetEpoch(self._balanced_sampler))
+
+        self.ema: ModelEMA | None = None
+        if getattr(self.args, "ema_decay", None) is not None:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ValueError("ema_decay needs whole weights in each process, so neither FSDP nor DeepSpeed.")
+            self.add_callback(_UpdateEMA(self))
         patience = getattr(self.args, "early_stopping_patience", None)
         if patience is not None:
             self.add_callback(EarlyStoppingCallback(early_stopping_patience=patience))
+
+    def _check_metric_for_best_model(self, metric_names: Collection[str] | None) -> None:
+        name = self.args.metric_for_best_model
+        if metric_names is None or name is None or self.args.eval_strategy == "no":
+            return
+        known = sorted({*metric_names, "loss"})
+        if name.removeprefix("eval_") not in known:
+            raise ValueError(f"metric_for_best_model is {name!r}, but there is only {', '.join(known)}.")
+
+    def _make_balanced_sampler(self, weights: torch.Tensor | None) -> BalancedSampler | None:
+        num_samples = getattr(self.args, "balanced_samples", None)
+        if self.train_dataset is None or (num_samples is None and weights is None):
+            return None
+        if num_samples is None or weights is None:
+            raise ValueError("balanced_samples and the weights of the clips (train_weights) go together.")
+        if len(weights) != len(self.train_dataset):
+            raise ValueError(f"There are {len(self.train_dataset)} clips to train on, but {len(weights)} weights.")
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return BalancedSampler(weights, num_samples, seed)
+
+    def _get_train_sampler(self, train_dataset=None) -> torch.utils.data.Sampler | None:
+        if self._balanced_sampler is not None:
+            return self._balanced_sampler
+        return super()._get_train_sampler(train_dataset)
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        data_collator, self.data_collator = self.data_collator, self.train_collator
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = data_collator
+
+    def _prepare_for_training(self, max_steps, train_dataloader, resume_from_checkpoint):
+        prepared = super()._prepare_for_training(max_steps, train_dataloader, resume_from_checkpoint)
+        if getattr(self.args, "ema_decay", None) is not None:
+            self.ema = ModelEMA(self.model, self.args.ema_decay)
+            if resume_from_checkpoint is not None:
+                self.ema.load(resume_from_checkpoint)
+        return prepared
+
+    def evaluation_loop(self, *args, **kwargs):
+        with contextlib.nullcontext() if self.ema is None else self.ema.applied():
+            return super().evaluation_loop(*args, **kwargs)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        super().save_model(output_dir, _internal_call)
+        if self.ema is not None and self.args.should_save:
+            self.ema.save(self.args.output_dir if output_dir is None else output_dir)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # Trainer takes configuration and weights from the checkpoint to the folder that it pushes, but not the code
+        if self.is_world_process_zero():
+            model = self.accelerator.unwrap_model(self.model)
+            model = model.get_base_model() if isinstance(model, PeftModel) else model
+            model.save_code(self.args.output_dir)
+        super()._push_from_checkpoint(checkpoint_folder)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.ema is not None:
+            self.ema.load(self.state.best_model_checkpoint)
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         if getattr(self.args, "decay_norms_and_biases", False):
@@ -117,6 +232,9 @@ class AudioTrainer(Trainer):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        encoder = getattr(self.model, "base_model", None)
+        if model.training and encoder is not None and is_frozen(encoder):
+            encoder.eval()
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if model.training:
             for name, value in outputs.items():
@@ -134,10 +252,24 @@ class AudioTrainer(Trainer):
 
 
 class _SetEpoch(TrainerCallback):
-    """Tells a dataset the epoch, which accelerate does not do where the sampler takes it."""
+    """Tells a dataset the epoch, which accelerate does not do where the sampler takes it, or a sampler."""
 
-    def __init__(self, dataset):
-        self.dataset = dataset
+    def __init__(self, target):
+        self.target = target
 
     def on_epoch_begin(self, args, state, control, **kwargs):
-        self.dataset.set_epoch(int(state.epoch + 1e-6))
+        self.target.set_epoch(int(state.epoch + 1e-6))
+
+
+class _UpdateEMA(TrainerCallback):
+    def __init__(self, trainer: AudioTrainer):
+        self.trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        # A step that the gradient scaler of fp16 left out has not moved the weights
+        if not self.trainer.accelerator.optimizer_step_was_skipped:
+            self.trainer.ema.update(state.global_step)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.trainer.ema.copy_to_model()
+        self.trainer.ema = None

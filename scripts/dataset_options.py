@@ -1,0 +1,113 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""What the actions of `polyaudio dataset` share: their arguments, how they read data and how they write folders."""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .command import CommandError
+
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+def add_action(
+    actions, name: str, run: Callable[[argparse.Namespace], int], *, help: str, description: str, examples: str
+) -> argparse.ArgumentParser:
+    """The parser of an action, with the arguments that say where labelled clips come from."""
+    parser = actions.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="Hub name, local folder, folder of save_to_disk, or ragas")
+    parser.add_argument("--audio-column", default="audio", metavar="NAME", help="column with the audio (audio)")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label-column", metavar="NAME", help="column with the class, or with a list of classes")
+    parser.add_argument(
+        "--label-columns", nargs="+", metavar="NAME", help="columns of 0 and 1, each of them named like a class"
+    )
+    parser.add_argument("--label-separator", metavar="TEXT", help="what stands between classes in a label of text")
+    parser.add_argument("--group-column", metavar="NAME", help="column with the recording a clip comes from")
+
+
+def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "DatasetDict":
+    """The clips that the arguments name."""
+    from ..training.data import load_clips
+
+    return load_clips(
+        args.dataset,
+        audio_column=args.audio_column,
+        label_column=args.label_column,
+        label_columns=args.label_columns,
+        label_separator=args.label_separator,
+        group_column=args.group_column,
+        fold_column=fold_column,
+    )
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the new data set")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a data set of this command that is in that folder"
+    )
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Raises `CommandError` for an output folder that must not be written to."""
+    output, source = args.output.resolve(), Path(args.dataset).resolve()
+    if source.is_dir() and (output == source or output in source.parents):
+        raise CommandError(f"--output {args.output} would replace the data that it is made from; name another folder")
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    is_data_set = any(output.glob("data/*.parquet")) or (output / "dataset_dict.json").is_file()
+    if not is_data_set:
+        raise CommandError(f"{args.output} is there already and holds something else; name another folder")
+    if not args.overwrite:
+        raise CommandError(f"{args.output} holds a data set already; name another folder, or pass --overwrite")
+
+
+@contextlib.contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """
+    A hidden folder beside `output` that takes its place when the block ends; an error removes it.
+
+    What a killed command leaves has a name that says so, and the next one removes it.
+    """
+    output = output.resolve()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder, replaced = (output.with_name(f".{output.name}.{word}") for word in ("incomplete", "replaced"))
+    for left in (folder, replaced):
+        if left.exists():
+            shutil.rmtree(left)
+    folder.mkdir()
+    try:
+        yield folder
+        if output.exists():
+            output.rename(replaced)
+        folder.rename(output)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def default_workers() -> int:
+    return min(4, os.cpu_count() or 1)

@@ -1,0 +1,188 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""How `train` and `evaluate` score a classifier: on whole clips, whatever length the model takes at a time."""
+
+import importlib.util
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import datasets
+    import torch
+    from transformers import PreTrainedConfig, SequenceFeatureExtractor, Trainer
+    from transformers.trainer_utils import PredictionOutput
+
+    from ..training.labels import Targets
+
+
+# The figure by which the best epoch is chosen, where nothing else is asked for
+DEFAULT_METRICS = {
+    "single_label_classification": "accuracy",
+    "multi_label_classification": "map",
+    "frame_classification": "frame_map",
+}
+METRIC_NAMES = {
+    "single_label_classification": ("accuracy", "f1_macro", "f1_weighted"),
+    "multi_label_classification": (
+        "map",
+        "map_classes_left_out",
+        "roc_auc",
+        "roc_auc_classes_left_out",
+        "d_prime",
+    ),
+    "frame_classification": ("frame_map", "frame_map_classes_left_out", "frame_f1_macro", "frame_f1_micro"),
+}
+
+# Timelines that are drawn
+_TIMELINES = 8
+
+
+def metrics_of(task: str):
+    """The `compute_metrics` of a Trainer for this task."""
+    from ..training.metrics import classification_metrics, multilabel_metrics
+    from ..training.sound_events import frame_metrics
+
+    return {
+        "single_label_classification": classification_metrics,
+        "multi_label_classification": multilabel_metrics,
+        "frame_classification": frame_metrics,
+    }[task]
+
+
+def seconds_of_answer(config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor") -> float:
+    """The time from one answer of a frame classifier to the next."""
+    return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
+
+
+def make_targets(
+    label: Any, config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor", **settings: Any
+) -> "Targets":
+    """Makes labels of this feature a tensor for a model; `settings` as `Targets` has them."""
+    from ..training.labels import FRAMES, Targets, task_of
+
+    if task_of(label) == FRAMES:
+        settings["frames_per_answer"] = config.patch_size
+        settings["frame_seconds"] = seconds_of_answer(config, feature_extractor)
+    return Targets(label, **settings)
+
+
+def evaluation_clips(
+    clips: "datasets.Dataset", config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor"
+) -> "torch.utils.data.Dataset":
+    """Whole clips for a model that takes any length, and otherwise all windows of the length that it was set to."""
+    from ..training.clips import AudioClips, ClipWindows
+
+    rate = feature_extractor.sampling_rate
+    if config.model_type not in ("sslam", "eat"):
+        return AudioClips(clips, rate)
+    frames = min(feature_extractor.max_length, config.max_time_patches * config.patch_size)
+    step = frames * feature_extractor.hop_length
+    size = step + feature_extractor.window_length - feature_extractor.hop_length
+    return ClipWindows(clips, rate, size=size, step=step)
+
+
+def evaluate_clips(
+    trainer: "Trainer",
+    dataset: "torch.utils.data.Dataset",
+    clips: "datasets.Dataset",
+    feature_extractor: "SequenceFeatureExtractor",
+    *,
+    folder: "Path | None" = None,
+) -> dict[str, Any]:
+    """
+    Predict clips and score the predictions.
+
+    Args:
+        trainer: with the model.
+        dataset: the clips as `evaluation_clips` gives them, or features of whole clips.
+        clips: columns `audio`, `label` and `recording`.
+        feature_extractor: the model's.
+        folder: where to draw the first timelines of a frame classifier.
+
+    Returns:
+        What `evaluate_predictions` gives, or for frames the scores of `score_events` in the same layout.
+    """
+    from ..training.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
+    from ..training.report import evaluate_predictions
+
+    label, config = clips.features["label"], trainer.model.config
+    task = task_of(label)
+    prediction = trainer.predict(dataset)
+    logits = prediction.predictions
+    windows = getattr(dataset, "windows", None)
+    clip_of_window = np.arange(len(clips)) if windows is None else np.array([clip for clip, _ in windows])
+    if task == FRAMES:
+        return _score_timelines(prediction, clip_of_window, clips, config, feature_extractor, folder)
+    seconds = np.ones(len(clips)) if windows is None else np.array(dataset.seconds)
+    logits = _logits_of_clips(logits, clip_of_window, seconds, len(clips), task == MULTI_LABEL)
+    labels = clips["label"][:]
+    if task == MULTI_LABEL:
+        labels = np.zeros((len(clips), logits.shape[1]), dtype=np.int64)
+        for row, classes in enumerate(classes_of_clips(clips)):
+            labels[row, classes] = 1
+    return evaluate_predictions(logits, labels, clips["recording"][:], config.id2label, task=task)
+
+
+def _logits_of_clips(
+    logits: np.ndarray, clip_of_window: np.ndarray, seconds: np.ndarray, num_clips: int, multi_label: bool
+) -> np.ndarray:
+    """Logits of the mean over the windows of a clip, of probabilities by length, as `polyaudio predict` takes it."""
+    if len(clip_of_window) == num_clips:
+        return logits
+    logits = logits.astype(np.float64)
+    if multi_label:
+        probabilities = 1 / (1 + np.exp(-logits))
+    else:
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+    means = np.zeros((num_clips, logits.shape[1]))
+    np.add.at(means, clip_of_window, probabilities * seconds[:, None])
+    means /= np.bincount(clip_of_window, weights=seconds)[:, None]
+    means = means.clip(np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
+    return np.log(means) - np.log1p(-means) if multi_label else np.log(means)
+
+
+def _score_timelines(
+    prediction: "PredictionOutput",
+    clip_of_window: np.ndarray,
+    clips: "datasets.Dataset",
+    config: "PreTrainedConfig",
+    feature_extractor: "SequenceFeatureExtractor",
+    folder: "Path | None",
+) -> dict[str, Any]:
+    from transformers import EvalPrediction
+
+    from ..training.audio import audio_info
+    from ..training.data import audio_file, clip_name
+    from ..training.sound_events import Event, frame_metrics, plot_timeline, score_events
+
+    logits = prediction.predictions
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    frame_seconds = seconds_of_answer(config, feature_extractor)
+    is_answer = ~(logits == -100).all(axis=-1)  # the Trainer fills up what is shorter
+    parts: dict[int, list[np.ndarray]] = {}
+    for clip, window, own in zip(clip_of_window.tolist(), logits, is_answer, strict=True):
+        parts.setdefault(clip, []).append(1 / (1 + np.exp(-window[own].astype(np.float64))))
+    scores, references, durations = {}, {}, {}
+    for row, clip in enumerate(clips):
+        name = f"{row}: {clip_name(clip['audio'], row)}"
+        durations[name] = audio_info(audio_file(clip["audio"])).duration
+        # A batch of windows of several lengths has answers behind the end of the shorter ones
+        scores[name] = np.concatenate(parts[row])[: int(np.ceil(durations[name] / frame_seconds))]
+        references[name] = [Event(one["onset"], one["offset"], names[one["label"]]) for one in clip["label"]]
+    if importlib.util.find_spec("sed_scores_eval") is None:
+        print("Without `pip install polyaudio[sound-events]` there is no F1 of events and no PSDS.", file=sys.stderr)
+        result = frame_metrics(EvalPrediction(logits, prediction.label_ids))
+    else:
+        result = score_events(scores, references, durations, names, frame_seconds)
+        del result["clips"]
+    if folder is not None:
+        for row, name in enumerate(list(scores)[:_TIMELINES]):
+            path = folder / f"timeline_{row}.png"
+            plot_timeline(scores[name], references[name], names, frame_seconds, path, title=name)
+    return {"task": "frame_classification", "labels": names, "clips": {"count": len(clips), **result}}

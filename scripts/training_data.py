@@ -1,0 +1,184 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""The clips that `train` learns from and those that it holds out: one division of them, or one for each fold."""
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from .command import CommandError
+from .loading import report_bad_clips
+
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from .recipe import DataArguments
+
+
+class Division(NamedTuple):
+    """
+    Clips to train on and clips that are held out.
+
+    Args:
+        name: of the fold; empty where there are none.
+        splits: `train`, `validation` (by which the best epoch is chosen, none with folds) and `test`, or one of both.
+        description: one sentence or two on how the held-out clips were kept apart.
+        leaks: what is known of audio that both have in common.
+    """
+
+    name: str
+    splits: "DatasetDict"
+    description: str
+    leaks: str
+
+    @property
+    def held_out(self) -> str:
+        """The split that the figures are for."""
+        return "test" if "test" in self.splits else "validation"
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """The number of clips and of recordings of each split."""
+        return {
+            name: {"clips": len(rows), "recordings": len(set(rows["recording"]))} for name, rows in self.splits.items()
+        }
+
+
+def load_divisions(data_args: "DataArguments") -> list[Division]:
+    """
+    Load the clips, leave out what cannot be read, and divide what the data itself does not divide, by recording.
+
+    Raises:
+        CommandError: the clips cannot be divided like that, or training and held-out clips have audio in common and
+            `allow_leak` is not set.
+    """
+    from ..training.data import drop_unreadable, load_clips
+    from ..training.splits import check_clips
+
+    clips = load_clips(
+        data_args.dataset,
+        audio_column=data_args.audio_column,
+        label_column=data_args.label_column,
+        label_columns=data_args.label_columns,
+        label_separator=data_args.label_separator,
+        group_column=data_args.group_column,
+        fold_column=data_args.fold_column,
+    )
+    if "train" not in clips:
+        raise CommandError(f"{data_args.dataset} has no split 'train', only {', '.join(clips)}")
+    clips, bad_clips = drop_unreadable(clips)
+    report_bad_clips(bad_clips)
+    if data_args.infer_groups:
+        clips = with_inferred_groups(clips, data_args.dataset)
+    if data_args.folds is None and data_args.fold_column is None:
+        divisions = [divide(clips, data_args)]
+        parts = divisions[0].splits
+    else:
+        parts = make_folds(clips, data_args)
+        divisions = divide_by_folds(parts)
+    if not data_args.allow_leak:
+        for division in divisions:
+            check_clips(division.splits["train"], division.splits[division.held_out])
+    leaks = check_leaks(parts, data_args)
+    return [division._replace(leaks=leaks) for division in divisions]
+
+
+def with_inferred_groups(clips: "DatasetDict", dataset: str) -> "DatasetDict":
+    """The clips with the recordings that their audio tells in the column `recording`."""
+    from datasets import DatasetDict, Value
+
+    from ..training.leaks import find_overlaps, infer_groups
+
+    if len(clips) > 1:
+        raise CommandError(f"{dataset} is divided ({', '.join(clips)}), which infer_groups cannot change")
+    rows = clips["train"]
+    overlaps, _ = find_overlaps(rows)
+    groups = [f"group {group}" for group in infer_groups(len(rows), overlaps).tolist()]
+    print(f"{len(rows)} clips are of {len(set(groups))} recordings, as their audio tells")
+    rows = rows.remove_columns("recording").add_column("recording", groups, feature=Value("string"))
+    return DatasetDict(train=rows)
+
+
+def divide(clips: "DatasetDict", data_args: "DataArguments") -> Division:
+    """The splits of the data; where it has no validation split, recordings of its training split make one."""
+    from datasets import DatasetDict
+
+    from ..training.splits import split_by_recording
+
+    train, validation = clips["train"], clips.get("validation")
+    if validation is None:
+        train, validation = split_by_recording(train, data_args.test_size, data_args.split_seed)
+    splits = DatasetDict(train=train, validation=validation)
+    if "test" in clips:
+        splits["test"] = clips["test"]
+        description = "The figures are for the data's own test split; the best epoch was chosen on other clips."
+    else:
+        description = (
+            f"The figures are for {validation.num_rows} clips of {len(set(validation['recording']))} recordings, none "
+            "of which is in the training set. The best epoch was chosen on these clips, which flatters it a little."
+        )
+    for name, rows in splits.items():
+        print(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
+    return Division("", splits, description, "")
+
+
+def make_folds(clips: "DatasetDict", data_args: "DataArguments") -> "DatasetDict":
+    """The folds of the data's own column, or as many as asked for, by recording; all splits are divided anew."""
+    from datasets import DatasetDict, concatenate_datasets
+
+    from ..training.labels import classes_of_clips
+    from ..training.splits import folds_by_recording
+
+    if data_args.folds is not None and data_args.fold_column is not None:
+        raise CommandError("fold_column has the data's own folds, so leave out folds")
+    rows = concatenate_datasets(list(clips.values()))
+    if data_args.fold_column is None:
+        folds = folds_by_recording(classes_of_clips(rows), rows["recording"], data_args.folds, data_args.split_seed)
+        return DatasetDict({f"fold-{number}": rows.select(fold) for number, fold in enumerate(folds)})
+    names = rows["fold"][:]
+    if len(set(names)) < 2:
+        raise CommandError(f"the column {data_args.fold_column!r} has one fold only, which leaves nothing to train on")
+    return DatasetDict(
+        {
+            f"fold-{name}": rows.select([row for row, own in enumerate(names) if own == name])
+            for name in sorted(set(names), key=lambda name: (len(name), name))
+        }
+    )
+
+
+def divide_by_folds(folds: "DatasetDict") -> list[Division]:
+    """For each fold the others to train on. The last epoch is measured: nothing is chosen on held-out clips."""
+    from datasets import DatasetDict, concatenate_datasets
+
+    description = (
+        f"Cross-validation in {len(folds)} folds, none of which shares a recording with another; each is held out "
+        "from a run of its own, and the last epoch is measured, so that nothing was chosen on the held-out clips."
+    )
+    divisions = []
+    for name, rows in folds.items():
+        others = concatenate_datasets([fold for other, fold in folds.items() if other != name])
+        print(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
+        divisions.append(Division(name, DatasetDict(train=others, test=rows), description, ""))
+    return divisions
+
+
+def check_leaks(parts: "DatasetDict", data_args: "DataArguments") -> str:
+    """What the parts of the data have in common, in a sentence for the model card."""
+    from ..training.leak_check import find_leaks
+
+    if data_args.skip_leak_check:
+        return "Not checked: whether training and held-out clips have audio in common is not known."
+    report = find_leaks(parts)
+    if not report.leaks:
+        return "Checked: training and held-out clips have no audio in common, as far as a search for copies finds."
+    print("\n".join(report.describe("parts")), file=sys.stderr)
+    if not data_args.allow_leak:
+        raise CommandError(
+            f"{len(report.leaks)} pairs of training and held-out clips hold the same audio, which would flatter the "
+            "scores. Split by recording (group_column), let the audio tell the recordings (--infer-groups), or train "
+            "all the same with --allow-leak, which the model card will say"
+        )
+    return (
+        f"LEAK ALLOWED: {len(report.leaks)} pairs of training and held-out clips hold the same audio. The figures are "
+        "flattered and say little about other recordings."
+    )

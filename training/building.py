@@ -1,0 +1,397 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Makes a data set of short clips of recordings: cuts them into chunks, leaves out silence, writes parquet files."""
+
+import io
+import math
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from .audio import AudioFile, AudioFileError, audio_info, load_audio
+from .data import BadClip, audio_file, clip_name
+from .labels import FRAMES, class_names, listed, shifted_events, task_of
+
+
+# Formats that keep every sample; both are written with 16 bits
+FORMATS = ("flac", "wav")
+
+# However long a recording is, it is decoded so many seconds at a time, and so much of its chunks stays in memory
+_STRETCH_SECONDS = 300.0
+_SPOOL_BYTES = 64 * 2**20
+_ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 32 * 2**20, 100
+_SHARD_BYTES = 500 * 10**6  # as `push_to_hub` makes them
+
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """
+    How recordings are cut.
+
+    Args:
+        seconds: length of a chunk.
+        overlap: share of a chunk that the next one repeats, below 1.
+        min_seconds: the rest of a recording behind its last whole chunk is a chunk if it is at least so long.
+        sampling_rate: rate of the chunks in Hz; each recording's own where it is not given.
+        silence_threshold: chunks whose level, as `level_dbfs` measures it, is below this are left out.
+        format: one of `FORMATS`.
+
+    Raises:
+        ValueError: a value that makes no sense.
+    """
+
+    seconds: float = 20.0
+    overlap: float = 0.5
+    min_seconds: float = 1.0
+    sampling_rate: int | None = None
+    silence_threshold: float = -60.0
+    format: str = "flac"
+
+    def __post_init__(self):
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"Chunks must be longer than 0 seconds, got {self.seconds:g}.")
+        if not 0 <= self.overlap <= 0.95:
+            raise ValueError(
+                f"The overlap of chunks must lie between 0 and 0.95 of their length, got {self.overlap:g}."
+            )
+        if not 0 < self.min_seconds <= self.seconds:
+            raise ValueError(
+                f"The shortest chunk must be longer than 0 seconds and no longer than a whole one, {self.seconds:g}, "
+                f"got {self.min_seconds:g}."
+            )
+        if self.sampling_rate is not None and not 1000 <= self.sampling_rate <= 192_000:
+            raise ValueError(f"The sampling rate must lie between 1000 and 192000 Hz, got {self.sampling_rate}.")
+        if math.isnan(self.silence_threshold):
+            raise ValueError("The silence threshold must be a level in dB, got nan.")
+        if self.format not in FORMATS:
+            raise ValueError(f"Chunks can be written as {listed(FORMATS)}, not as {self.format!r}.")
+
+
+class Chunk(NamedTuple):
+    """
+    An audio file of `size` bytes at a `position` of an open file.
+
+    `start` is where in its recording it begins and `seconds` how long it is.
+    """
+
+    file: BinaryIO
+    position: int
+    size: int
+    start: float
+    seconds: float
+
+    @property
+    def data(self) -> bytes:
+        self.file.seek(self.position)
+        return self.file.read(self.size)
+
+
+class CutRecording(NamedTuple):
+    """The chunks of a recording, and how many were left out because they are silent or too short."""
+
+    chunks: list[Chunk]
+    silent: int
+    short: int
+
+
+@dataclass
+class BuildResult:
+    """
+    What a data set was made of.
+
+    `clips` and `seconds` are those of each split, `silent` and `short` the numbers of chunks that were left out.
+    """
+
+    clips: dict[str, int]
+    seconds: dict[str, float]
+    recordings: int
+    silent: int
+    short: int
+    unreadable: list[BadClip]
+
+
+def level_dbfs(waveform: np.ndarray) -> float:
+    """
+    The level of a waveform `(samples,)` in dB: its root mean square, where 1 is 0 dB. Silence has the level `-inf`.
+    """
+    power = float(np.mean(np.square(waveform, dtype=np.float64)))
+    return 10 * math.log10(power) if power > 0 else -math.inf
+
+
+def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = None) -> CutRecording:
+    """
+    Cut a recording into mono chunks. A new one starts as long as there is audio that is in none yet.
+
+    A few minutes of the recording are in memory at a time. The chunks lie in a temporary file, which is in memory too
+    while it is small, and otherwise in `folder`, nameless.
+
+    Raises:
+        AudioFileError: as `load_audio`, wherever in the file the damage is.
+    """
+    info = audio_info(file)
+    rate = chunking.sampling_rate or info.sampling_rate
+    total = round(info.duration * rate)
+    length = max(1, round(chunking.seconds * rate))
+    hop = max(1, round(length * (1 - chunking.overlap)))
+    min_length = min(length, max(1, round(chunking.min_seconds * rate)))
+    starts = range(0, max(1, total - length + hop), hop)
+    long_enough = [start for start in starts if total - start >= min_length]
+    chunks, silent, short = [], 0, len(starts) - len(long_enough)
+    spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=folder)  # noqa: SIM115, the chunks read from it
+    per_stretch = max(1, int((_STRETCH_SECONDS * rate - length) // hop + 1))
+    for first in range(0, len(long_enough), per_stretch):
+        stretch = long_enough[first : first + per_stretch]
+        seconds = (stretch[-1] - stretch[0] + length) / rate
+        waveform = load_audio(file, rate, offset=stretch[0] / rate, duration=seconds)
+        for start in stretch:
+            samples = waveform[start - stretch[0] :][:length]
+            if len(samples) + 1 < min_length:  # the header promised more; resampling can be a sample off
+                short += 1
+            elif level_dbfs(samples) < chunking.silence_threshold:
+                silent += 1
+            else:
+                data = _encode(samples, rate, chunking.format)
+                chunks.append(Chunk(spool, spool.tell(), len(data), start / rate, len(samples) / rate))
+                spool.write(data)
+    return CutRecording(chunks, silent, short)
+
+
+def _encode(samples: np.ndarray, rate: int, format: str) -> bytes:
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=format.upper(), subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def build_dataset(
+    clips: datasets.DatasetDict, folder: Path, chunking: Chunking, *, name: str, num_workers: int = 1
+) -> BuildResult:
+    """
+    Write a data set of chunks, with progress bars: parquet files in `data/` and a `README.md` for the Hub.
+
+    `load_clips` and `datasets.load_dataset` read it. Its columns are those of `clips`, with the chunks as bytes in
+    `audio` and the events of a chunk in its own time in `label`, and `start`, where in its file a chunk begins, in
+    seconds. Recordings that cannot be read are left out. What is in memory depends on `num_workers`, not on the data.
+
+    Args:
+        clips: what `load_clips` gives.
+        folder: an empty folder. What an error leaves in it is no whole data set.
+        chunking: how to cut.
+        name: name of the data set, for the README.
+        num_workers: threads that decode and encode.
+
+    Raises:
+        ValueError: nothing of a split can be read, or nothing is left of it, or `num_workers` is below 1.
+    """
+    if num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
+    features = datasets.Features(
+        {
+            **next(iter(clips.values())).features,
+            "audio": datasets.Audio(sampling_rate=chunking.sampling_rate),
+            "start": datasets.Value("float64"),
+        }
+    )
+    result = BuildResult({}, {}, sum(map(len, clips.values())), 0, 0, [])
+    infos, download_size = datasets.SplitDict(), 0
+    chunks_of: Counter[str] = Counter()  # recording -> chunks so far, which names them
+    for split, rows in clips.items():
+        shards = _ShardWriter(folder / "data", split, features)
+        others = rows.remove_columns("audio")
+        seconds, unreadable = 0.0, []
+        with ThreadPoolExecutor(num_workers) as pool:
+            cut = _in_order(pool, partial(_cut_row, rows, chunking, folder), range(len(rows)), num_workers)
+            for row, cut_row in enumerate(datasets.utils.tqdm(cut, total=len(rows), desc=split, unit="recording")):
+                if isinstance(cut_row, BadClip):
+                    unreadable.append(cut_row._replace(split=split if len(clips) > 1 else None))
+                    continue
+                values = others[row]
+                result.silent += cut_row.silent
+                result.short += cut_row.short
+                for chunk in cut_row.chunks:
+                    seconds += chunk.seconds
+                    number = chunks_of[values["recording"]]
+                    chunks_of[values["recording"]] += 1
+                    path = f"{values['recording'].replace('/', '-')}_chunk{number}.{chunking.format}"
+                    chunk_values = {**values, "audio": {"bytes": chunk.data, "path": path}, "start": chunk.start}
+                    if task_of(features["label"]) == FRAMES:
+                        chunk_values["label"] = shifted_events(values["label"], chunk.start, chunk.seconds)
+                    shards.add(chunk_values)
+        result.unreadable += unreadable
+        if shards.num_rows == 0:
+            if len(unreadable) == len(rows):
+                reason = f" The first: {unreadable[0].reason}" if unreadable else ""
+                raise ValueError(f"None of the {len(rows)} recordings of split {split} can be read.{reason}")
+            raise ValueError(
+                f"No chunk is left of split {split}: {result.silent} are below {chunking.silence_threshold:g} dB and "
+                f"{result.short} shorter than {chunking.min_seconds:g} s. Lower these limits."
+            )
+        download_size += shards.close()
+        infos.add(datasets.SplitInfo(split, num_bytes=shards.num_bytes, num_examples=shards.num_rows))
+        result.clips[split], result.seconds[split] = shards.num_rows, seconds
+    _write_card(folder, name, chunking, result, features, infos, download_size)
+    return result
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[int], Any], items: Iterable[int], ahead: int
+) -> Iterator[Any]:
+    """As `pool.map`, which would not wait until what it has is taken from it."""
+    futures = deque()
+    try:
+        for item in items:
+            if len(futures) > ahead:
+                yield futures.popleft().result()
+            futures.append(pool.submit(function, item))
+        while futures:
+            yield futures.popleft().result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _cut_row(rows: datasets.Dataset, chunking: Chunking, folder: Path, row: int) -> CutRecording | BadClip:
+    audio = rows[row]["audio"]
+    try:
+        return cut_recording(audio_file(audio), chunking, folder)
+    except AudioFileError as error:
+        return BadClip(clip_name(audio, row), str(error))
+
+
+class _ShardWriter:
+    """The parquet files of a split, named as `push_to_hub` names them, written a group of rows at a time."""
+
+    def __init__(self, folder: Path, split: str, features: datasets.Features):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.split, self.schema = folder, split, features.arrow_schema
+        self.rows: list[dict[str, Any]] = []
+        self.paths: list[Path] = []
+        self.writer: pyarrow.parquet.ParquetWriter | None = None
+        self.waiting_bytes = self.num_rows = self.num_bytes = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        self.num_rows += 1
+        self.waiting_bytes += len(row["audio"]["bytes"])
+        if self.waiting_bytes >= _ROW_GROUP_BYTES or len(self.rows) == _ROW_GROUP_ROWS:
+            self._flush()
+
+    def close(self) -> int:
+        """Write what is left, and give the files their names. Returns their size in bytes."""
+        self._flush()
+        self._end_shard()
+        size = 0
+        for number, path in enumerate(self.paths):
+            path = path.rename(self.folder / f"{self.split}-{number:05}-of-{len(self.paths):05}.parquet")
+            size += path.stat().st_size
+        return size
+
+    def _flush(self) -> None:
+        if not self.rows:
+            return
+        if self.writer is None:
+            self.paths.append(self.folder / f"{self.split}-{len(self.paths):05}.incomplete")
+            self.writer = pyarrow.parquet.ParquetWriter(self.paths[-1], self.schema)
+        table = pa.Table.from_pylist(self.rows, schema=self.schema)
+        self.writer.write_table(table)
+        self.num_bytes += table.nbytes
+        self.rows, self.waiting_bytes = [], 0
+        if self.paths[-1].stat().st_size >= _SHARD_BYTES:
+            self._end_shard()
+
+    def _end_shard(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
+
+
+def _write_card(
+    folder: Path,
+    name: str,
+    chunking: Chunking,
+    result: BuildResult,
+    features: datasets.Features,
+    splits: datasets.SplitDict,
+    download_size: int,
+) -> None:
+    number = sum(result.clips.values())
+    data = DatasetCardData(
+        license="unknown",
+        task_categories=["audio-classification"],
+        size_categories=[_SIZES[min(len(str(number)) - 3, len(_SIZES) - 1) if number >= 1000 else 0]],
+        tags=["audio", "polyaudio"],
+        pretty_name=name,
+    )
+    info = datasets.DatasetInfo(
+        features=features,
+        splits=splits,
+        download_size=download_size,
+        dataset_size=sum(split.num_bytes for split in splits.values()),
+    )
+    datasets.info.DatasetInfosDict(default=info).to_dataset_card_data(data)
+    files = [{"split": split, "path": f"data/{split}-*"} for split in splits]
+    MetadataConfigs(default={"data_files": files}).to_dataset_card_data(data)
+
+    classes = class_names(features["label"])
+    rate = "each recording's own rate" if chunking.sampling_rate is None else f"{chunking.sampling_rate} Hz"
+    table = "\n".join(
+        f"| {split} | {result.clips[split]} | {result.seconds[split] / 3600:.3f} |" for split in result.clips
+    )
+    text = f"""---
+{data.to_yaml()}
+---
+
+# {name}
+
+Chunks of {chunking.seconds:g} seconds of {result.recordings - len(result.unreadable)} recordings, each of which
+overlaps the one before by {chunking.overlap:.0%}, as mono {chunking.format.upper()} of 16 bits at {rate}.
+{result.silent} chunks with a level (root mean square) below {chunking.silence_threshold:g} dB of full scale and
+{result.short} shorter than {chunking.min_seconds:g} seconds were left out, and {len(result.unreadable)} recordings
+that could not be read.
+
+| split | clips | hours |
+|---|---|---|
+{table}
+
+## Columns
+
+- `audio`: the chunk
+- `label`: {_label_in_words(features["label"])}, {len(classes)} in all
+- `recording`: the recording it was cut from. Split by this column: chunks of a recording overlap, so that a random
+  split would test a model on what it was trained on.
+- `start`: where in its file the chunk begins, in seconds
+
+## How to use
+
+```python
+from datasets import load_dataset
+
+dataset = load_dataset("{name}")
+```
+
+`polyaudio train --dataset DIR` trains a classifier on it, with all chunks of a recording on one side.
+
+Made with `polyaudio dataset build`.
+"""
+    DatasetCard(text).save(folder / "README.md")
+
+
+def _label_in_words(label: Any) -> str:
+    if isinstance(label, datasets.ClassLabel):
+        return "its class"
+    return "its events: onset and offset in seconds, and class" if task_of(label) == FRAMES else "its classes"

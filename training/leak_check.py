@@ -1,0 +1,98 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Whether a classifier could learn from the very audio that it is tested on."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import datasets
+
+from .data import BadClip
+from .leaks import Overlap, find_overlaps
+
+
+# Pairs that a description tells
+_EXAMPLES = 10
+
+
+class Leak(NamedTuple):
+    """
+    Two clips that hold the same audio where they must not.
+
+    `offset` is where the second clip begins in the first, in seconds, and negative where it begins earlier; `seconds`
+    is how much they have in common, `similarity` the correlation of that, at most 1.
+    """
+
+    first: str
+    second: str
+    first_split: str
+    second_split: str
+    offset: float
+    seconds: float
+    similarity: float
+
+
+class LeakReport(NamedTuple):
+    """The leaks, longest first, the number of clips that were compared, and those that cannot be read."""
+
+    leaks: list[Leak]
+    num_clips: int
+    unreadable: list[BadClip]
+
+    def describe(self, between: str = "splits") -> list[str]:
+        """Lines of text that say whether there is a leak `between` what, with examples."""
+        if not self.leaks:
+            return ["No leak found"]
+        lines = []
+        for leak in self.leaks[:_EXAMPLES]:
+            lines += [
+                f"  {leak.first_split}: {leak.first}",
+                f"  {leak.second_split}: {leak.second}",
+                f"    {leak.seconds:.2f} s in common, from {max(0.0, leak.offset):.2f} s of the first and "
+                f"{max(0.0, -leak.offset):.2f} s of the second (similarity {leak.similarity:.3f})",
+                "",
+            ]
+        if len(self.leaks) > _EXAMPLES:
+            lines += [f"  and {len(self.leaks) - _EXAMPLES} more", ""]
+        return [*lines, f"LEAK: {len(self.leaks)} pairs of clips hold the same audio in different {between}"]
+
+
+def find_leaks(splits: datasets.DatasetDict) -> LeakReport:
+    """
+    Find clips that hold the same audio in different splits, with progress bars. Pairs within a split do not count.
+
+    Args:
+        splits: column `audio` (`Audio(decode=False)`).
+
+    Returns:
+        The report. A clip without a file is named by its row, counted through all splits.
+
+    Raises:
+        ValueError: no clip can be read.
+    """
+    clips = datasets.concatenate_datasets([rows.select_columns("audio") for rows in splits.values()])
+    split_of = [split for split, rows in splits.items() for _ in range(len(rows))]
+    names = list(splits)
+    overlaps, unreadable = find_overlaps(clips, sides=[names.index(split) for split in split_of])
+    return LeakReport(as_leaks(overlaps, clip_names(clips), split_of), len(clips) - len(unreadable), unreadable)
+
+
+def as_leaks(overlaps: Iterable[Overlap], names: Sequence[str], split_of: Sequence[str]) -> list[Leak]:
+    """
+    Overlaps with the names and the splits of their clips, longest first.
+
+    Args:
+        overlaps: pairs of indices of clips.
+        names, split_of: of each clip.
+    """
+    return [
+        Leak(names[pair.first], names[pair.second], split_of[pair.first], split_of[pair.second], *pair[2:])
+        for pair in sorted(overlaps, key=lambda pair: -pair.seconds)
+    ]
+
+
+def clip_names(clips: datasets.Dataset) -> list[str]:
+    """The file of each clip where the data tells it, or else its row. No audio is copied."""
+    tables = clips.select_columns("audio").with_format("arrow").iter(batch_size=1000)
+    paths = [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
+    return [path or f"row {row}" for row, path in enumerate(paths)]

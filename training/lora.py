@@ -1,0 +1,107 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""LoRA (https://arxiv.org/abs/2106.09685): small trained matrices beside the frozen weights of a classifier."""
+
+import os
+from collections.abc import Sequence
+
+from peft import LoraConfig, PeftModel
+from torch import nn
+from transformers import PreTrainedModel
+
+
+_ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+# For each model type the parts of the encoder that can be adapted, and the modules they consist of
+LORA_MODULES = {
+    "sslam": {"attention": _ATTENTION, "mlp": ["fc1", "fc2"]},
+    "sam_audio": {"attention": _ATTENTION, "convolutions": ["conv"]},
+}
+
+
+class LoraClassifier(PeftModel):
+    """
+    A `PeftModel` that saves `config.json` beside the adapter, also in a Trainer's checkpoints.
+
+    The Auto classes and `pipeline` need it to load the adapter with its own labels instead of those of the base.
+    """
+
+    def save_pretrained(self, save_directory: str, *, is_main_process: bool = True, **kwargs) -> None:
+        # peft would look up the base on the Hub at each save, for a vocabulary that may have grown
+        kwargs = {"save_embedding_layers": False, **kwargs}
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        if is_main_process:
+            model = self.get_base_model()
+            model.save_code(save_directory)
+            model.config.architectures = [type(model).__name__]
+            model.config.save_pretrained(save_directory)
+
+
+def lora_config(
+    model: PreTrainedModel,
+    modules: Sequence[str] = ("attention",),
+    rank: int = 8,
+    alpha: int = 16,
+    dropout: float = 0.0,
+) -> LoraConfig:
+    """
+    The LoRA of a classifier: which modules are adapted, and which are trained and saved whole.
+
+    Trained whole are the head (`classifier`, and the `fc_norm` before it where there is one) and batch normalisations,
+    whose running statistics change in training whether their weights are frozen or not.
+
+    Args:
+        model: a SAMAudio or SSLAM classifier.
+        modules: parts of the encoder to adapt: `attention`, `mlp` (SSLAM) or `convolutions` (SAMAudio).
+        rank: of the matrices.
+        alpha: the adapter is scaled by `alpha / rank`.
+        dropout: before the adapter, in training.
+
+    Raises:
+        ValueError: for a part that the model does not have, or none at all.
+    """
+    model_type = model.config.model_type
+    if model_type not in LORA_MODULES:
+        raise ValueError(f"LoRA is for models of type {' or '.join(LORA_MODULES)}, not {model_type}.")
+    parts = LORA_MODULES[model_type]
+    unknown = [name for name in modules if name not in parts]
+    if unknown or not modules:
+        what = f"has no modules {unknown[0]!r}" if unknown else "needs modules to adapt"
+        raise ValueError(f"LoRA of a model of type {model_type} {what}: choose among {' and '.join(parts)}.")
+    trained_whole = ["classifier"]
+    if isinstance(getattr(model, "fc_norm", None), nn.LayerNorm):
+        trained_whole.append("fc_norm")
+    trained_whole += [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d)]
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=[target for name in dict.fromkeys(modules) for target in parts[name]],
+        modules_to_save=trained_whole,
+    )
+
+
+def add_lora(model: PreTrainedModel, config: LoraConfig, base_model_name: str) -> LoraClassifier:
+    """
+    Freeze a classifier but for its LoRA and its head.
+
+    Args:
+        model: the classifier; it is changed in place.
+        config: as [`lora_config`] makes it.
+        base_model_name: the folder or Hub name that the model was loaded from, which the adapter will name as its
+            base. A folder is named by its absolute path.
+
+    Raises:
+        ValueError: the model has an adapter already.
+    """
+    if model._hf_peft_config_loaded:
+        raise ValueError(
+            f"{base_model_name} is an adapter itself. Merge it into its base first, with peft's "
+            "`PeftModel.from_pretrained(base, adapter).merge_and_unload()`."
+        )
+    is_folder = os.path.isdir(base_model_name)
+    config.base_model_name_or_path = os.path.abspath(base_model_name) if is_folder else base_model_name
+    return LoraClassifier(model, config)
+
+
+__all__ = ["LORA_MODULES", "LoraClassifier", "add_lora", "lora_config"]

@@ -1,0 +1,415 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""
+Events with onset and offset: as labels of frames, read off the scores of frames, and scored against annotations.
+
+Segment-based F1, event-based F1 and PSDS come from `sed_scores_eval`, the one library for them that is still worked
+on: it computes PSDS exactly, where `psds_eval`, whose repository is gone, goes by sampled thresholds and fails with
+pandas 3. `sed_eval` has no PSDS, and no release since 2018.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from transformers import EvalPrediction
+
+
+# Times closer than this, in seconds, are the same.
+_TIME_PRECISION = 1e-6
+
+_SEGMENT_SECONDS = 1.0
+_COLLAR_SECONDS = 0.2
+_OFFSET_COLLAR_SHARE = 0.2
+
+# The two scenarios of DESED, https://dcase.community/challenge2023/task-sound-event-detection-with-weak-labels-and-synthetic-soundscapes
+_PSDS_SCENARIOS = {
+    "psds1": {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "cttc_threshold": None, "alpha_ct": 0.0},
+    "psds2": {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5},
+}
+
+_PADDING = -100
+
+# Beyond this many classes their names cannot be read.
+_MOST_NAMED_CLASSES = 60
+
+
+class Event(NamedTuple):
+    """A sound of a class, given by its index or its name, from `onset` to `offset`, both in seconds."""
+
+    onset: float
+    offset: float
+    label: int | str
+
+
+def events_to_frames(events: Sequence[Event], num_frames: int, frame_seconds: float, num_labels: int) -> np.ndarray:
+    """
+    The labels of a clip's frames.
+
+    A frame has a class where an event of it is heard for at least half of the frame, or for at least half of the event
+    where that is shorter than a frame: an event disappears only where it is outside of the clip.
+
+    Args:
+        events: with class indices as labels. What reaches over the ends of the clip is cut off.
+        num_frames: the number of frames.
+        frame_seconds: how long a frame is.
+        num_labels: the number of classes.
+
+    Returns:
+        `(num_frames, num_labels)`, float32, 0 or 1.
+
+    Raises:
+        ValueError: an event has no length, its times are NaN or infinite, or its label is no class index.
+    """
+    labels = _class_indices(events, range(num_labels))
+    times = _event_times(events).clip(0, num_frames * frame_seconds)
+    onsets, offsets = times[:, :1], times[:, 1:]
+    edges = np.arange(num_frames + 1) * frame_seconds
+    heard = np.minimum(offsets, edges[1:]) - np.maximum(onsets, edges[:-1])
+    enough = np.minimum(offsets - onsets, frame_seconds) / 2
+    event, frame = np.nonzero((heard > 0) & (heard >= enough - _TIME_PRECISION))
+    frames = np.zeros((num_frames, num_labels), dtype=np.float32)
+    frames[frame, labels[event]] = 1
+    return frames
+
+
+def frames_to_events(
+    scores: np.ndarray, frame_seconds: float, *, threshold: float | Sequence[float] = 0.5, median_filter: int = 1
+) -> list[Event]:
+    """
+    The events of a clip: each run of frames whose score is above a threshold.
+
+    Args:
+        scores: `(frames, labels)`.
+        frame_seconds: how long a frame is.
+        threshold: one for all classes, or one for each.
+        median_filter: length in frames, an odd number, of a median filter over the time. 1 changes nothing.
+
+    Returns:
+        Events with class indices as labels, sorted by onset.
+
+    Raises:
+        ValueError: the scores have another shape or are NaN or infinite, or there is not one threshold for each class.
+    """
+    active = _median_filtered(_checked_scores(scores), median_filter) > _thresholds(threshold, np.shape(scores)[1])
+    changes = np.diff(np.pad(active, ((1, 1), (0, 0))).astype(np.int8), axis=0)
+    labels, onsets = np.nonzero(changes.T == 1)
+    _, offsets = np.nonzero(changes.T == -1)
+    times = zip(onsets * frame_seconds, offsets * frame_seconds, labels, strict=True)
+    return sorted(Event(float(onset), float(offset), int(label)) for onset, offset, label in times)
+
+
+def score_events(
+    scores: Mapping[str, np.ndarray],
+    references: Mapping[str, Sequence[Event]],
+    durations: Mapping[str, float],
+    labels: Sequence[str],
+    frame_seconds: float,
+    *,
+    threshold: float | Sequence[float] = 0.5,
+    median_filter: int = 1,
+) -> dict[str, Any]:
+    """
+    Score predicted timelines against annotated events.
+
+    Classes without any reference are left out of every score and counted, with the events predicted of them.
+    References of one class in one clip that touch or overlap are one event, and counted as such.
+
+    Args:
+        scores: of each clip, `(frames, labels)`, on which the median filter and then the threshold are applied; PSDS
+            and average precision need no threshold. Frames behind the end of a clip are ignored.
+        references: the events of the same clips, an empty list where there are none. What reaches over the ends of a
+            clip is cut off.
+        durations: of the same clips, in seconds.
+        labels: the names of the classes.
+        frame_seconds: how long a frame is.
+        threshold: a score above it is a detection; one for all classes, or one for each.
+        median_filter: length in frames, an odd number, of a median filter over the time. 1 changes nothing.
+
+    Returns:
+        A dict for JSON:
+
+        - `clips`, `references`, `references_merged`: how many clips and reference events, and how many of these are
+          no longer counted because they became part of another.
+        - `classes_left_out`, `events_left_out`: how many classes had no reference, and how many events were predicted
+          of these.
+        - `segment_f1`: in segments of 1 s, `macro`, `micro` and `per_class`.
+        - `event_f1`: likewise for events whose onset is right within 200 ms, and whose offset is right within 200 ms
+          or 20 % of the length of the reference, whichever is more.
+        - `psds1`, `psds2`: the polyphonic sound detection scores (https://arxiv.org/abs/1910.08440) of the two
+          scenarios of DESED, up to 100 effective false positives an hour.
+        - `frame_map`, `frame_map_classes_left_out`: as [`MeanAveragePrecision`] gives them for all clips' frames.
+
+    Raises:
+        ValueError: the clips are not the same, a clip's scores do not fit it or are NaN, an event has no length, an
+            unknown class or no part in its clip, or there are no references.
+    """
+    from sed_scores_eval import collar_based, intersection_based, segment_based
+
+    from .metrics import MeanAveragePrecision
+
+    if len(set(labels)) != len(labels):
+        raise ValueError("Some classes have the same name: give each of `labels` a name of its own.")
+    _check_same_clips(scores, references, durations)
+    thresholds = _thresholds(threshold, len(labels))
+    events, smoothed = {}, {}
+    for clip, duration in durations.items():
+        try:
+            events[clip] = _merged_events(references[clip], duration, labels)
+            clip_scores = _scores_within(_checked_scores(scores[clip], len(labels)), duration, frame_seconds)
+        except ValueError as error:
+            raise ValueError(f"Clip {clip!r}: {error}") from error
+        smoothed[clip] = _median_filtered(clip_scores, median_filter)
+
+    present = sorted({event.label for clip_events in events.values() for event in clip_events})
+    if not present:
+        raise ValueError("No clip has any event, so there is nothing to score against.")
+    absent = np.setdiff1d(range(len(labels)), present)
+    decisions = {clip: clip_scores > thresholds for clip, clip_scores in smoothed.items()}
+
+    # The library has classes as columns beside its own "onset" and "offset", which may be names of classes as well.
+    truth = {
+        clip: [(onset, offset, str(label)) for onset, offset, label in clip_events]
+        for clip, clip_events in events.items()
+    }
+    seconds = {clip: float(duration) for clip, duration in durations.items()}
+    score_tables = _tables(smoothed, present, seconds, frame_seconds)
+    decision_tables = _tables(decisions, present, seconds, frame_seconds)
+    segment_f1, *_ = segment_based.fscore(
+        decision_tables, truth, seconds, threshold=0.5, segment_length=_SEGMENT_SECONDS
+    )
+    event_f1, *_ = collar_based.fscore(
+        decision_tables,
+        truth,
+        threshold=0.5,
+        onset_collar=_COLLAR_SECONDS,
+        offset_collar=_COLLAR_SECONDS,
+        offset_collar_rate=_OFFSET_COLLAR_SHARE,
+    )
+    scenarios = _PSDS_SCENARIOS
+    if len(present) == 1:  # the library fails without a second class, but then there are no cross triggers either
+        scenarios = {name: {**each, "cttc_threshold": None, "alpha_ct": 0.0} for name, each in scenarios.items()}
+    psds = {
+        name: float(
+            intersection_based.psds(
+                score_tables, truth, seconds, alpha_st=1.0, unit_of_time="hour", max_efpr=100.0, **scenario
+            )[0]
+        )
+        for name, scenario in scenarios.items()
+    }
+    frames = [
+        events_to_frames(events[clip], len(clip_scores), frame_seconds, len(labels))
+        for clip, clip_scores in smoothed.items()
+    ]
+    precision = MeanAveragePrecision()._compute(np.concatenate([*smoothed.values()]), np.concatenate(frames))
+    count = sum(map(len, events.values()))
+    return {
+        "clips": len(scores),
+        "references": count,
+        "references_merged": sum(map(len, references.values())) - count,
+        "classes_left_out": len(absent),
+        "events_left_out": sum(len(frames_to_events(clip[:, absent], frame_seconds)) for clip in decisions.values()),
+        "segment_f1": _named_f1(segment_f1, present, labels),
+        "event_f1": _named_f1(event_f1, present, labels),
+        **psds,
+        **{f"frame_{name}": value for name, value in precision.items()},
+    }
+
+
+def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
+    """
+    `compute_metrics` of a Trainer for multi-label classification of frames.
+
+    Args:
+        eval_prediction: logits `(clips, frames, classes)`, or a tuple that starts with them, and labels of the same
+            shape, 0 or 1, or -100 in all classes of frames that do not count.
+
+    Returns:
+        `frame_map` and `frame_map_classes_left_out` as [`MeanAveragePrecision`] gives them for all frames, and,
+        without the same classes, `frame_f1_macro` and `frame_f1_micro` of answering with every class of a probability
+        above 0.5.
+
+    Raises:
+        ValueError: the shapes differ, labels are neither 0, 1 nor padding, logits are NaN or infinite, or no frame has
+            a class.
+    """
+    from .metrics import MeanAveragePrecision
+
+    logits = eval_prediction.predictions
+    logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits)
+    labels = np.asarray(eval_prediction.label_ids)
+    if logits.ndim != 3 or logits.shape != labels.shape:
+        raise ValueError(
+            "Logits and labels of frames must both be (clips, frames, classes), got "
+            f"{logits.shape} logits and {labels.shape} labels."
+        )
+    is_real = (labels != _PADDING).any(axis=-1)
+    logits, labels = logits[is_real], labels[is_real]
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError(f"Labels of a frame must be 0 or 1 for each class, or {_PADDING} for all of them as padding.")
+    if not np.isfinite(logits).all():
+        raise ValueError("Some logits are NaN or infinite: the model is broken. Look at the losses of its training.")
+    labels = labels.astype(np.int64)
+    precision = MeanAveragePrecision()._compute(logits, labels)
+    is_scored = labels.any(axis=0)
+    labels, answers = labels[:, is_scored], logits[:, is_scored] > 0
+    counts = np.array([(labels & answers).sum(axis=0), labels.sum(axis=0) + answers.sum(axis=0)])
+    return {
+        **{f"frame_{name}": value for name, value in precision.items()},
+        "frame_f1_macro": float(np.mean(2 * counts[0] / counts[1])),
+        "frame_f1_micro": float(2 * counts[0].sum() / counts[1].sum()),
+    }
+
+
+def plot_timeline(
+    scores: np.ndarray,
+    references: Sequence[Event],
+    labels: Sequence[str],
+    frame_seconds: float,
+    path: str | os.PathLike,
+    title: str,
+) -> None:
+    """
+    Draw a clip's scores over the time, a row for each class, with the references as boxes around theirs.
+
+    Args:
+        scores: `(frames, labels)`, from 0 to 1.
+        references: the annotated events.
+        labels: the names of the classes.
+        frame_seconds: how long a frame is.
+        path: the PNG file to write.
+        title: stands above.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    scores = _checked_scores(scores, len(labels))
+    rows = _class_indices(references, labels)
+    times = _event_times(references)
+
+    figure = Figure(figsize=(12, float(np.clip(1.5 + 0.3 * len(labels), 3, 20))), layout="constrained")
+    axes = figure.add_subplot()
+    extent = (0, len(scores) * frame_seconds, len(labels) - 0.5, -0.5)
+    image = axes.imshow(scores.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=extent)
+    figure.colorbar(image, ax=axes, label="score")
+    for (onset, offset), row in zip(times, rows, strict=True):
+        axes.add_patch(Rectangle((onset, row - 0.45), offset - onset, 0.9, fill=False, edgecolor="tab:red", lw=1.5))
+    axes.set(xlabel="time in seconds", ylabel="class")
+    # Data set authors choose the names: a `$` in them is a dollar and no formula.
+    axes.set_title(title, parse_math=False)
+    if len(labels) <= _MOST_NAMED_CLASSES:
+        axes.set_yticks(range(len(labels)), labels, parse_math=False)
+    figure.savefig(path)
+
+
+def _class_indices(events: Sequence[Event], labels: Sequence[int] | Sequence[str]) -> np.ndarray:
+    """`(events,)`, the index among `labels` of each event's class, which is given by index or by one of `labels`."""
+    index_of = {**{index: index for index in range(len(labels))}, **{name: index for index, name in enumerate(labels)}}
+    for event in events:
+        if event.label not in index_of:
+            raise ValueError(f"{event} has no known class: its label must be from 0 to {len(labels) - 1}, or a name.")
+    return np.array([index_of[event.label] for event in events], dtype=np.int64)
+
+
+def _event_times(events: Sequence[Event]) -> np.ndarray:
+    """`(events, 2)`, float64, onsets and offsets."""
+    times = np.array([(event.onset, event.offset) for event in events], dtype=np.float64).reshape(-1, 2)
+    is_right = np.isfinite(times).all(axis=1) & (times[:, 0] < times[:, 1])
+    if not is_right.all():
+        raise ValueError(
+            f"{events[np.argmin(is_right)]} has no length: give an onset and a later offset in seconds, or remove it."
+        )
+    return times
+
+
+def _merged_events(events: Sequence[Event], duration: float, labels: Sequence[str]) -> list[Event]:
+    """The events within a clip with class indices as labels; those of one class that touch or overlap are one."""
+    if not 0 < duration < np.inf:
+        raise ValueError(f"The duration must be a positive number of seconds, got {duration}.")
+    times = _event_times(events).clip(0, duration)
+    merged: list[Event] = []
+    for label, onset, offset in sorted(zip(_class_indices(events, labels).tolist(), *times.T.tolist(), strict=True)):
+        if onset == offset:
+            raise ValueError(f"An event of {labels[label]!r} is outside of the clip's {duration} s. Remove it.")
+        if merged and merged[-1].label == label and onset <= merged[-1].offset + _TIME_PRECISION:
+            merged[-1] = merged[-1]._replace(offset=max(offset, merged[-1].offset))
+        else:
+            merged.append(Event(onset, offset, label))
+    return merged
+
+
+def _checked_scores(scores: np.ndarray, num_labels: int | None = None) -> np.ndarray:
+    scores = np.asarray(scores, dtype=np.float32)
+    if scores.ndim != 2 or len(scores) == 0 or (num_labels is not None and scores.shape[1] != num_labels):
+        expected = "labels" if num_labels is None else f"{num_labels} labels"
+        raise ValueError(f"The scores must be (frames, {expected}), got {scores.shape}.")
+    if not np.isfinite(scores).all():
+        raise ValueError("Some scores are NaN or infinite: the model is broken. Look at the losses of its training.")
+    return scores
+
+
+def _scores_within(scores: np.ndarray, duration: float, frame_seconds: float) -> np.ndarray:
+    """
+    The scores without frames that start behind the end of the clip.
+
+    A part of a frame at the end that is too short for a frame of its own belongs to the last one.
+    """
+    length = duration / frame_seconds
+    if len(scores) < np.floor(length + _TIME_PRECISION):
+        raise ValueError(
+            f"{len(scores)} frames of {frame_seconds} s do not cover its {duration} s. Give the scores of all of it."
+        )
+    return scores[: max(1, int(np.ceil(length - _TIME_PRECISION)))]
+
+
+def _thresholds(threshold: float | Sequence[float], num_labels: int) -> np.ndarray:
+    """`(1,)` or `(labels,)`, float32 as the scores."""
+    thresholds = np.atleast_1d(np.asarray(threshold, dtype=np.float32))
+    if thresholds.shape not in ((1,), (num_labels,)) or np.isnan(thresholds).any():
+        raise ValueError(f"`threshold` must be one number or one for each of {num_labels} classes, got {threshold}.")
+    return thresholds
+
+
+def _median_filtered(scores: np.ndarray, length: int) -> np.ndarray:
+    if length < 1 or length % 2 == 0:
+        raise ValueError(f"`median_filter` must be an odd number of frames, got {length}.")
+    padded = np.pad(scores, ((length // 2, length // 2), (0, 0)), mode="symmetric")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, length, axis=0), axis=-1)
+
+
+def _check_same_clips(scores: Mapping[str, Any], references: Mapping[str, Any], durations: Mapping[str, Any]) -> None:
+    clips = {"scores": scores.keys(), "references": references.keys(), "durations": durations.keys()}
+    for name, found in clips.items():
+        missing = sorted(set().union(*clips.values()) - found)
+        if missing:
+            raise ValueError(
+                f"{len(missing)} clips are not in `{name}` but in others, such as {missing[0]!r}: give scores, a "
+                "duration and a list of references, which may be empty, for each clip."
+            )
+
+
+def _tables(
+    scores: Mapping[str, np.ndarray], columns: Sequence[int], durations: Mapping[str, float], frame_seconds: float
+) -> dict[str, Any]:
+    """What `sed_scores_eval` takes as scores: a table for each clip with the times of its frames and some columns."""
+    import pandas as pd
+
+    tables = {}
+    for clip, clip_scores in scores.items():
+        # The library wants scores that it may write to, which pandas 3 never gives; of float32 it makes a copy.
+        table = pd.DataFrame(clip_scores[:, columns].astype(np.float32), columns=[str(column) for column in columns])
+        edges = np.arange(len(clip_scores) + 1) * frame_seconds
+        edges[-1] = durations[clip]
+        table.insert(0, "onset", edges[:-1])
+        table.insert(1, "offset", edges[1:])
+        tables[clip] = table
+    return tables
+
+
+def _named_f1(scores: Mapping[str, float], present: Sequence[int], labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "macro": float(scores["macro_average"]),
+        "micro": float(scores["micro_average"]),
+        "per_class": {labels[index]: float(scores[str(index)]) for index in present},
+    }
