@@ -143,3 +143,9 @@ def test_parallel_metrics_share_no_file(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(accuracy_of, range(11))) == [right / 10 for right in range(11)]
     assert not [name for _, _, names in os.walk(tmp_path) for name in names]
+
+
+def test_multilabel_metrics_without_a_roc_curve():
+    """One clip has precisions, but there is nothing to tell it from."""
+    result = multilabel_metrics(EvalPrediction(np.array([[2.0, -1.0]]), np.array([[1, 0]])))
+    assert result == {"map": 1.0, "map_classes_left_out": 1}

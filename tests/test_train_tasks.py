@@ -191,7 +191,7 @@ def test_events(recipe, soundscapes, tmp_path, capsys):
     )
     sam_audio = ["--config", "default", "--dataset", str(soundscapes["events"]), "--output-dir", str(tmp_path / "c")]
     assert train(sam_audio) == 2
-    assert "has no head" in capsys.readouterr().err
+    assert "no frame head" in capsys.readouterr().err
 
 
 def test_folds_and_seeds(recipe, tones, tmp_path, capsys):

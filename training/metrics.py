@@ -169,12 +169,16 @@ def multilabel_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
             or 1.
 
     Returns:
-        `map`, `map_classes_left_out`, `roc_auc`, `roc_auc_classes_left_out` and `d_prime`.
+        `map`, `map_classes_left_out`, `roc_auc`, `roc_auc_classes_left_out` and `d_prime`. The last three are missing
+        where no class is in some clips and not in others, as can be with few clips.
     """
     # `compute` would first make a table of them, which for AudioSet takes longer than the scores
-    inputs = _logits(eval_prediction), eval_prediction.label_ids
-    areas = ROCAUC()._compute(*inputs)
-    return {**MeanAveragePrecision()._compute(*inputs), **areas, "d_prime": d_prime(areas["roc_auc"])}
+    scores, labels = _logits(eval_prediction), np.asarray(eval_prediction.label_ids)
+    metrics = MeanAveragePrecision()._compute(scores, labels)
+    if np.any(labels.any(axis=0) & ~labels.all(axis=0)):
+        metrics |= ROCAUC()._compute(scores, labels)
+        metrics["d_prime"] = d_prime(metrics["roc_auc"])
+    return metrics
 
 
 def _logits(eval_prediction: EvalPrediction) -> np.ndarray:
