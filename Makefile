@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test hf-tests lint bench clean
 
 demo: .venv/installed
 	$(BIN)/polyaudio demo --output runs/demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest tests
+
+# What transformers demands of its own models. The first run fetches those tests from the package index; see hf_tests.
+hf-tests: .venv/installed
+	cd hf_tests && $(abspath $(BIN))/python -m pytest
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -520,6 +520,9 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.encoder.layers[0].conv
 
+    def set_input_embeddings(self, value: nn.Module):
+        self.encoder.layers[0].conv = value
+
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(

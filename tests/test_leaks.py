@@ -10,9 +10,13 @@ import datasets
 import numpy as np
 import pytest
 import soundfile
+import torch
+import torchaudio
 
 from polyaudio.scripts.dataset import main
+from polyaudio.training.augmentation import PitchShift
 from polyaudio.training.leaks import Overlap, check_leaks, find_overlaps, infer_groups
+from polyaudio.training.ragas import synthesize_recording
 
 
 RATE = 16000
@@ -42,6 +46,21 @@ def drone(seconds: float) -> np.ndarray:
     return to_peak(sum(np.sin(number * phase) / number for number in range(1, 6)))
 
 
+def raga(seed: int, seconds: float = 10, name: str = "Kalyani", tonic: float = 150.0) -> np.ndarray:
+    timbre = ("flute", "plucked string", "bowed string", "voice")[seed % 4]
+    return synthesize_recording(name, tonic=tonic, timbre=timbre, seconds=seconds, seed=seed)
+
+
+def shift(samples: np.ndarray, semitones: float) -> np.ndarray:
+    return PitchShift(3, RATE).shift(torch.from_numpy(samples).float(), semitones).numpy()
+
+
+def faster(samples: np.ndarray, semitones: float) -> np.ndarray:
+    """Higher because it is played faster."""
+    ratio = 2 ** (semitones / 12)
+    return np.interp(np.arange(0, len(samples) - 1, ratio), np.arange(len(samples)), samples)
+
+
 def to_peak(samples: np.ndarray, peak: float = 0.9) -> np.ndarray:
     return peak * samples / np.abs(samples).max()
 
@@ -67,6 +86,81 @@ def test_copies_are_found(make, ending, tmp_path):
         assert overlap.offset == pytest.approx(0, abs=0.001)
         assert overlap.seconds == pytest.approx(5, abs=0.1)
         assert 0.9 < overlap.similarity <= 1.0001
+
+
+@pytest.mark.parametrize("make", [raga, melody])
+def test_copies_of_another_pitch_are_found(make, tmp_path):
+    clips = {f"{seed}.wav": make(seed, 10) for seed in range(5)}
+    semitones = [-2, -1, -0.5, 1, 2]
+    clips |= {f"copy {seed}.wav": 0.3 * shift(clips[f"{seed}.wav"], semitones[seed]) for seed in range(5)}
+    rows = write(tmp_path, clips)
+    overlaps, unreadable = find_overlaps(rows)
+    assert [overlap[:2] for overlap in overlaps] == [(seed, seed + 5) for seed in range(5)]
+    assert not unreadable
+    for overlap in overlaps:
+        assert overlap.semitones == pytest.approx(semitones[overlap.first], abs=0.1)
+        assert overlap.offset == pytest.approx(0, abs=0.05)
+        assert overlap.seconds == pytest.approx(10, abs=0.05)
+        assert 0.6 < overlap.similarity <= 1.0001
+    assert infer_groups(10, overlaps).tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+    assert find_overlaps(rows, max_semitones=0)[0] == []
+    assert [overlap[:2] for overlap in find_overlaps(rows, max_semitones=1)[0]] == [(1, 6), (2, 7), (3, 8)]
+
+
+@pytest.mark.parametrize("semitones", [-2, 2])
+def test_pitch_shift_of_torchaudio(semitones, tmp_path):
+    samples = torchaudio.functional.resample(torch.from_numpy(raga(0, 6)), RATE, 44100)
+    shifted = torchaudio.functional.pitch_shift(samples, 44100, semitones)
+    clips = {"0.wav": samples.numpy(), "copy.wav": 0.5 * shifted.numpy()}
+    (overlap,), _ = find_overlaps(write(tmp_path, clips, 44100))
+    assert overlap.semitones == pytest.approx(semitones, abs=0.1)
+    assert overlap.seconds == pytest.approx(6, abs=0.05)
+
+
+def test_chunks_of_another_pitch_are_grouped(tmp_path):
+    """The second chunk is higher, the third lower because it is slower."""
+    clips = {}
+    for seed in range(3):
+        samples = raga(seed, 14)
+        clips[f"{seed} a.wav"] = samples[: 8 * RATE]
+        clips[f"{seed} b.wav"] = to_peak(shift(samples, 1.5)[3 * RATE : 11 * RATE], 0.2)
+        clips[f"{seed} c.wav"] = to_peak(faster(samples[4 * RATE : 12 * RATE], -1))
+    overlaps, _ = find_overlaps(write(tmp_path, clips))
+    assert infer_groups(9, overlaps).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    found = {overlap[:2]: overlap for overlap in overlaps}
+    for first in (0, 3, 6):
+        higher, slower = found[first, first + 1], found[first, first + 2]
+        assert higher.semitones == pytest.approx(1.5, abs=0.1)
+        assert (higher.offset, higher.seconds) == pytest.approx((3, 5), abs=0.05)
+        assert slower.semitones == pytest.approx(-1, abs=0.1)
+        assert (slower.offset, slower.seconds) == pytest.approx((4, 4), abs=0.1)
+
+
+def test_recordings_of_a_raga_are_no_copies(tmp_path):
+    """One raga and instrument over drones in unison and by semitones apart."""
+    tonics = 150 * 2 ** (np.array([0, 0, 1, 2, -1]) / 12)
+    clips = {f"{number}.wav": raga(4 * number, tonic=tonic) for number, tonic in enumerate(tonics)}
+    clips |= {
+        f"slow {number}.wav": raga(4 * number + 1, name="Todi", tonic=tonic) for number, tonic in enumerate(tonics)
+    }
+    assert find_overlaps(write(tmp_path, clips)) == ([], [])
+
+
+def test_a_copy_of_the_same_pitch_is_reported_as_that(tmp_path):
+    samples = raga(1)
+    (overlap,), _ = find_overlaps(write(tmp_path, {"0.wav": samples, "1.wav": 0.2 * samples[2 * RATE :]}))
+    assert overlap.semitones == 0
+    assert overlap.offset == pytest.approx(2, abs=0.001)
+
+
+def test_a_shifted_copy_in_the_other_set_is_a_leak(tmp_path):
+    samples = [raga(seed, 8) for seed in range(3)]
+    train = write(tmp_path / "train", {"0.wav": samples[0], "1.wav": samples[1], "again.wav": shift(samples[0], 1)})
+    test = write(tmp_path / "test", {"2.wav": samples[2], "3.wav": shift(samples[1], -1)})
+    (overlap,), _ = check_leaks(train, test)
+    assert overlap[:2] == (1, 1)
+    assert overlap.semitones == pytest.approx(-1, abs=0.1)
+    assert check_leaks(train, test, max_semitones=0) == ([], [])
 
 
 @pytest.mark.parametrize("make", [noise, melody])
@@ -126,6 +220,9 @@ def test_bad_arguments(tmp_path):
         find_overlaps(rows, sides=[0, 1])
     with pytest.raises(ValueError, match="min_similarity"):
         find_overlaps(rows, min_similarity=1.5)
+    for semitones in (-1, 7, float("nan")):
+        with pytest.raises(ValueError, match="max_semitones"):
+            find_overlaps(rows, max_semitones=semitones)
     (tmp_path / "a.wav").unlink()
     with pytest.raises(ValueError, match=r"None of the 1 clips can be read.*does not exist"):
         find_overlaps(rows)

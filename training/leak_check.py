@@ -20,7 +20,8 @@ class Leak(NamedTuple):
     Two clips that hold the same audio where they must not.
 
     `offset` is where the second clip begins in the first, in seconds, and negative where it begins earlier; `seconds`
-    is how much they have in common, `similarity` the correlation of that, at most 1.
+    is how much they have in common, `similarity` the correlation of that, at most 1, and `semitones` how much higher
+    the second one is.
     """
 
     first: str
@@ -30,6 +31,7 @@ class Leak(NamedTuple):
     offset: float
     seconds: float
     similarity: float
+    semitones: float
 
 
 class LeakReport(NamedTuple):
@@ -49,7 +51,8 @@ class LeakReport(NamedTuple):
                 f"  {leak.first_split}: {leak.first}",
                 f"  {leak.second_split}: {leak.second}",
                 f"    {leak.seconds:.2f} s in common, from {max(0.0, leak.offset):.2f} s of the first and "
-                f"{max(0.0, -leak.offset):.2f} s of the second (similarity {leak.similarity:.3f})",
+                f"{max(0.0, -leak.offset):.2f} s of the second (similarity {leak.similarity:.3f}"
+                + (f", shifted by {leak.semitones:+.1f} semitones)" if leak.semitones else ")"),
                 "",
             ]
         if len(self.leaks) > _EXAMPLES:
@@ -86,7 +89,16 @@ def as_leaks(overlaps: Iterable[Overlap], names: Sequence[str], split_of: Sequen
         names, split_of: of each clip.
     """
     return [
-        Leak(names[pair.first], names[pair.second], split_of[pair.first], split_of[pair.second], *pair[2:])
+        Leak(
+            names[pair.first],
+            names[pair.second],
+            split_of[pair.first],
+            split_of[pair.second],
+            pair.offset,
+            pair.seconds,
+            pair.similarity,
+            pair.semitones,
+        )
         for pair in sorted(overlaps, key=lambda pair: -pair.seconds)
     ]
 

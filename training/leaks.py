@@ -6,6 +6,11 @@ Clips that hold the same audio, found from the audio: copies, and chunks of a re
 Peaks of the spectrogram stay where they are when a clip is scaled, resampled or encoded. Three neighbouring peaks make
 a key; clips that share several keys at the same distance in time are candidates, and the correlation of their
 waveforms decides.
+
+In a copy whose pitch was shifted the peaks lie elsewhere, but the intervals between them stay. Keys of intervals find
+such clips, as those of Panako do (Six and Leman, 2014): candidates share several keys at the same distance in pitch
+and in time, where the copy may also be as much faster as it is higher. The waveforms of such copies do not correlate;
+their spectrograms over the logarithm of frequency do, once what sounds all the time, as a drone, is taken away.
 """
 
 import itertools
@@ -40,6 +45,21 @@ _OVERSAMPLING = 4  # of the correlation: half a sample would turn high frequenci
 _BANDS = 128
 _MAX_OVER_MEDIAN = 3.0
 
+# Copies whose pitch was shifted
+_LOWEST_PEAK = 8  # bin: below it, intervals are too inexact for keys
+_STEPS = 60  # of the intervals in a key, in an octave
+_GAP_STEPS = 2  # of the gaps in time in a key, in an octave: most survive a change of speed by 3 semitones
+_CELLS, _CELL_FRAMES = 4, 4  # keys are counted in quarters of a semitone and 64 ms
+_MIN_SEMITONES = 0.25  # below it, drones that are not quite in tune with each other would fill the cells
+_VOTES_PER_KEY = 1e-3  # of the clip that has fewer keys, on top of `_MIN_VOTES`
+_MIN_SHIFTED_SECONDS = 2.0  # single notes of one instrument are shifted copies of each other
+_MOST_SHIFTED_SECONDS = 60.0  # are compared
+_LOWEST, _HIGHEST = 150.0, 3500.0  # Hz, of what is compared ...
+_BINS = 36  # ... at so many frequencies in an octave
+_MAX_FRAMES_OFF = 6
+# Shifted copies of recordings have 0.67 at least (those of the set `ragas` 0.83), other clips of the set 0.43 at most
+_MIN_SHIFTED_SIMILARITY = 0.6
+
 
 class Overlap(NamedTuple):
     """
@@ -47,7 +67,8 @@ class Overlap(NamedTuple):
 
     `first` is a lower index than `second`. `offset` is where the second clip begins in the first, in seconds, and
     negative where it begins earlier; `seconds` is how much they have in common, `similarity` the correlation of that,
-    at most 1.
+    at most 1. `semitones` is how much higher the second clip is, 0 where the pitch was not shifted; where it is also
+    faster by that, `offset` and `seconds` are time of the first clip.
     """
 
     first: int
@@ -55,16 +76,35 @@ class Overlap(NamedTuple):
     offset: float
     seconds: float
     similarity: float
+    semitones: float = 0.0
+
+
+class _Keys(NamedTuple):
+    keys: np.ndarray  # (number,), int64, each once
+    frames: np.ndarray  # (number,), int32, where a key first occurs
+    pitches: np.ndarray  # (number,), float32, mean of its peaks there, in semitones
 
 
 class _Landmarks(NamedTuple):
-    keys: np.ndarray  # (number,), int64, each once
-    frames: np.ndarray  # (number,), int32, where a key first occurs
+    keys: _Keys  # of frequencies
+    interval_keys: _Keys
     seconds: float
 
 
+class _Candidate(NamedTuple):
+    first: int
+    second: int
+    offset: float  # in seconds
+    semitones: float = 0.0
+    speed: float = 1.0  # of the second
+
+
 def find_overlaps(
-    clips: datasets.Dataset, *, sides: Sequence[int] | None = None, min_similarity: float = 0.85
+    clips: datasets.Dataset,
+    *,
+    sides: Sequence[int] | None = None,
+    min_similarity: float = 0.85,
+    max_semitones: float = 3.0,
 ) -> tuple[list[Overlap], list[BadClip]]:
     """
     Find the pairs of clips that hold the same audio, with progress bars.
@@ -73,19 +113,27 @@ def find_overlaps(
     level, sampling rate and encoding. Silence, and what two recordings have in common by a steady tone alone, does not
     count. Where more than 32 clips hold the same, not all of their pairs are reported, but enough to connect them.
 
+    Copies and chunks whose pitch was shifted by a quarter of a semitone at least are found too, at the same speed or,
+    as when a recording is played faster, at a speed that changed with the pitch, if they overlap by two seconds.
+
     Args:
         clips: column `audio` (`Audio(decode=False)`).
         sides: a number for each clip; where given, pairs on the same side are left out.
-        min_similarity: similarity of what is reported.
+        min_similarity: similarity of what is reported where pitch was not shifted. Where it was, the spectrograms
+            are compared, whose similarity is of another scale, with a limit of its own.
+        max_semitones: how far pitch may be shifted up or down, at most 6; 0 for no search for such copies.
 
     Returns:
         The pairs, sorted, and the clips that cannot be read.
 
     Raises:
-        ValueError: no clip can be read, `min_similarity` is not between 0 and 1, or `sides` has another length.
+        ValueError: no clip can be read, `min_similarity` is not between 0 and 1, `max_semitones` not from 0 to 6, or
+            `sides` has another length.
     """
     if not 0 < min_similarity < 1:
         raise ValueError(f"min_similarity must lie between 0 and 1, got {min_similarity}.")
+    if not 0 <= max_semitones <= 6:
+        raise ValueError(f"max_semitones must be from 0 to 6, got {max_semitones}.")
     if sides is not None and len(sides) != len(clips):
         raise ValueError(f"{len(sides)} sides were given for {len(clips)} clips.")
     clips = clips.select_columns("audio")
@@ -93,31 +141,48 @@ def find_overlaps(
     for result in _in_threads(partial(_read_landmarks, clips), range(len(clips)), "Reading"):
         if isinstance(result, BadClip):
             unreadable.append(result)
-            result = _Landmarks(np.empty(0, np.int64), np.empty(0, np.int32), 0.0)
+            result = _find_landmarks(np.empty(0, np.float32))
         landmarks.append(result)
     if len(unreadable) == len(clips):
         reason = f" The first: {unreadable[0].reason}" if unreadable else ""
         raise ValueError(f"None of the {len(clips)} clips can be read.{reason}")
 
-    def compare(candidate: tuple[int, int, float]) -> Overlap | None:
-        first, second, offset = candidate
-        seconds = [landmarks[clip].seconds for clip in (first, second)]
-        if _common_seconds(*seconds, offset) < min(1.0, min(seconds) / 2):
+    def compare(candidate: _Candidate) -> Overlap | None:
+        first, second, offset, semitones, speed = candidate
+        seconds = landmarks[first].seconds, landmarks[second].seconds * speed
+        shortest = _MIN_SHIFTED_SECONDS if semitones else min(1.0, min(seconds) / 2)
+        if _common_seconds(*seconds, offset) < shortest:
             return None
-        similarity, lag = _similarity(clips[first]["audio"], clips[second]["audio"], *seconds, offset)
-        if similarity < min_similarity:
+        audio = clips[first]["audio"], clips[second]["audio"]
+        if semitones:
+            similarity, lag = _shifted_similarity(*audio, *seconds, offset, semitones, speed)
+        else:
+            similarity, lag = _similarity(*audio, *seconds, offset)
+        if similarity < (_MIN_SHIFTED_SIMILARITY if semitones else min_similarity):
             return None
-        return Overlap(first, second, offset + lag, _common_seconds(*seconds, offset + lag), similarity)
+        common = _common_seconds(*seconds, offset + lag)
+        return Overlap(first, second, offset + lag, common, similarity, semitones)
 
     best: dict[tuple[int, int], Overlap] = {}
-    for overlap in _in_threads(compare, _find_candidates(landmarks, sides), "Comparing"):
-        if overlap is not None:
-            best[overlap[:2]] = max(overlap, best.get(overlap[:2], overlap), key=lambda one: one.similarity)
-    return list(best.values()), unreadable
+
+    def compare_all(candidates: list[_Candidate], description: str) -> None:
+        for overlap in _in_threads(compare, candidates, description):
+            if overlap is not None:
+                best[overlap[:2]] = max(overlap, best.get(overlap[:2], overlap), key=lambda one: one.similarity)
+
+    compare_all(_find_candidates([one.keys for one in landmarks], sides), "Comparing")
+    if max_semitones > 0:
+        shifted = _find_shifted_candidates([one.interval_keys for one in landmarks], sides, max_semitones)
+        compare_all([one for one in shifted if one[:2] not in best], "Comparing shifted")
+    return [best[pair] for pair in sorted(best)], unreadable
 
 
 def check_leaks(
-    train: datasets.Dataset, evaluation: datasets.Dataset, *, min_similarity: float = 0.85
+    train: datasets.Dataset,
+    evaluation: datasets.Dataset,
+    *,
+    min_similarity: float = 0.85,
+    max_semitones: float = 3.0,
 ) -> tuple[list[Overlap], list[BadClip]]:
     """
     Find what two sets of clips have in common, as `find_overlaps` does.
@@ -125,14 +190,16 @@ def check_leaks(
     Args:
         train: column `audio` (`Audio(decode=False)`).
         evaluation: the same.
-        min_similarity: similarity of what is reported.
+        min_similarity, max_semitones: as of `find_overlaps`.
 
     Returns:
         The pairs, `first` an index in `train` and `second` one in `evaluation`, and the clips that cannot be read.
     """
     clips = datasets.concatenate_datasets([train.select_columns("audio"), evaluation.select_columns("audio")])
     sides = [0] * len(train) + [1] * len(evaluation)
-    overlaps, unreadable = find_overlaps(clips, sides=sides, min_similarity=min_similarity)
+    overlaps, unreadable = find_overlaps(
+        clips, sides=sides, min_similarity=min_similarity, max_semitones=max_semitones
+    )
     return [overlap._replace(second=overlap.second - len(train)) for overlap in overlaps], unreadable
 
 
@@ -180,31 +247,31 @@ def _load(audio: Mapping[str, Any] | None, **part: float) -> np.ndarray:
 
 def _find_landmarks(waveform: np.ndarray) -> _Landmarks:
     """The landmarks of a waveform `(samples,)` at `_RATE`."""
-    bins, frames, heights = [], [], []
+    nothing = torch.empty(0, dtype=torch.int64)
+    bins, frames, heights, fractions = [nothing], [nothing], [torch.empty(0)], [torch.empty(0)]
     for start in range(0, len(waveform), _BLOCK):
-        block = torch.from_numpy(waveform[start : start + _BLOCK])
-        spectrogram = torch.stft(
-            block,
-            _FFT_SIZE,
-            _HOP,
-            window=torch.hann_window(_FFT_SIZE),
-            pad_mode="constant",
-            return_complex=True,
-        ).abs()
+        spectrogram = _spectrogram(waveform[start : start + _BLOCK])
         highest = _highest_around(_highest_around(spectrogram, _PEAK_FRAMES).T, _PEAK_BINS).T
         is_peak = (spectrogram == highest) & (spectrogram > _SILENCE * _FFT_SIZE / 4)
         frame, bin_ = is_peak.T.nonzero(as_tuple=True)  # transposed, so that they are sorted by time
         bins.append(bin_)
         frames.append(frame + start // _HOP)
         heights.append(spectrogram[bin_, frame])
-    bins, frames, heights = (torch.cat(parts).numpy() for parts in (bins, frames, heights))
+        # The top of a parabola through the logarithms of a peak and its neighbours
+        inner = bin_.clamp(1, _FFT_SIZE // 2 - 1)
+        below, middle, above = (spectrogram[inner + step, frame].clamp(min=1e-9).log() for step in (-1, 0, 1))
+        fractions.append(((below - above) / (2 * (below - 2 * middle + above))).nan_to_num().clamp(-0.5, 0.5))
+    bins, frames, heights, fractions = (torch.cat(parts).numpy() for parts in (bins, frames, heights, fractions))
     is_loud = heights > _RANGE * heights.max(initial=0)
-    bins, frames = bins[is_loud], frames[is_loud]
+    bins, frames, fractions = bins[is_loud], frames[is_loud], fractions[is_loud]
+    is_exact = (bins >= _LOWEST_PEAK) & (bins < _FFT_SIZE // 2)
+    pitches = 12 * np.log2((bins + fractions)[is_exact])
+    return _Landmarks(_find_keys(bins, frames), _find_interval_keys(pitches, frames[is_exact]), len(waveform) / _RATE)
 
+
+def _find_keys(bins: np.ndarray, frames: np.ndarray) -> _Keys:
     keys, anchors = [], []
-    for one, two in itertools.combinations(range(1, _FAN_OUT + 1), 2):
-        number = max(0, len(bins) - two)
-        first, second, third = (slice(step, step + number) for step in (0, one, two))
+    for first, second, third in _triples(len(bins)):
         gaps = frames[second] - frames[first], frames[third] - frames[second]
         key = bins[first]
         for value, bits in ((bins[second], 10), (bins[third], 10), (gaps[0], 6), (gaps[1], 6)):
@@ -212,11 +279,50 @@ def _find_landmarks(waveform: np.ndarray) -> _Landmarks:
         is_near = sum(gaps) <= _FAN_FRAMES
         keys.append(key[is_near])
         anchors.append(frames[first][is_near])
-    # Once each: a tone that is held would fill the index
     keys, anchors = np.concatenate(keys), np.concatenate(anchors)
-    order = np.argsort(anchors, kind="stable")
+    return _each_once(keys, anchors, np.zeros(len(keys)))
+
+
+def _find_interval_keys(pitches: np.ndarray, frames: np.ndarray) -> _Keys:
+    """Keys that stay when all `pitches`, in semitones, are shifted."""
+    keys, anchors, means = [], [], []
+    gap_codes = np.round(_GAP_STEPS * np.log2(1 + np.arange(_FAN_FRAMES + 1))).astype(np.int64)
+    for first, second, third in _triples(len(pitches)):
+        gaps = frames[second] - frames[first], frames[third] - frames[second]
+        # The harmonics of a drone stand over each other in every recording
+        is_near = (sum(gaps) <= _FAN_FRAMES) & (sum(gaps) > 0)
+        one, two, three = (pitches[place][is_near] for place in (first, second, third))
+        key = np.zeros(len(one), np.int64)
+        for interval in (two - one, three - one):
+            key = (key << 10) + np.round(_STEPS / 12 * interval).astype(np.int64) + 512
+        for gap in gaps:
+            key = (key << 6) + gap_codes[gap[is_near]]
+        keys.append(key)
+        anchors.append(frames[first][is_near])
+        means.append((one + two + three) / 3)
+    return _each_once(*map(np.concatenate, (keys, anchors, means)))
+
+
+def _triples(number: int) -> Iterable[tuple[slice, slice, slice]]:
+    """Peaks that make keys: each with two of the next ones."""
+    for one, two in itertools.combinations(range(1, _FAN_OUT + 1), 2):
+        yield tuple(slice(step, step + max(0, number - two)) for step in (0, one, two))
+
+
+def _each_once(keys: np.ndarray, frames: np.ndarray, pitches: np.ndarray) -> _Keys:
+    """Each key where it first occurs: a tone that is held would fill the index."""
+    order = np.argsort(frames, kind="stable")
     keys, places = np.unique(keys[order], return_index=True)
-    return _Landmarks(keys, anchors[order][places].astype(np.int32), len(waveform) / _RATE)
+    places = order[places]
+    return _Keys(keys, frames[places].astype(np.int32), pitches[places].astype(np.float32))
+
+
+def _spectrogram(waveform: np.ndarray) -> torch.Tensor:
+    """Magnitudes `(bins, frames)` of a waveform `(samples,)`."""
+    window = torch.hann_window(_FFT_SIZE)
+    return torch.stft(
+        torch.from_numpy(waveform), _FFT_SIZE, _HOP, window=window, pad_mode="constant", return_complex=True
+    ).abs()
 
 
 def _highest_around(values: torch.Tensor, reach: int) -> torch.Tensor:
@@ -230,29 +336,86 @@ def _highest_around(values: torch.Tensor, reach: int) -> torch.Tensor:
     return values
 
 
-def _find_candidates(landmarks: list[_Landmarks], sides: Sequence[int] | None) -> list[tuple[int, int, float]]:
-    """Pairs of clips that share keys, each with the two offsets in seconds at which they share most; sorted."""
-    clips = np.repeat(np.arange(len(landmarks), dtype=np.int32), [len(one.keys) for one in landmarks])
-    keys = np.concatenate([one.keys for one in landmarks])
-    frames = np.concatenate([one.frames for one in landmarks])
-    order = np.argsort(keys, kind="stable")
-    keys, frames, clips = keys[order], frames[order], clips[order]
-    sides = np.arange(len(landmarks)) if sides is None else np.asarray(sides)
-
+def _find_candidates(keys: list[_Keys], sides: Sequence[int] | None) -> list[_Candidate]:
+    """Pairs of clips that share keys, each with the two offsets at which they share most; sorted."""
+    matches = _match(keys, sides, 0.0, 0.0)
     # A pair and its offset as one number: 24 bits are an offset of a day and a half
     zero = 1 << 23
-    shared = [np.empty(0, np.int64)]
+    pairs = matches.first.astype(np.int64) * len(keys) + matches.second
+    cells = (pairs << 24) + matches.first_frames - matches.second_frames + zero
+    best, _ = _fullest(*np.unique(cells, return_counts=True), 24)
+    first, second = np.divmod(best >> 24, len(keys))
+    offsets = ((best & (2 * zero - 1)) - zero) * (_HOP / _RATE)
+    return [_Candidate(*one) for one in zip(first.tolist(), second.tolist(), offsets.tolist(), strict=True)]
+
+
+def _find_shifted_candidates(keys: list[_Keys], sides: Sequence[int] | None, max_semitones: float) -> list[_Candidate]:
+    """Pairs of clips that share keys of intervals, each with the two shifts at which they share most; sorted."""
+    matches = _match(keys, sides, _MIN_SEMITONES, max_semitones + _MIN_SEMITONES)
+    pairs = matches.first.astype(np.int64) * len(keys) + matches.second
+    # Bits of a cell: its pair, whether speed changed too, 6 of the shift, 22 of the offset
+    zero, zero_shift = 1 << 21, 1 << 5
+    cells, offsets = [], []
+    for is_faster in (0, 1):
+        offset = matches.first_frames - matches.second_frames * 2 ** (is_faster * matches.semitones / 12)
+        cell = (((pairs << 1) + is_faster) << 6) + np.round(_CELLS * matches.semitones).astype(np.int64) + zero_shift
+        cells.append((cell << 22) + np.round(offset / _CELL_FRAMES).astype(np.int64) + zero)
+        offsets.append(offset)
+    cells, places, counts = np.unique(np.concatenate(cells), return_inverse=True, return_counts=True)
+    shifts = np.bincount(places, np.tile(matches.semitones, 2), len(cells)) / counts
+    offsets = np.bincount(places, np.concatenate(offsets), len(cells)) / counts * (_HOP / _RATE)
+
+    best, votes = _fullest(cells, counts, 29)
+    places = np.searchsorted(cells, best)
+    number = np.array([len(one.keys) for one in keys])
+    first, second = np.divmod(best >> 29, len(keys))
+    enough = votes >= _MIN_VOTES + _VOTES_PER_KEY * np.minimum(number[first], number[second])
+    is_faster = (best >> 28) & 1 == 1
+    speeds = np.where(is_faster, 2 ** (shifts[places] / 12), 1.0)
+    columns = first, second, offsets[places], shifts[places], speeds
+    return [_Candidate(*one) for one in zip(*(column[enough].tolist() for column in columns), strict=True)]
+
+
+class _Matches(NamedTuple):
+    """Where two clips share a key; each array is of shape `(number,)`."""
+
+    first: np.ndarray
+    second: np.ndarray
+    first_frames: np.ndarray
+    second_frames: np.ndarray
+    semitones: np.ndarray  # by which the second is higher
+
+
+def _match(keys: list[_Keys], sides: Sequence[int] | None, min_semitones: float, max_semitones: float) -> _Matches:
+    sides = np.arange(len(keys)) if sides is None else np.asarray(sides)
+    clips = np.repeat(np.arange(len(keys), dtype=np.int32), [len(one.keys) for one in keys])
+    values, frames, pitches = map(np.concatenate, zip(*keys, strict=True))
+    order = np.argsort(values, kind="stable")
+    values, frames, pitches, clips = values[order], frames[order], pitches[order], clips[order]
+    places = [np.empty((2, 0), np.int64)]
     for distance in range(1, _NEIGHBOURS + 1):
-        places = (keys[distance:] == keys[:-distance]).nonzero()[0]
-        if len(places) == 0:
+        near = (values[distance:] == values[:-distance]).nonzero()[0]
+        if len(near) == 0:
             break
-        places = places[sides[clips[places]] != sides[clips[places + distance]]]
-        first, second = clips[places], clips[places + distance]
-        offsets = frames[places] - frames[places + distance]
-        shared.append(((first.astype(np.int64) * len(landmarks) + second) << 24) + offsets + zero)
-    codes, counts = np.unique(np.concatenate(shared), return_counts=True)
+        semitones = np.abs(pitches[near + distance] - pitches[near])
+        is_wanted = (min_semitones <= semitones) & (semitones <= max_semitones)
+        near = near[is_wanted & (sides[clips[near]] != sides[clips[near + distance]])]
+        places.append(np.stack([near, near + distance]))
+    first, second = np.concatenate(places, axis=1)
+    return _Matches(clips[first], clips[second], frames[first], frames[second], pitches[second] - pitches[first])
+
+
+def _fullest(cells: np.ndarray, counts: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """
+    The two cells of each pair that hold most votes, and their votes, sorted by pair.
+
+    Args:
+        cells: `(cells,)`, int64, sorted; neighbours in time are consecutive numbers.
+        counts: `(cells,)`, int64, votes of the cells.
+        bits: of a cell's number below those of its pair.
+    """
     # A peak can fall into either of two frames
-    is_next = np.diff(codes) == 1
+    is_next = np.diff(cells) == 1
     votes = counts.copy()
     votes[1:] += np.where(is_next, counts[:-1], 0)
     votes[:-1] += np.where(is_next, counts[1:], 0)
@@ -260,14 +423,12 @@ def _find_candidates(landmarks: list[_Landmarks], sides: Sequence[int] | None) -
     is_best[1:] &= ~is_next | (votes[1:] > votes[:-1])
     is_best[:-1] &= ~is_next | (votes[:-1] >= votes[1:])
 
-    codes, votes = codes[is_best], votes[is_best]
-    order = np.lexsort((-votes, codes >> 24))
-    codes, pairs = codes[order], codes[order] >> 24
+    cells, votes = cells[is_best], votes[is_best]
+    order = np.lexsort((-votes, cells >> bits))
+    cells, votes = cells[order], votes[order]
+    pairs = cells >> bits
     is_first_or_second = np.concatenate([[True, True], pairs[2:] != pairs[:-2]])[: len(pairs)]
-    codes, pairs = codes[is_first_or_second], pairs[is_first_or_second]
-    first, second = np.divmod(pairs, len(landmarks))
-    offsets = ((codes & (2 * zero - 1)) - zero) * (_HOP / _RATE)
-    return list(zip(first.tolist(), second.tolist(), offsets.tolist(), strict=True))
+    return cells[is_first_or_second], votes[is_first_or_second]
 
 
 def _common_seconds(first_seconds: float, second_seconds: float, offset: float) -> float:
@@ -311,3 +472,43 @@ def _without_tones(spectra: np.ndarray) -> np.ndarray:
     medians = np.median(sizes.reshape(len(sizes), _BANDS, -1), axis=2)
     limits = _MAX_OVER_MEDIAN * np.repeat(medians, sizes.shape[1] // _BANDS, axis=1)
     return spectra * np.minimum(1, limits / np.maximum(sizes, np.finfo(np.float32).tiny))
+
+
+def _shifted_similarity(
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    first_seconds: float,
+    second_seconds: float,
+    offset: float,
+    semitones: float,
+    speed: float,
+) -> tuple[float, float]:
+    """As `_similarity`, of spectrograms; `second_seconds` are time of the first clip."""
+    begin, duration = max(0.0, offset), _common_seconds(first_seconds, second_seconds, offset)
+    begin += max(0.0, duration - _MOST_SHIFTED_SECONDS) / 2
+    duration = min(duration, _MOST_SHIFTED_SECONDS)
+    ratio = 2 ** (semitones / 12)
+    lowest, highest = _LOWEST / min(1, ratio), _HIGHEST / max(1, ratio)
+    frequencies = lowest * 2 ** (np.arange(int(_BINS * np.log2(highest / lowest))) / _BINS)
+    frames = np.arange(int(duration * _RATE / _HOP))
+    spectrograms = []
+    for audio, start, scale, pace in ((first, begin, 1.0, 1.0), (second, (begin - offset) / speed, ratio, speed)):
+        waveform = _load(audio, offset=start, duration=duration / pace)
+        bins = frequencies * scale * _FFT_SIZE / _RATE
+        loudness = _interpolate(_interpolate(_spectrogram(waveform), bins).T, frames / pace).T.sqrt().numpy()
+        spectrograms.append(loudness - np.median(loudness, axis=1, keepdims=True))
+    here = spectrograms[0][:, _MAX_FRAMES_OFF : len(frames) - _MAX_FRAMES_OFF]
+    similarities = []
+    for start in range(2 * _MAX_FRAMES_OFF + 1):
+        there = spectrograms[1][:, start : start + here.shape[1]]
+        covariance = np.mean(here * there) - here.mean() * there.mean()
+        similarities.append(covariance / max(here.std() * there.std(), np.finfo(np.float32).tiny))
+    lag = _MAX_FRAMES_OFF - int(np.argmax(similarities))
+    return float(max(similarities)), lag * _HOP / _RATE
+
+
+def _interpolate(values: torch.Tensor, places: np.ndarray) -> torch.Tensor:
+    """Rows of `values` at fractional `places`; beyond the last row, that row."""
+    places = torch.from_numpy(places).float().clamp(max=len(values) - 1)
+    rows = places.long()
+    return values[rows].lerp(values[(rows + 1).clamp(max=len(values) - 1)], (places - rows)[:, None])

@@ -1,0 +1,82 @@
+"""The tests that transformers demands of its own models, over the classes of polyaudio: `make hf-tests`.
+
+They come from the sdist of the installed transformers, which the first run downloads into pytest's cache; where pip
+reaches no package index the run says so and exits with status 69. What the sdist lacks is in `stubs`. The suite finds
+out from the names in the Auto classes' tables which models take labels, so those of polyaudio are entered there.
+"""
+
+import json
+import os
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+os.environ["HF_HUB_OFFLINE"] = "1"  # every model that is tested is made here
+
+EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h; pytest's own end at 5
+
+CLASSIFIERS = {
+    "sam_audio": ("SAMAudioModel", "SAMAudioForAudioClassification", "SAMAudioFeatureExtractor"),
+    "sslam": ("SSLAMModel", "SSLAMForAudioClassification", "SSLAMFeatureExtractor"),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from sdist import SuiteUnavailableError, fetch_suite
+
+    try:
+        suite = fetch_suite(config.cache.mkdir("transformers-tests"))
+    except SuiteUnavailableError as error:
+        pytest.exit(str(error), returncode=EXIT_UNAVAILABLE)
+    sys.path.insert(0, str(suite))
+    import tests
+
+    tests.__path__.append(str(HERE / "stubs"))
+    enter_models(config.cache.mkdir("tiny-models"))
+
+
+def enter_models(tiny_models: Path) -> None:
+    """Make the suite take the models of polyaudio for some of transformers, the tiny ones to be saved in a folder."""
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    import polyaudio
+
+    # In a checkout the suite loads the package that lies beside it; here it is the installed one.
+    transformers.utils.direct_transformers_import = lambda path, file="__init__.py": transformers
+
+    summary = {}
+    for model_type, (base, classifier, extractor) in CLASSIFIERS.items():
+        modeling_auto.MODEL_MAPPING_NAMES[model_type] = base
+        modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES[model_type] = classifier
+        # The suite tests the problem types of text and image classifiers alone
+        modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES[model_type] = classifier
+        setattr(transformers, extractor, getattr(polyaudio, extractor))
+        summary[classifier] = {"tokenizer_classes": [], "processor_classes": [extractor]}
+    os.environ["TRANSFORMERS_TINY_MODEL_PATH"] = str(tiny_models)
+    (tiny_models / "reports").mkdir(exist_ok=True)
+    (tiny_models / "reports" / "tiny_model_summary.json").write_text(json.dumps(summary))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count by test class, and tell why tests were skipped."""
+    counts, reasons = defaultdict(Counter), Counter()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            path, *names = report.nodeid.split("::")
+            counts[names[0] if names else path][outcome] += 1
+            if outcome == "skipped":
+                reason = report.longrepr[2].removeprefix("Skipped: ")
+                reasons[re.sub(r"(<class '[\w.]+\.)?\b(SAMAudio|SSLAM)\w+('>)?", "this model", reason)] += 1
+    terminalreporter.section("by class")
+    for name, outcomes in counts.items():
+        terminalreporter.line(f"{name}: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()))
+    terminalreporter.section("why skipped")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:4d}  {reason}")

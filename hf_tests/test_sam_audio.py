@@ -1,0 +1,118 @@
+"""The suite of transformers over SAMAudio."""
+
+import copy
+import unittest
+
+import torch
+from tests.test_configuration_common import ConfigTester
+from tests.test_modeling_common import ModelTesterMixin, floats_tensor
+from tests.test_sequence_feature_extraction_common import SequenceFeatureExtractionTestMixin
+from torch import nn
+
+from polyaudio import (
+    SAMAudioConfig,
+    SAMAudioFeatureExtractor,
+    SAMAudioForAudioClassification,
+    SAMAudioForPreTraining,
+    SAMAudioModel,
+)
+
+
+class SAMAudioModelTester:
+    batch_size = 3
+    is_training = True
+    hidden_size = 32
+    num_hidden_layers = 2
+    num_attention_heads = 4
+    seq_length = 6  # the segments
+    key_length = 8  # the encoder's frames, to which they attend
+    num_frames = 16
+
+    def __init__(self, **config):
+        self.config = config
+
+    def get_config(self):
+        return SAMAudioConfig(
+            conv_dim=[16, 32],
+            conv_kernel=[3, 3],
+            conv_stride=[2, 1],  # the suite pads by two frames: one of the encoder's
+            num_segments=self.seq_length,
+            num_hidden_layers=self.num_hidden_layers,
+            num_attention_heads=self.num_attention_heads,
+            projection_dim=8,
+            num_labels=3,
+            **self.config,
+        )
+
+    def prepare_config_and_inputs_for_common(self):
+        config = self.get_config()
+        shape = [self.batch_size, self.num_frames]
+        return config, {
+            "input_values": floats_tensor(shape if config.frontend == "waveform" else [*shape, config.feature_size]),
+            "attention_mask": torch.ones(shape, dtype=torch.long),
+        }
+
+
+class SAMAudioModelTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (SAMAudioModel, SAMAudioForPreTraining, SAMAudioForAudioClassification)
+    test_resize_embeddings = False  # there are no token embeddings
+
+    def setUp(self):
+        self.model_tester = SAMAudioModelTester(frontend="log_mel", feature_size=12)
+
+    def test_model_get_set_embeddings(self):
+        """As the suite's, but what embeds the input is a convolution, not an `nn.Embedding`."""
+        for model_class in self.all_model_classes:
+            model = model_class(copy.deepcopy(self.model_tester.get_config()))
+            assert isinstance(model.get_input_embeddings(), nn.Conv1d)
+            other = nn.Conv1d(2, 2, 1)
+            model.set_input_embeddings(other)
+            assert model.get_input_embeddings() is other
+            assert model.get_output_embeddings() is None
+
+
+class SAMAudioWaveformModelTest(SAMAudioModelTest):
+    """The other kind of input, and the norm with buffers."""
+
+    def setUp(self):
+        self.model_tester = SAMAudioModelTester(frontend="waveform", feat_extract_norm="batch")
+
+
+class SAMAudioConfigTest(unittest.TestCase):
+    def test_config(self):
+        ConfigTester(self, config_class=SAMAudioConfig, has_text_modality=False, hidden_size=64).run_common_tests()
+
+
+class SAMAudioFeatureExtractionTester:
+    batch_size = 7
+    min_seq_length = 400
+    max_seq_length = 2000
+    seq_length_diff = (max_seq_length - min_seq_length) // (batch_size - 1)
+
+    def __init__(self, frontend: str, feature_size: int):
+        self.frontend = frontend
+        self.feature_size = feature_size
+
+    def prepare_feat_extract_dict(self):
+        return {"frontend": self.frontend, "feature_size": self.feature_size}
+
+    def prepare_inputs_for_common(self, equal_length=False, numpify=False):
+        shape = () if self.feature_size == 1 else (self.feature_size,)
+        lengths = range(self.min_seq_length, self.max_seq_length, self.seq_length_diff)
+        clips = [floats_tensor([self.max_seq_length if equal_length else length, *shape]) for length in lengths]
+        return [clip.numpy() if numpify else clip.tolist() for clip in clips]
+
+
+class SAMAudioLogMelExtractorTest(SequenceFeatureExtractionTestMixin, unittest.TestCase):
+    feature_extraction_class = SAMAudioFeatureExtractor
+    feat_extract_tester = SAMAudioFeatureExtractionTester("log_mel", feature_size=10)
+
+
+class SAMAudioTonicChromaExtractorTest(SequenceFeatureExtractionTestMixin, unittest.TestCase):
+    feature_extraction_class = SAMAudioFeatureExtractor
+    feat_extract_tester = SAMAudioFeatureExtractionTester("tonic_chroma", feature_size=12)
+
+
+class SAMAudioWaveformExtractorTest(SequenceFeatureExtractionTestMixin, unittest.TestCase):
+    feature_extraction_class = SAMAudioFeatureExtractor
+    feat_extract_tester = SAMAudioFeatureExtractionTester("waveform", feature_size=1)
