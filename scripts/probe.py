@@ -94,6 +94,7 @@ def main(argv: list[str]) -> None:
     import numpy as np
 
     from .. import __version__
+    from ..training.labels import SINGLE_LABEL, task_of
     from ..training.probe import C_GRID, compare_probes, linear_probe, make_folds
     from .batches import ClipReader
 
@@ -101,6 +102,8 @@ def main(argv: list[str]) -> None:
     args.features = choose_features(args.model, config.model_type, args.features)
     device = choose_device(args.device)
     clips, is_test = load_labelled_clips(args)
+    if task_of(clips.features["label"]) != SINGLE_LABEL:
+        raise CommandError(f"a probe learns one class a clip, but clips of {args.dataset} have several, or events")
     names = clips.features["label"].names
     labels, recordings = np.array(clips["label"][:]), np.array(clips["recording"][:])
     division = {"is_test": is_test, "num_folds": args.folds, "seed": args.seed}

@@ -57,7 +57,7 @@ class DataArguments:
         default=False, metadata={"help": "Do not compare the audio of training and held-out clips; the card says so."}
     )
     crop_seconds: float | None = field(
-        default=None, metadata={"help": "Train on random crops of this length, anew each epoch."}
+        default=None, metadata={"help": "Train on random crops of this length, anew each epoch; 0 for whole clips."}
     )
     cache_features: bool = field(
         default=False, metadata={"help": "Extract the features of each clip once and keep them in memory."}
@@ -139,6 +139,7 @@ class ClassifierArguments(ModelArguments):
     drop_path_rate: float | None = field(
         default=None, metadata={"help": "Leave out branches of SSLAM's blocks at random; rate of the last block."}
     )
+    label_smoothing: float | None = field(default=None, metadata={"help": "Label smoothing of the cross entropy."})
     freeze_encoder: bool = field(
         default=False,
         metadata={"help": "Train the head only, on features that are computed once if nothing is random."},

@@ -201,8 +201,9 @@ def build_model(settings: Settings, names: list[str], task: str) -> tuple:
         "label2id": {name: index for index, name in enumerate(names)},
         "problem_type": MULTI_LABEL if task == FRAMES else task,
     }
-    if settings.model.drop_path_rate is not None:
-        fields["drop_path_rate"] = settings.model.drop_path_rate
+    for name in ("drop_path_rate", "label_smoothing"):
+        if getattr(settings.model, name) is not None:
+            fields[name] = getattr(settings.model, name)
     config = make_config(settings.model.model_type, checkpoint, fields)
     if task == FRAMES and config.model_type not in ("sslam", "eat"):
         raise CommandError(
@@ -273,7 +274,7 @@ def make_datasets(settings: Settings, splits, config, feature_extractor, seed: i
             name: CachedFeatures(
                 clips,
                 feature_extractor,
-                crop_seconds=data.crop_seconds if name == "train" else None,
+                crop_seconds=(data.crop_seconds or None) if name == "train" else None,
                 seed=seed,
                 num_workers=2,
             )
@@ -306,7 +307,7 @@ def nothing_is_random(settings: Settings) -> bool:
     """Whether a training clip is the same in each epoch."""
     from .recipe import AugmentationArguments
 
-    return settings.data.crop_seconds is None and settings.augmentation == AugmentationArguments()
+    return not settings.data.crop_seconds and settings.augmentation == AugmentationArguments()
 
 
 def encode(model, datasets: dict, collator, training_args: "AudioTrainingArguments") -> tuple:
@@ -347,7 +348,7 @@ def fit_to_crops(feature_extractor, config, crop_seconds: float | None) -> None:
     `polyaudio predict`, and a pipeline pads as training does.
     """
     feature_extractor.return_attention_mask = True
-    if crop_seconds is None:
+    if not crop_seconds:
         reach = config.max_time_patches * config.patch_size
         feature_extractor.max_length = min(feature_extractor.max_length, reach)
         return
