@@ -9,6 +9,7 @@ from pathlib import Path
 from .command import CommandError, argument_parser, command
 from .dataset_build import add_build
 from .dataset_inspect import add_inspect
+from .dataset_mix import add_mix
 from .dataset_options import add_action, add_label_arguments, default_workers, load_labelled, write_json
 from .dataset_split import add_split
 from .loading import report_bad_clips
@@ -18,6 +19,7 @@ EXAMPLES = """\
   polyaudio dataset build my-recordings/ --output my-chunks/ --sampling-rate 16000
   polyaudio dataset inspect my-chunks/ --output inspection/
   polyaudio dataset split my-chunks/ --output my-split/ --test-size 0.1 --validation-size 0.1
+  polyaudio dataset mix my-sounds/ --output my-soundscapes/ --clips 2000 --test-clips 300
   polyaudio dataset stats my-recordings/
   polyaudio dataset stats someone/recordings --split train --crop-seconds 5 --output stats.json
   polyaudio dataset check my-ragas/ --output check.json
@@ -48,6 +50,7 @@ def main(argv: list[str]) -> int:
     add_build(actions)
     add_inspect(actions)
     add_split(actions)
+    add_mix(actions)
     add_check(actions)
     add_stats(actions)
     args = parser.parse_args(argv)

@@ -74,7 +74,8 @@ def check_output(args: argparse.Namespace) -> None:
         raise CommandError(f"--output {args.output} would replace the data that it is made from; name another folder")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
-    is_data_set = any(output.glob("data/*.parquet")) or (output / "dataset_dict.json").is_file()
+    markers = ("dataset_dict.json", "mixtures.json")  # of `split` and of `mix`
+    is_data_set = any(output.glob("data/*.parquet")) or any((output / name).is_file() for name in markers)
     if not is_data_set:
         raise CommandError(f"{args.output} is there already and holds something else; name another folder")
     if not args.overwrite:

@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import re
+import shlex
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -61,23 +62,43 @@ _CLIP_USAGE = """\
 import polyaudio
 from transformers import pipeline
 
-classify = pipeline("audio-classification", model={folder})
+classify = pipeline("audio-classification", {arguments})
 sampling_rate = classify.feature_extractor.sampling_rate
 waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
 classify({{"array": waveform, "sampling_rate": sampling_rate}})"""
+
+_CLIP_USAGE_ANYWHERE = """\
+from transformers import pipeline
+
+classify = pipeline("audio-classification", {arguments}, trust_remote_code=True)
+classify({{"array": waveform, "sampling_rate": sampling_rate}})  # one channel, as a NumPy array"""
 
 _FRAME_USAGE = """\
 import polyaudio
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioFrameClassification
 
-feature_extractor = AutoFeatureExtractor.from_pretrained({folder})
-model = AutoModelForAudioFrameClassification.from_pretrained({folder}).eval()
+feature_extractor = AutoFeatureExtractor.from_pretrained({name})
+model = AutoModelForAudioFrameClassification.from_pretrained({name}).eval()
 sampling_rate = feature_extractor.sampling_rate
 waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
 inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
 with torch.inference_mode():
     logits = model(**inputs).logits[0]  # (frames, classes), in the order of model.config.id2label"""
+
+_FRAME_USAGE_ANYWHERE = """\
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioFrameClassification
+
+feature_extractor = AutoFeatureExtractor.from_pretrained({name}, trust_remote_code=True)
+model = AutoModelForAudioFrameClassification.from_pretrained({name}, trust_remote_code=True).eval()
+# One channel, as a NumPy array, at the model's rate: feature_extractor.sampling_rate
+inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
+with torch.inference_mode():
+    logits = model(**inputs).logits[0]"""
+
+_FRAMES = "audio-frame-classification"
+_USAGE_TITLE, _DATA_TITLE = "## How to use", "## Data"
 
 
 def write_model_card(
@@ -126,7 +147,7 @@ def write_model_card(
     is_frames = task == "frame_classification"
     hub_dataset = None if dataset == "ragas" else _hub_id(dataset)
     hub_model = _hub_id(base_model)
-    kind = "audio-frame-classification" if is_frames else "audio-classification"
+    kind = _FRAMES if is_frames else "audio-classification"
     data = ModelCardData(
         library_name="peft" if adapter else "transformers",
         license=license,
@@ -148,7 +169,6 @@ def write_model_card(
             for metric_type, name, value in _metrics(result)
         ],
     )
-    usage = (_FRAME_USAGE if is_frames else _CLIP_USAGE).format(folder=repr(str(folder)))
     introduction = (
         f"A {_code(model_type)} {_WHAT.get(task, 'audio model')}, trained with polyaudio on {_code(dataset)}"
     )
@@ -159,12 +179,11 @@ def write_model_card(
         f"---\n{data.to_yaml()}\n---",
         f"# {_escape(model_name)}",
         introduction,
-        "## How to use",
-        _fenced(usage, "python"),
+        _USAGE_TITLE,
+        *_usage(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
+        _DATA_TITLE,
     ]
-    if not is_frames:
-        sections.append(f"{_code(f'polyaudio predict FILES... --model {folder}')} does the same for audio files.")
-    sections += ["## Data", *_data(dataset, split_description, leak_status, splits), "## Evaluation"]
+    sections += [*_data(dataset, split_description, leak_status, splits), "## Evaluation"]
     sections += _evaluation(result, folder)
     sections += ["## Training", _fenced(command)]
     sections += [_setup(recipe, seeds, environment() if versions is None else versions)]
@@ -178,6 +197,27 @@ def write_model_card(
     ]
     sections += ["## Limits of use", "\n".join(f"- {limit}" for limit in limits)]
     ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
+
+
+def card_on_hub(card: str, repo: str, base_model: str | None = None) -> str:
+    """
+    A card of [`write_model_card`] as it is to stand on the Hub; any other is left as it is.
+
+    Args:
+        card: the text of `README.md`.
+        repo: name of the model on the Hub, which stands in for the folder where the card tells how to load it.
+        base_model: name on the Hub of the model that an adapter belongs to.
+    """
+    whole = ModelCard(card)
+    parts = re.fullmatch(rf"(.*\n{_USAGE_TITLE}\n\n)(.*?)(\n\n{_DATA_TITLE}\n.*)", whole.text, re.DOTALL)
+    if parts is None or "polyaudio" not in (whole.data.tags or []):
+        return card
+    before, usage, after = parts.groups()
+    if base_model is not None:
+        whole.data.base_model, whole.data.base_model_relation = base_model, "adapter"
+    usage = "\n\n".join(_usage(repo, whole.data, has_code="trust_remote_code" in usage))
+    whole.text = before + usage + after
+    return str(whole)
 
 
 def write_summary(
@@ -257,6 +297,21 @@ def environment(device: "str | torch.device | None" = None) -> dict[str, str]:
         "platform": platform.platform(),
         "device": name.get(device.type, lambda: device.type)(),
     }
+
+
+def _usage(name: str, data: ModelCardData, has_code: bool) -> list[str]:
+    """How to load a model by its name or from its folder, with polyaudio and without."""
+    # Where the Hub has an adapter, a pipeline would take its base's labels
+    arguments = f"model={name!r}" + (f", config={name!r}" if data.library_name == "peft" else "")
+    is_frames = _FRAMES in data.tags
+    here, anywhere = (
+        _fenced(usage.format(name=repr(name), arguments=arguments), "python")
+        for usage in ((_FRAME_USAGE, _FRAME_USAGE_ANYWHERE) if is_frames else (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE))
+    )
+    predict = f"{_code(f'polyaudio predict FILES... --model {shlex.quote(name)}')} does the same for audio files."
+    needed = "transformers, torch, torchaudio" + (" and peft" if data.library_name == "peft" else "")
+    elsewhere = [f"Where polyaudio is not installed, {needed} are enough, if you trust the code beside the weights:"]
+    return [here, predict, *([*elsewhere, anywhere] if has_code else [])]
 
 
 def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
