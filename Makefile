@@ -3,13 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test hf-tests lint bench clean
+.PHONY: demo test nightly hf-tests lint static bench clean
 
 demo: .venv/installed
 	$(BIN)/polyaudio demo --output runs/demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest tests
+
+# The tests of hostile input, with 500 examples of each instead of 40.
+nightly: .venv/installed
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_hostile_input.py
 
 # What transformers demands of its own models. The first run fetches those tests from the package index; see hf_tests.
 hf-tests: .venv/installed
@@ -19,10 +23,21 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The package as a release would build it: its metadata, what is in the wheel, and types.
+static: .venv/installed
+	rm -rf build dist
+	$(PYTHON) -m venv build/static
+	build/static/bin/python -m pip install --quiet build twine mypy
+	build/static/bin/python -m build
+	build/static/bin/twine check --strict dist/*
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
+	cd build && PYTHONPATH=wheel wheel/bin/polyaudio --help
+	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py ../tests/test_recipes.py
+	MYPYPATH=build/wheel build/static/bin/mypy --python-executable $(BIN)/python --ignore-missing-imports \
+	    --follow-imports=silent -p polyaudio.feature_extraction -m polyaudio.training.audio
+
 bench: .venv/installed
-	$(BIN)/python benchmarks/sam_audio.py
-	$(BIN)/python benchmarks/sslam.py
-	$(BIN)/python benchmarks/sslam_pretraining.py
+	$(BIN)/python benchmarks/run.py
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -8,6 +8,7 @@ are among the files they write: who loads a model without polyaudio and saves it
 """
 
 import ast
+import fnmatch
 import os
 import re
 import shutil
@@ -23,7 +24,8 @@ from safetensors import SafetensorError
 
 _STAMP = "# Copied from polyaudio "
 _PARTIAL = "_saving"  # Trainer pushes nothing whose name begins with an underscore
-_WEIGHTS = r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?"
+# Where one of these is left over from a model before, transformers could take it for the weights
+WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 # Ends of the names of model classes, and the Auto classes that give them
 _AUTO_CLASSES = {
     "Model": "AutoModel",
@@ -81,6 +83,11 @@ def _flatten(path: Path) -> tuple[str, list[Path]]:
     return "\n".join(lines), imported
 
 
+def is_weights(name: str) -> bool:
+    """Whether a file of this name is one that transformers loads weights by."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in WEIGHTS)
+
+
 def _own_class(obj: Any) -> type:
     """The class of a model or feature extractor, or of a user's subclass the class that it is derived from."""
     package = __name__.rpartition(".")[0] + "."
@@ -110,7 +117,7 @@ def _write_code(folder: Path, cls: type, settings: Any, auto_map: dict[str, str]
         (folder / name).write_text(source, encoding="utf-8")
 
 
-def _save_whole(save_directory: str | os.PathLike, write: Callable[[Path], Any]) -> list[str]:
+def save_whole(save_directory: str | os.PathLike, write: Callable[[Path], Any]) -> list[str]:
     """
     Let `write` fill a folder, and only when that is complete move its files into `save_directory`.
 
@@ -163,6 +170,7 @@ def _push(
         repo_id=repo_id,
         folder_path=save_directory,
         allow_patterns=names,
+        delete_patterns=list(WEIGHTS) if any(map(is_weights, names)) else None,
         commit_message=commit_message,
         revision=revision,
         create_pr=create_pr,
@@ -206,10 +214,10 @@ class PortableModelMixin:
             self.save_code(folder)
             save(folder, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
 
-        names = _save_whole(save_directory, write)
-        if any(re.fullmatch(_WEIGHTS, name) for name in names):
+        names = save_whole(save_directory, write)
+        if any(map(is_weights, names)):
             for path in Path(save_directory).iterdir():  # shards of a save before, or a file that is shards now
-                if re.fullmatch(_WEIGHTS, path.name) and path.name not in names:
+                if is_weights(path.name) and path.name not in names:
                     path.unlink()
         if push_to_hub:
             _push(save_directory, names, **kwargs)
@@ -231,7 +239,7 @@ class PortableFeatureExtractorMixin:
             self.save_code(folder)
             save(folder, **kwargs)
 
-        names = _save_whole(save_directory, write)
+        names = save_whole(save_directory, write)
         if push_to_hub:
             _push(save_directory, names, **kwargs)
         return [os.path.join(save_directory, name) for name in names if name.endswith(".json")]

@@ -11,7 +11,7 @@ from transformers.utils import PaddingStrategy, TensorType
 from ..saving import PortableFeatureExtractorMixin
 from .spectrogram import mel_filters, power_spectrogram
 from .tonic_chroma import TonicChroma
-from .waveform_input import as_mono_waveforms, check_sampling_rate
+from .waveform_input import as_mono_waveforms, check_length, check_sampling_rate
 
 
 # Samples of a window and from one window to the next
@@ -125,9 +125,13 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
               hertz that the clip was related to, and how sure its estimate is, from 0 to 1 (1 where it was given).
 
         Raises:
-            ValueError: for an empty batch or clip, NaN or infinity, more than one channel, or another sampling rate.
+            ValueError: for an empty batch or clip, NaN or infinity, more than one channel, another sampling rate,
+                lengths that are not positive, or tonics that are not one a clip.
+            TypeError: for what is no audio.
         """
         check_sampling_rate(sampling_rate, self.sampling_rate, self.__class__.__name__)
+        check_length("max_length", max_length)
+        check_length("pad_to_multiple_of", pad_to_multiple_of)
         if tonic is not None and self.frontend != "tonic_chroma":
             raise ValueError(f"A tonic is of no use to frontend={self.frontend!r}, only to 'tonic_chroma'.")
         if truncation and max_length is None:
@@ -139,14 +143,14 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             clips = clips[:, :max_length] if isinstance(clips, torch.Tensor) else [clip[:max_length] for clip in clips]
         sizes = [max(len(clip), self.n_fft) for clip in clips]
         longest = max(sizes)
-        if padding_strategy == PaddingStrategy.MAX_LENGTH:
+        if padding_strategy == PaddingStrategy.MAX_LENGTH and max_length is not None:
             longest = max(longest, max_length)
         if pad_to_multiple_of is not None:
             longest += -longest % pad_to_multiple_of
         waveforms = _stack(clips, longest).to(device)
         lengths = torch.tensor(sizes, device=device)
 
-        features = self._extract(waveforms, lengths, tonic)
+        features: dict[str, Any] = self._extract(waveforms, lengths, tonic)
         input_values = features["input_values"]
         num_frames = lengths if self.frontend == "waveform" else 1 + lengths // self.hop_length
         attention_mask = torch.arange(input_values.shape[1], device=device) < num_frames[:, None]
@@ -166,6 +170,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         if self.frontend == "waveform":
             return {"input_values": waveforms}
         tonic = torch.as_tensor(float("nan") if tonic is None else tonic, dtype=torch.float32, device=waveforms.device)
+        if tonic.ndim > 1 or tonic.numel() not in (1, len(waveforms)):
+            raise ValueError(f"Pass one tonic, or one a clip ({len(waveforms)}), not {tuple(tonic.shape)}.")
         tonic = tonic.expand(len(waveforms))
         # The spectra of a few clips stay in a CPU's cache: in blocks a batch takes a third to a half of the time.
         clips = len(waveforms) if waveforms.device.type != "cpu" else max(1, _BLOCK_SAMPLES // waveforms.shape[1])

@@ -12,7 +12,7 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from ..saving import PortableFeatureExtractorMixin
-from .waveform_input import as_mono_waveforms, check_sampling_rate
+from .waveform_input import as_mono_waveforms, check_length, check_sampling_rate
 
 
 # Frames handled at a time: on a CPU as many as stay in its cache, elsewhere as many as fit well into memory.
@@ -214,10 +214,13 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             lengths come as lists.
 
         Raises:
-            ValueError: for audio at another rate, empty clips, more than one channel, NaN or infinity, or clips of
-                different lengths that are asked for as one tensor without padding.
+            ValueError: for audio at another rate, empty clips, more than one channel, NaN or infinity, lengths that
+                are not positive, or clips of different lengths that are asked for as one tensor without padding.
+            TypeError: for what is no audio.
         """
         check_sampling_rate(sampling_rate, self.sampling_rate, type(self).__name__)
+        check_length("max_length", max_length)
+        check_length("pad_to_multiple_of", pad_to_multiple_of)
         clips, _ = as_mono_waveforms(raw_speech)
         max_length = self.max_length if max_length is None else max_length
         multiple = pad_to_multiple_of or 1
@@ -248,7 +251,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             features.masked_fill_(~mask[..., None], self.padding_value)
         features.sub_(self.mean).div_(2 * self.std)
 
-        data = {"input_values": features}
+        data: dict[str, Any] = {"input_values": features}
         if return_attention_mask:
             data["attention_mask"] = mask.to(torch.int32)
         if lengths.min() < lengths.max():

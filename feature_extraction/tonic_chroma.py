@@ -67,10 +67,11 @@ class TonicChroma:
         self.search_centres = torch.from_numpy(search.astype(np.float32))
         self.search_filters = self._filters(self.search_centres, bins_per_octave=36)
         cents = np.arange(_SEARCH_BINS) * 1200 / _SEARCH_BINS
-        template = sum(
+        peaks = [
             weight * np.exp(-0.5 * (((cents - pitch + 600) % 1200 - 600) / 20) ** 2)
             for pitch, weight in ((0, _SA_WEIGHT), (1200 * np.log2(3 / 2), _PA_WEIGHT))
-        )
+        ]
+        template = np.sum(peaks, axis=0)
         rotations = np.stack([np.roll(template - template.mean(), shift) for shift in range(_SEARCH_BINS)], axis=1)
         self.rotations = torch.from_numpy(rotations.astype(np.float32))
 
@@ -91,7 +92,7 @@ class TonicChroma:
               octave, scaled such that a blind guess, as for silence, has 0; 1 where the tonic was given.
 
         Raises:
-            ValueError: for a given tonic that is not positive.
+            ValueError: for a given tonic that is not positive or infinite.
         """
         power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, len(self.frequencies))
         frames = 1 + lengths // self.hop_length
@@ -102,9 +103,12 @@ class TonicChroma:
         estimate, confidence = self._estimate(power, mean, frames)
         if tonic is not None:
             given = torch.as_tensor(tonic, dtype=torch.float32, device=power.device).expand(len(power))
-            if (given <= 0).any():
-                raise ValueError(f"A tonic is a frequency in Hz, greater than 0, not {given.min().item()}.")
             is_given = ~given.isnan()
+            is_wrong = is_given & ~((given >= torch.finfo(torch.float32).tiny) & given.isfinite())
+            if is_wrong.any():
+                raise ValueError(
+                    f"A tonic is a frequency in Hz, finite and greater than 0, not {given[is_wrong].tolist()}."
+                )
             estimate = torch.where(is_given, given, estimate)
             confidence = confidence.masked_fill(is_given, 1.0)
 

@@ -11,6 +11,9 @@ logger = logging.get_logger(__name__)
 
 _FULL_SCALE = {torch.uint8: 2**7, torch.int8: 2**7, torch.int16: 2**15, torch.int32: 2**31}
 
+# The root of the sum of squares of a clip that is louder than any PCM. Beyond it power spectra overflow float32.
+_LOUDEST_NORM = 1e14
+
 
 def check_sampling_rate(sampling_rate: int | None, expected: int, extractor: str) -> None:
     """Raise `ValueError` for audio at another rate than the extractor's; warn where the rate is not told."""
@@ -26,6 +29,12 @@ def check_sampling_rate(sampling_rate: int | None, expected: int, extractor: str
         )
 
 
+def check_length(name: str, length: int | None) -> None:
+    """Raise `ValueError` for a length, an argument called `name`, that is neither `None` nor a positive integer."""
+    if length is not None and not (isinstance(length, (int, np.integer)) and length > 0):
+        raise ValueError(f"{name} must be a positive integer, got {length!r}.")
+
+
 def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bool]:
     """
     Turn what users pass as audio into float32 mono waveforms in [-1, 1].
@@ -33,32 +42,34 @@ def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bo
     Args:
         raw_speech: one clip (a 1-D array, tensor or list of floats) or a batch of clips (a list of such, or a 2-D
             array or tensor of shape `(batch_size, samples)`). Floats of any width are taken as they are; 8, 16 and
-            32 bit integers are read as PCM and scaled to [-1, 1].
+            32 bit integers are read as PCM and scaled to [-1, 1]. Gradients do not flow back to it.
 
     Returns:
         The clips, as a tensor of shape `(batch_size, samples)` where they came as one array and as a list of 1-D
         tensors otherwise, and whether they came as a batch.
 
     Raises:
-        ValueError: for no clip, an empty clip, more than one channel, NaN or infinity, or integers of another width.
+        ValueError: for no clip, an empty clip, more than one channel, NaN or infinity, values beyond any PCM, or
+            integers of another width.
         TypeError: for what is no audio.
     """
+    clips: list[torch.Tensor] | torch.Tensor
     if isinstance(raw_speech, (np.ndarray, torch.Tensor)):
-        clips = _as_tensor(raw_speech)
-        if clips.ndim not in (1, 2):
+        audio = _as_tensor(raw_speech)
+        if audio.ndim not in (1, 2):
             raise ValueError(
                 f"Audio must be mono: (samples,) for one clip or (batch_size, samples) for a batch, got "
-                f"{tuple(clips.shape)}. Average the channels first."
+                f"{tuple(audio.shape)}. Average the channels first."
             )
-        is_batched = clips.ndim == 2
-        clips = clips if is_batched else clips[None]
+        is_batched = audio.ndim == 2
+        clips = audio if is_batched else audio[None]
         if clips.shape[1] == 2 and clips.shape[0] > 2:
             raise ValueError(
                 f"An array of shape {tuple(clips.shape)} looks like stereo audio with the channels last. Average the "
                 "channels first, for instance with `audio.mean(-1)`."
             )
         count, shortest = clips.shape[0], clips.shape[1]
-        sums = clips.sum(-1)
+        norms = torch.linalg.vector_norm(clips, dim=-1)
     elif isinstance(raw_speech, (list, tuple)):
         is_batched = len(raw_speech) == 0 or not isinstance(raw_speech[0], (int, float, np.number))
         clips = [_as_tensor(clip) for clip in (raw_speech if is_batched else [raw_speech])]
@@ -68,7 +79,7 @@ def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bo
                 f"Every clip of a batch must be mono, of shape (samples,), got {shapes[0]}. Average its channels."
             )
         count, shortest = len(clips), min(map(len, clips), default=0)
-        sums = torch.stack([clip.sum() for clip in clips]) if clips else torch.zeros(0)
+        norms = torch.stack([torch.linalg.vector_norm(clip) for clip in clips]) if clips else torch.zeros(0)
     else:
         raise TypeError(f"Audio must be a numpy array, a torch tensor or a list of them, got {type(raw_speech)}.")
 
@@ -76,10 +87,14 @@ def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bo
         raise ValueError("There is no clip in the batch.")
     if shortest == 0:
         raise ValueError("A clip has no samples. Leave empty clips out of the batch.")
-    # A sum is finite only where every sample is: one pass, and no copy of the audio.
-    if not bool(torch.isfinite(sums).all()):
-        wrong = torch.nonzero(~torch.isfinite(sums)).flatten().tolist()
-        raise ValueError(f"The audio holds NaN or infinity (clip {', '.join(map(str, wrong))} of the batch).")
+    # The norm is finite only where every sample is: one pass, and no copy of the audio.
+    is_sound = norms <= _LOUDEST_NORM
+    if not bool(is_sound.all()):
+        wrong = ", ".join(map(str, torch.nonzero(~is_sound).flatten().tolist()))
+        raise ValueError(
+            f"The audio holds NaN or infinity (clip {wrong} of the batch), or values far outside [-1, 1]. Repair or "
+            "leave it out."
+        )
     return clips, is_batched
 
 
@@ -87,13 +102,15 @@ def _as_tensor(clip) -> torch.Tensor:
     try:
         if not isinstance(clip, torch.Tensor):
             clip = np.asarray(clip)
-            if clip.dtype == np.float64 or clip.dtype == np.float16:
-                clip = clip.astype(np.float32)
-            clip = torch.from_numpy(np.ascontiguousarray(clip))
+            dtype = np.float32 if clip.dtype.kind == "f" else clip.dtype.newbyteorder("=")
+            # Torch takes neither strides that are negative (of one sample, too) nor memory that is read-only.
+            copy = True if min(clip.strides, default=0) < 0 or not clip.flags.writeable else None
+            with np.errstate(over="ignore"):  # it becomes infinity, which is refused
+                clip = torch.from_numpy(np.array(clip, dtype, order="C", copy=copy))
     except (TypeError, ValueError) as error:
         raise TypeError(f"A clip must be a 1-D sequence of numbers: {error}") from error
     if clip.is_floating_point():
-        return clip.to(torch.float32)
+        return clip.detach().to(torch.float32).contiguous()
     if clip.dtype not in _FULL_SCALE:
         raise ValueError(
             f"Audio of dtype {clip.dtype} has no known full scale. Pass floats in [-1, 1], or 8, 16 or 32 bit PCM."

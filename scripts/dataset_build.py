@@ -3,6 +3,7 @@
 """`polyaudio dataset build`: a data set of short clips from long recordings."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from .command import CommandError
@@ -16,6 +17,7 @@ from .dataset_options import (
     new_folder,
 )
 from .loading import report_bad_clips
+from .push import hub_errors
 
 
 DESCRIPTION = """\
@@ -107,7 +109,7 @@ def run_build(args: argparse.Namespace) -> int:
 
 def push_dataset(folder: Path, repo: str, private: bool) -> str:
     """
-    Upload a data set in one commit and remove what was in its `data/` before.
+    Upload a data set and remove what was in its `data/` before.
 
     Returns:
         The address of the commit.
@@ -116,10 +118,10 @@ def push_dataset(folder: Path, repo: str, private: bool) -> str:
         CommandError: the Hub cannot be reached or refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError
 
-    api = HfApi(library_name="polyaudio")
-    try:
+    api, outdated = HfApi(library_name="polyaudio"), "data/*.parquet"
+    again = ["hf", "upload", repo, str(folder), ".", "--repo-type", "dataset", "--delete", outdated]
+    with hub_errors(api.endpoint, repo, folder, shlex.join([*again, *(["--private"] if private else [])])):
         api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)
         if private and not api.repo_info(repo, repo_type="dataset").private:
             raise CommandError(f"{repo} exists and is public, which --private does not change; {folder} stays here")
@@ -127,13 +129,6 @@ def push_dataset(folder: Path, repo: str, private: bool) -> str:
             repo_id=repo,
             repo_type="dataset",
             folder_path=folder,
-            delete_patterns="data/*.parquet",
+            delete_patterns=outdated,
             commit_message="Upload dataset",
         ).commit_url
-    except (HTTPError, OSError, RuntimeError) as error:
-        # In uploads of large files the client hides the error behind a RuntimeError
-        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
-        raise CommandError(
-            f"the upload to {repo} failed: {cause}. The data set is in {folder}; "
-            f"`hf upload {repo} {folder} --repo-type dataset` tries again."
-        ) from error

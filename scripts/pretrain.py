@@ -64,6 +64,7 @@ def pretrain(recipe, model_args, window_args, training_args, num_mixtures: int =
 
     from ..training.pretraining import PreTrainer, PretrainingCollator
     from ..training.report import plot_losses
+    from .push import push_run
 
     set_seed(training_args.seed)
     model, feature_extractor = build_model(recipe, model_args, window_args.crop_seconds)
@@ -92,6 +93,7 @@ def pretrain(recipe, model_args, window_args, training_args, num_mixtures: int =
     if trainer.is_world_process_zero():
         plot_losses(trainer.state.log_history, Path(training_args.output_dir) / "losses.png")
         print(f"The model is in {training_args.output_dir}: AutoModel.from_pretrained({training_args.output_dir!r})")
+    push_run(trainer)
 
 
 def build_model(recipe, model_args, crop_seconds: float) -> tuple:

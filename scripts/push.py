@@ -2,13 +2,20 @@
 # Licensed under the MIT License; see LICENSE.
 """`polyaudio push`: a model folder goes to the Hugging Face Hub."""
 
+import contextlib
 import fnmatch
-import glob
 import json
+import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .command import CommandError, argument_parser, command
+
+
+if TYPE_CHECKING:
+    from transformers import Trainer
 
 
 DESCRIPTION = """\
@@ -21,12 +28,17 @@ EXAMPLES = """\
   polyaudio push runs/ragas me/raga-classifier --dry-run
   polyaudio push runs/ragas me/raga-classifier --private
   polyaudio push runs/ragas/checkpoint-500 me/raga-classifier --revision step-500 --message "Step 500"
+  polyaudio push runs/adapter me/raga-adapter --base-model me/raga-classifier
+  polyaudio push runs/ragas me/raga-classifier --examples todi.flac kalyani.flac
 """
 
 # Pickles among them: nobody loads a model from those, and the arguments of a run can hold a token
-_STAYS_HERE = ("_*", ".*", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl", "trainer_state.json", "runs", "*.pyc")
-# Where one of these lies in the repository and not in the folder, transformers could take it for the weights
-_WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+_STAYS_HERE = (
+    *("_*", ".*", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl", "ema.safetensors", "trainer_state.json"),
+    *("runs", "*.pyc"),
+)
+_ADAPTER = "adapter_config.json"
+_MERGE = "merge the two, polyaudio.training.lora.merge_adapter({folder!r}, 'merged'), and push the result"
 
 
 @command
@@ -37,20 +49,30 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--private", action="store_true", help="for nobody else to see")
     parser.add_argument("--revision", metavar="BRANCH", help="branch to push to, made where there is none (main)")
     parser.add_argument("--message", metavar="TEXT", default="Upload model", help="commit message (%(default)s)")
+    parser.add_argument(
+        "--base-model", metavar="NAME", help="name on the Hub of an adapter's base, where the adapter names a folder"
+    )
+    parser.add_argument(
+        "--examples", nargs="+", type=Path, default=[], metavar="FILE", help="clips to try on the model's page"
+    )
     parser.add_argument("--dry-run", action="store_true", help="list what would go up, and stop")
     args = parser.parse_args(argv)
 
     folder = Path(args.folder)
     check_complete(folder)
-    files = files_to_push(folder)
+    base_of_adapter(folder, args.base_model)
+    missing = [str(path) for path in args.examples if not path.is_file()]
+    if missing:
+        raise CommandError(f"there is no file {missing[0]}")
+    files = files_to_push(folder, args.examples)
     where = f"{args.repo}, {args.revision or 'main'}{', private' if args.private else ''}"
     print(f"{'To be pushed' if args.dry_run else 'Pushing'} to {where}:")
-    sizes = {name: (folder / name).stat().st_size for name in files}
+    sizes = {name: path.stat().st_size for name, path in files.items()}
     for name, size in sizes.items():
         print(f"  {_in_words(size):>9}  {name}")
     print(f"  {_in_words(sum(sizes.values())):>9}  in {len(files)} files")
     if not args.dry_run:
-        print(push(folder, files, args.repo, args.private, args.revision, args.message))
+        print(push(folder, args.repo, args.private, args.revision, args.message, args.base_model, args.examples))
 
 
 def check_complete(folder: Path) -> None:
@@ -64,10 +86,10 @@ def check_complete(folder: Path) -> None:
 
     if not folder.is_dir():
         raise CommandError(f"there is no folder {folder}")
-    is_adapter = (folder / "adapter_config.json").is_file()
+    is_adapter = (folder / _ADAPTER).is_file()
     try:
         if is_adapter:
-            json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+            json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
             code, weights = set(), {"adapter_model.safetensors"}
         else:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -92,19 +114,75 @@ def check_complete(folder: Path) -> None:
         print(f"{folder} holds no code: only those who have polyaudio installed can load the model.", file=sys.stderr)
 
 
-def files_to_push(folder: Path) -> list[str]:
-    """Paths below `folder` of what makes the model, without what only a run needs."""
+def base_of_adapter(folder: Path, base_model: str | None) -> str | None:
+    """
+    The name on the Hub of the model that the adapter in a folder belongs to; None where there is no adapter.
+
+    Args:
+        folder: with a model or an adapter.
+        base_model: stands in for the base that the adapter names.
+
+    Raises:
+        CommandError: with that base nobody else could load the adapter.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if not (folder / _ADAPTER).is_file():
+        if base_model is not None:
+            raise CommandError(f"{folder} holds no adapter, so leave out --base-model")
+        return None
+    if any(folder.glob("model*.safetensors")):
+        raise CommandError(
+            f"{folder} holds an adapter beside the untrained model that it belongs to: "
+            f"{_MERGE.format(folder=str(folder))}."
+        )
+    base = base_model or json.loads((folder / _ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    try:
+        validate_repo_id(base or "")
+    except HFValidationError as error:
+        place = f"which here is {base!r}" if base else "and none is named"
+        raise CommandError(
+            f"whoever loads an adapter needs its base from the Hub, {place}. Push the base too, and tell its name "
+            f"there with --base-model. Or else: {_MERGE.format(folder=str(folder))}."
+        ) from error
+    return base
+
+
+def files_to_push(folder: Path, examples: Sequence[Path] = ()) -> dict[str, Path]:
+    """Name on the Hub -> file, of what makes the model, without what only a run needs, and of examples."""
     paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [
-        path.as_posix()
+    files = {
+        path.as_posix(): folder / path
         for path in paths
         if not any(fnmatch.fnmatch(part, pattern) for part in path.parts for pattern in _STAYS_HERE)
-    ]
+    }
+    return files | {f"examples/{path.name}": path for path in examples}
 
 
-def push(folder: Path, files: list[str], repo: str, private: bool, revision: str | None, message: str) -> str:
+def push(
+    folder: Path,
+    repo: str,
+    private: bool = False,
+    revision: str | None = None,
+    message: str = "Upload model",
+    base_model: str | None = None,
+    examples: Sequence[Path] = (),
+) -> str:
     """
-    Upload files of a folder in one commit; what is there already is not sent again.
+    Upload a model in one commit; what is there already is not sent again.
+
+    The model card goes up with the model's name on the Hub in place of the folder, and with an adapter the name of its
+    base; the files here stay as they are.
+
+    Args:
+        folder: with a model or an adapter.
+        repo: name on the Hub; made where there is none.
+        private: whether it is to be private; one that is there has to be.
+        revision: branch, made where there is none; the default one if not given.
+        message: of the commit.
+        base_model: name on the Hub of an adapter's base, where the adapter names a folder.
+        examples: audio files that the model's page lets a visitor try.
 
     Returns:
         The address of the commit.
@@ -112,15 +190,24 @@ def push(folder: Path, files: list[str], repo: str, private: bool, revision: str
     Raises:
         CommandError: the Hub cannot be reached or refuses, with what to do about it.
     """
-    from huggingface_hub import HfApi, get_token, is_offline_mode
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
 
-    if is_offline_mode():
-        raise CommandError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
-    if get_token() is None:
-        raise CommandError("there is no token for the Hugging Face Hub. Run `hf auth login`, or set HF_TOKEN.")
+    from ..saving import is_weights
+    from ..training.model_card import card_on_hub
+
+    base = base_of_adapter(folder, base_model)
+    contents: dict[str, Path | bytes] = {**files_to_push(folder, examples)}
     api = HfApi(library_name="polyaudio")
-    try:
+    options = {"--revision": revision, "--base-model": base_model}
+    again = ["polyaudio", "push", str(folder), repo, *(["--private"] if private else [])]
+    again += [part for option in options.items() if option[1] for part in option]
+    again += ["--examples", *map(str, examples)] if examples else []
+    with hub_errors(api.endpoint, repo, folder, shlex.join(again)):
+        if base is not None:
+            if not api.repo_exists(base):
+                raise CommandError(f"{base}, the base of the adapter, is not on the Hub: push it first")
+            config = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
+            contents[_ADAPTER] = json.dumps({**config, "base_model_name_or_path": base}, indent=2).encode()
         repo = api.create_repo(repo, private=private or None, exist_ok=True).repo_id
         if private and not api.repo_info(repo).private:
             raise CommandError(
@@ -129,23 +216,65 @@ def push(folder: Path, files: list[str], repo: str, private: bool, revision: str
             )
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
-        return api.upload_folder(
-            repo_id=repo,
-            folder_path=folder,
-            allow_patterns=[glob.escape(name) for name in files],
-            delete_patterns=list(_WEIGHTS),
-            commit_message=message,
-            revision=revision,
-        ).commit_url
+        if "README.md" in contents or examples:
+            card = (folder / "README.md").read_text(encoding="utf-8") if "README.md" in contents else ""
+            addresses = {
+                path.stem: hf_hub_url(repo, f"examples/{path.name}", revision=revision, endpoint=api.endpoint)
+                for path in examples
+            }
+            contents["README.md"] = card_on_hub(card, repo, base, addresses).encode()
+        operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
+        operations += [
+            CommitOperationDelete(name)
+            for name in api.list_repo_files(repo, revision=revision)
+            # The latter is a pickle that Trainer pushes while it runs
+            if name not in contents and (is_weights(name) or name == "training_args.bin")
+        ]
+        return api.create_commit(repo, operations, commit_message=message, revision=revision).commit_url
+
+
+def push_run(trainer: "Trainer") -> None:
+    """Push the folder that a run has left, if its arguments say `push_to_hub`, and print where it is."""
+    args = trainer.args
+    if args.push_to_hub and trainer.is_world_process_zero():
+        folder = Path(args.output_dir)
+        if not (folder / "README.md").is_file():
+            trainer.create_model_card()
+        print(push(folder, trainer.hub_model_id, bool(args.hub_private_repo), args.hub_revision, "End of training"))
+
+
+@contextlib.contextmanager
+def hub_errors(endpoint: str, repo: str, folder: Path, again: str) -> Iterator[None]:
+    """
+    Turn what the Hub says, or the connection to it, into one line with what to do about it.
+
+    Args:
+        endpoint: address of the Hub.
+        repo: name of the repository.
+        folder: what is pushed.
+        again: the command that tries again.
+
+    Raises:
+        CommandError: the Hub cannot be reached or refuses.
+    """
+    from huggingface_hub import get_token, is_offline_mode
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+    if is_offline_mode():
+        raise CommandError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
+    if get_token() is None:
+        raise CommandError("there is no token for the Hugging Face Hub. Run `hf auth login`, or set HF_TOKEN.")
+    try:
+        yield
     except (HTTPError, RuntimeError) as error:
         # In uploads of large files the client hides the error behind a RuntimeError
         cause = error if isinstance(error, HTTPError) else error.__cause__
         if isinstance(cause, HfHubHTTPError):
-            raise CommandError(_refusal(cause, repo)) from error
+            raise CommandError(f"{_refusal(cause, repo)} {folder} is as it was; then run: {again}") from error
         if isinstance(cause, HTTPError):
             raise CommandError(
-                f"the connection to {api.endpoint} broke: {cause}. {folder} is as it was; run the same command again "
-                "to finish, what has arrived is not sent twice."
+                f"the connection to {endpoint} broke ({cause}). {folder} is as it was. To finish, run: {again} (what "
+                "has arrived is not sent twice)"
             ) from error
         raise
 
@@ -162,8 +291,8 @@ def _refusal(error: OSError, repo: str) -> str:
             "begins with your user name or an organization of yours."
         )
     if status in (409, 412):
-        return f"somebody else changed {repo} at the same time ({said}). Run the same command again."
-    return f"the Hub refuses with status {status} ({said}). Nothing is lost here; try again, later if it is above 499."
+        return f"somebody else changed {repo} at the same time ({said})."
+    return f"the Hub refuses with status {status} ({said}). Try again, later if it is above 499."
 
 
 def _in_words(size: int) -> str:

@@ -88,6 +88,8 @@ def train(settings: Settings) -> None:
 
     divisions = load_divisions(settings.data)
     seeds = settings.model.seeds or [settings.training.seed]
+    if settings.training.push_to_hub and len(divisions) * len(seeds) > 1:
+        raise CommandError("several runs make several models: leave out --push-to-hub and `polyaudio push` one of them")
     if len(divisions) == 1 and len(seeds) == 1:
         settings.training.seed = seeds[0]
         run(settings, divisions[0], settings.training)
@@ -118,6 +120,7 @@ def run(settings: Settings, division: "Division", training_args: "AudioTrainingA
     from ..training.labels import class_names, classes_of_clips, task_of
     from ..training.sampling import clip_weights
     from ..training.trainer import AudioTrainer
+    from .push import push_run
     from .scoring import DEFAULT_METRICS, METRIC_NAMES, evaluate_clips, metrics_of
 
     set_seed(training_args.seed)
@@ -183,6 +186,7 @@ def run(settings: Settings, division: "Division", training_args: "AudioTrainingA
     result = evaluate_clips(trainer, datasets[division.held_out], held_out, feature_extractor, folder=folder)
     if trainer.is_world_process_zero():
         write_results(settings, division, training_args, model.config.model_type, history, result)
+    push_run(trainer)
     return result
 
 
@@ -220,8 +224,8 @@ def build_model(settings: Settings, names: list[str], task: str) -> tuple:
         model = auto_class.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
         if model._hf_peft_config_loaded:
             raise CommandError(
-                f"{checkpoint} is an adapter: merge it into its base first, with peft's "
-                "PeftModel.from_pretrained(base, adapter).merge_and_unload()"
+                f"{checkpoint} is an adapter: merge it into its base first, with "
+                f"polyaudio.training.lora.merge_adapter({checkpoint!r}, 'merged')"
             )
     if model.config.model_type in ("sslam", "eat") and "max_length" not in recipe.feature_extractor:
         fit_to_crops(feature_extractor, model.config, settings.data.crop_seconds)

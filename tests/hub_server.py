@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import yaml
+
 
 LFS_SUFFIXES = (".safetensors", ".parquet", ".bin", ".pt", ".arrow", ".tar", ".wav")
 USER = "tester"
@@ -79,6 +81,7 @@ class HubServer:
         repos: ("model" or "dataset", name) -> repository.
         requests: "METHOD /path" of each call so far.
         cut_uploads: how many uploads of LFS files to cut off in the middle from now on.
+        cut_calls: cut off calls "METHOD /path" that match this, if it is not None.
     """
 
     def __init__(self):
@@ -86,6 +89,7 @@ class HubServer:
         self.lfs: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.cut_uploads = 0
+        self.cut_calls: str | None = None
         self.lock = threading.RLock()
         self._faults: list[tuple[str, int, str]] = []
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -108,7 +112,13 @@ class HubServer:
     def heal(self) -> None:
         """No more faults."""
         self._faults.clear()
-        self.cut_uploads = 0
+        self.cut_uploads, self.cut_calls = 0, None
+
+    def add_repo(self, name: str, kind: str = "model", private: bool = False) -> Repo:
+        """A repository with nothing in it but what the Hub puts there."""
+        repo = self.repos[kind, name] = Repo(private)
+        repo.add("main", {".gitattributes": Blob(b"*.safetensors filter=lfs\n", False)}, "initial commit")
+        return repo
 
     def repo(self, name: str, kind: str = "model") -> Repo:
         return self.repos[kind, name]
@@ -153,10 +163,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.query = parse_qs(url.query)
         self.body = b""
         try:
+            if self.hub.cut_calls is not None and re.search(self.hub.cut_calls, f"{self.command} {url.path}"):
+                self._cut()
+                return
             for method, pattern, action in self.routes:
                 match = re.fullmatch(pattern, url.path)
                 if match and method == self.command:
                     if action == "lfs_put" and self.hub.cut_uploads:
+                        self.hub.cut_uploads -= 1
                         self._cut()
                         return
                     self._read_body()
@@ -189,7 +203,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _cut(self) -> None:
         self.hub.requests.append(f"CUT {self.path}")
-        self.hub.cut_uploads -= 1
         self.rfile.read(100)
         self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
@@ -233,7 +246,23 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"type": "user", "name": USER, "orgs": [], "auth": {"accessToken": {"role": role}}})
 
     def validate_yaml(self) -> None:
-        self._answer({"errors": [], "warnings": []})
+        """Some of what the Hub demands of a card's metadata."""
+        block = re.match(r"---\n(.*?)\n---\n", json.loads(self.body)["content"], re.DOTALL)
+        data = yaml.safe_load(block[1]) if block else {}
+        names = [data.get(key) or [] for key in ("base_model", "datasets")]
+        names = [name for value in names for name in ([value] if isinstance(value, str) else value)]
+        errors = [f"{name!r} is no repository" for name in names if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name)]
+        for model in data.get("model-index", []):
+            if not model.get("name"):
+                errors.append("model-index: a name is missing")
+            for result in model.get("results", []):
+                places = (("task", "type"), ("dataset", "name"), ("dataset", "type"))
+                errors += [f"{key}.{part} is missing" for key, part in places if not result.get(key, {}).get(part)]
+                for metric in result.get("metrics", []):
+                    if not metric.get("type") or not isinstance(metric.get("value"), int | float):
+                        errors.append(f"{metric} is no metric")
+        answer = {"errors": [{"message": error} for error in errors], "warnings": []}
+        self._answer(answer, 400 if errors else 200)
 
     def create_repo(self) -> None:
         self._check_may_write()
@@ -247,8 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"error": f"You already created this {kind} repo", "url": url}, 409)
             return
         is_private = request.get("visibility") == "private" or request.get("private", False)
-        repo = self.hub.repos[kind, name] = Repo(is_private)
-        repo.add("main", {".gitattributes": Blob(b"*.safetensors filter=lfs\n", False)}, "initial commit")
+        self.hub.add_repo(name, kind, is_private)
         self._answer({"url": url, "name": name, "id": name})
 
     def create_branch(self, kind: str, name: str, revision: str) -> None:

@@ -1,6 +1,7 @@
 """Pushing and loading models and datasets, against a Hub on this machine, through the real client."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -30,6 +31,11 @@ def logits(model, extractor):
     with torch.no_grad():
         return model.eval()(inputs["input_values"]).logits[0].tolist()
 
+def frame_logits(model, extractor):
+    inputs = extractor(clip, sampling_rate=16000, return_tensors="pt")
+    with torch.no_grad():
+        return model.eval()(inputs["input_values"]).logits[0].flatten().tolist()
+
 def checksum(model):
     return sum(value.double().abs().sum().item() for value in model.state_dict().values())
 """
@@ -38,6 +44,9 @@ OWNER = (
     PRELUDE
     + """
 import datasets, polyaudio, transformers
+from pathlib import Path
+from polyaudio.scripts.push import push
+from polyaudio.training.lora import add_lora, lora_config
 from transformers import Trainer, TrainingArguments
 
 prefixes = {"sslam": ("SSLAM", SSLAM), "sam_audio": ("SAMAudio", SAM_AUDIO)}
@@ -82,6 +91,38 @@ trainer.train()
 trainer.push_to_hub()
 report["trained"] = [checksum(model), checksum(load("tester/trained"))]
 
+torch.manual_seed(2)
+config = polyaudio.SSLAMConfig(**SSLAM)
+frames, extractor = polyaudio.SSLAMForAudioFrameClassification(config), polyaudio.SSLAMFeatureExtractor()
+frames.push_to_hub("tester/frames")
+extractor.push_to_hub("tester/frames")
+loaded = transformers.AutoModelForAudioFrameClassification.from_pretrained("tester/frames")
+report["frames"] = [frame_logits(frames, extractor), frame_logits(loaded, extractor)]
+
+# One file, then shards, in one repository: the file must not be taken for the weights any more
+for seed, settings in enumerate(({}, {"max_shard_size": "20KB"}, {"max_shard_size": "30KB"})):
+    torch.manual_seed(seed)
+    model = polyaudio.SSLAMForAudioClassification(config)
+    model.save_pretrained(sys.argv[1] + f"/shards{seed}", push_to_hub=True, repo_id="tester/shards", **settings)
+    extractor.save_pretrained(sys.argv[1] + f"/shards{seed}", push_to_hub=True, repo_id="tester/shards")
+    loaded = load("tester/shards")
+    report[f"shards {seed}"] = [checksum(model), checksum(loaded)]
+model.push_to_hub("tester/more-shards", max_shard_size="20KB")
+report["more shards"] = [checksum(model), checksum(load("tester/more-shards", dtype="float32", device_map="auto"))]
+
+# An adapter with labels of its own
+base = "tester/sslam-ForAudioClassification"
+labels = {"id2label": {0: "dog", 1: "rain"}, "label2id": {"dog": 0, "rain": 1}}
+model = load(base, **labels, ignore_mismatched_sizes=True)
+adapted = add_lora(model, lora_config(model), base)
+torch.nn.init.normal_(adapted.get_base_model().sslam.layers[0].attention.q_proj.lora_B.default.weight)
+adapted.save_pretrained(sys.argv[1] + "/adapter")
+extractor.save_pretrained(sys.argv[1] + "/adapter")
+push(Path(sys.argv[1], "adapter"), "tester/adapter")
+loaded = load("tester/adapter")
+report["adapter labels"] = loaded.config.id2label
+report["adapter logits"] = [logits(adapted, extractor), logits(loaded, extractor)]
+
 data = datasets.Dataset.from_dict({"raga": ["Todi", "Kalyani"], "tonic": [140.0, 200.5]})
 data.push_to_hub("tester/ragas", private=True)
 report["dataset"] = datasets.load_dataset("tester/ragas", split="train").to_dict()
@@ -98,7 +139,10 @@ class NoPolyaudio:
             raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
 
 sys.meta_path.insert(0, NoPolyaudio())
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
+from transformers import (
+    AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, AutoModelForAudioFrameClassification,
+    AutoModelForPreTraining, pipeline,
+)
 
 trust = {"trust_remote_code": True}
 report["refused"] = 0
@@ -114,13 +158,50 @@ for model_type in ("sslam", "sam_audio"):
     report[f"{model_type} logits"] = logits(model, extractor)
     encoder = AutoModel.from_pretrained(f"tester/{model_type}-Model", **trust)
     report[f"tester/{model_type}-Model"] = checksum(encoder)
+    pretraining = AutoModelForPreTraining.from_pretrained(f"tester/{model_type}-ForPreTraining", **trust)
+    report[f"tester/{model_type}-ForPreTraining"] = checksum(pretraining)
     classify = pipeline("audio-classification", model=name, **trust)
     scores = classify({"raw": clip.numpy(), "sampling_rate": 16000})
     report[f"{model_type} scores"] = [score["score"] for score in scores]
+frames = AutoModelForAudioFrameClassification.from_pretrained("tester/frames", **trust)
+report["frames"] = frame_logits(frames, AutoFeatureExtractor.from_pretrained("tester/frames", **trust))
+sharded = AutoModelForAudioClassification.from_pretrained("tester/shards", device_map="auto", **trust)
+report["shards"] = checksum(sharded)
+half = AutoModelForAudioClassification.from_pretrained("tester/shards", dtype="bfloat16", **trust)
+report["half"] = [str(half.dtype), checksum(half)]
+adapted = AutoModelForAudioClassification.from_pretrained("tester/adapter", **trust)
+report["adapter logits"] = logits(adapted, AutoFeatureExtractor.from_pretrained("tester/adapter", **trust))
+classify = pipeline("audio-classification", model="tester/adapter", config="tester/adapter", **trust)
+answers = classify({"raw": clip.numpy(), "sampling_rate": 16000})
+report["adapter scores"] = {answer["label"]: answer["score"] for answer in answers}
 pinned = AutoModelForAudioClassification.from_pretrained(name, revision=sys.argv[1], **trust)
 report["pinned"] = checksum(pinned)
 pinned.save_pretrained(sys.argv[2])
 report["loaded"] = [name for name in sys.modules if name.startswith("polyaudio")]
+print("\\n" + json.dumps(report))
+"""
+)
+
+
+# With polyaudio, from the cache alone
+OFFLINE = (
+    PRELUDE
+    + """
+import polyaudio
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+for trust in (None, False, True):
+    trust = {"trust_remote_code": trust}
+    name = "tester/sslam-ForAudioClassification"
+    model = AutoModelForAudioClassification.from_pretrained(name, **trust)
+    extractor = AutoFeatureExtractor.from_pretrained(name, **trust)
+    adapted = AutoModelForAudioClassification.from_pretrained("tester/adapter", **trust)
+    scores = pipeline("audio-classification", model=name, **trust)({"raw": clip.numpy(), "sampling_rate": 16000})
+    report[str(trust["trust_remote_code"])] = [
+        type(model).__module__, logits(model, extractor), logits(adapted, extractor), len(scores)
+    ]
+name = "tester/sam_audio-ForAudioClassification"
+report["pins"] = [checksum(AutoModelForAudioClassification.from_pretrained(name, revision=at)) for at in sys.argv[1:]]
 print("\\n" + json.dumps(report))
 """
 )
@@ -225,13 +306,64 @@ def test_what_the_trainer_pushed_loads_anywhere(hub, owner):
     assert not any(name.startswith("_saving") for name in files)
 
 
+def test_frame_classifiers_load_anywhere(hub, owner, stranger):
+    pushed, loaded = owner["frames"]
+    assert loaded == pytest.approx(pushed, abs=1e-6)
+    assert stranger["frames"] == pytest.approx(pushed, abs=1e-6)
+
+
+def test_shards_take_the_place_of_what_was_there(hub, owner, stranger):
+    for seed in range(3):
+        pushed, loaded = owner[f"shards {seed}"]
+        assert loaded == pushed
+    assert stranger["shards"] == pushed
+    dtype, half = stranger["half"]
+    assert dtype == "torch.bfloat16"
+    assert half == pytest.approx(pushed, rel=0.01)
+    pushed, loaded = owner["more shards"]
+    assert loaded == pushed
+    commits = [set(commit.files) for commit in hub.repo("tester/shards").commits.values()]
+    weights = [{name for name in files if name.startswith("model") and "modeling" not in name} for files in commits]
+    assert weights[1] == {"model.safetensors"}
+    index = json.loads(hub.files("tester/shards")["model.safetensors.index.json"])
+    assert weights[-1] == {"model.safetensors.index.json", *index["weight_map"].values()}
+    assert len(weights[-1]) > 2
+    assert "preprocessor_config.json" in commits[-1]
+
+
+def test_an_adapter_loads_anywhere(hub, owner, stranger):
+    assert owner["adapter labels"] == {"0": "dog", "1": "rain"}
+    pushed, loaded = owner["adapter logits"]
+    assert loaded == pytest.approx(pushed, abs=1e-6)
+    assert stranger["adapter logits"] == pytest.approx(pushed, abs=1e-6)
+    total = sum(math.exp(logit) for logit in pushed)
+    expected = {name: math.exp(logit) / total for name, logit in zip(("dog", "rain"), pushed, strict=True)}
+    assert stranger["adapter scores"] == pytest.approx(expected, abs=1e-6)
+    assert "model.safetensors" not in hub.files("tester/adapter")
+
+
+def test_owners_load_from_their_cache_when_offline(hub, owner):
+    before = len(hub.requests)
+    offline = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "1", "HF_HOME": f"{owner['folder']}/home"}
+    report = run(OFFLINE, owner["pins"]["first"], "dev", owner["pins"]["second"], **offline)
+    for trust in ("None", "False", "True"):
+        module, logits, adapted, count = report[trust]
+        assert module.startswith("polyaudio.")
+        assert logits == pytest.approx(owner["sslam logits"], abs=1e-6)
+        assert adapted == pytest.approx(owner["adapter logits"][0], abs=1e-6)
+        assert count == 3
+    first, other = owner["pins"]["models"]
+    assert report["pins"] == [first, other, other]
+    assert len(hub.requests) == before
+
+
 def test_a_dataset_that_was_pushed_loads_again(hub, owner):
     assert owner["dataset"] == {"raga": ["Todi", "Kalyani"], "tonic": [140.0, 200.5]}
     assert hub.repo("tester/ragas", "dataset").private
 
 
 def test_no_token_is_in_any_file(hub, owner):
-    assert len(hub.repos) == 9
+    assert len(hub.repos) == 13
     for repo in hub.repos.values():
         for commit in repo.commits.values():
             for path, blob in commit.files.items():
@@ -243,7 +375,8 @@ def test_strangers_get_the_same_model_if_they_trust_its_code(owner, stranger):
     assert stranger["refused"] == 8
     for model_type in ("sslam", "sam_audio"):
         assert stranger[f"{model_type} logits"] == pytest.approx(owner[f"{model_type} logits"], abs=1e-6)
-        assert stranger[f"tester/{model_type}-Model"] == owner[f"tester/{model_type}-Model"][1]
+        for ending in ("Model", "ForPreTraining"):
+            assert stranger[f"tester/{model_type}-{ending}"] == owner[f"tester/{model_type}-{ending}"][1]
         assert sum(stranger[f"{model_type} scores"]) == pytest.approx(1)
     assert stranger["pinned"] == owner["pins"]["models"][1]
 

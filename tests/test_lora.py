@@ -1,5 +1,6 @@
 """LoRA: what is trained, what an adapter's folder holds, and how it loads with a base of other labels or layout."""
 
+import errno
 import json
 import logging
 import shutil
@@ -22,7 +23,7 @@ from polyaudio import (
     SSLAMForAudioFrameClassification,
     SSLAMModel,
 )
-from polyaudio.training.lora import LoraClassifier, add_lora, lora_config
+from polyaudio.training.lora import LoraClassifier, add_lora, lora_config, merge_adapter
 from polyaudio.training.trainer import AudioTrainer, AudioTrainingArguments
 
 
@@ -254,9 +255,15 @@ def test_a_saved_adapter_equals_the_trained_model(bases, base, tmp_path, reports
     whole = PeftModel.from_pretrained(classifier(bases[base]), adapter).merge_and_unload()
     torch.testing.assert_close(logits_of(whole), logits_of(adapted), atol=1e-5, rtol=0)
     whole.save_pretrained(tmp_path / "whole")
-    complete = AutoModelForAudioClassification.from_pretrained(tmp_path / "whole")
-    torch.testing.assert_close(logits_of(complete), logits_of(whole), atol=1e-6, rtol=0)
-    assert complete.config.id2label == dict(enumerate(LABELS))
+    merge_adapter(adapter, tmp_path / "merged")
+    assert (tmp_path / "merged" / "preprocessor_config.json").is_file()
+    for folder in ("whole", "merged"):
+        complete, info = AutoModelForAudioClassification.from_pretrained(tmp_path / folder, output_loading_info=True)
+        assert not any(info.values())
+        torch.testing.assert_close(logits_of(complete), logits_of(whole), atol=1e-5, rtol=0)
+        assert complete.config.id2label == dict(enumerate(LABELS))
+    with pytest.raises(ValueError, match="is no adapter"):
+        merge_adapter(tmp_path / "merged", tmp_path / "again")
 
 
 @pytest.mark.parametrize("base", ["sslam", "sam_audio", "eat pretrained"])
@@ -323,6 +330,11 @@ def test_a_complete_model_with_an_adapter_in_it(bases, tmp_path):
     shutil.move(tmp_path / "run", tmp_path / "moved")
     reloaded = AutoModelForAudioClassification.from_pretrained(tmp_path / "moved")
     torch.testing.assert_close(logits_of(reloaded), logits_of(adapted), atol=1e-6, rtol=0)
+    SSLAMFeatureExtractor(max_length=64).save_pretrained(tmp_path / "moved")
+    merge_adapter(tmp_path / "moved", tmp_path / "merged")
+    merged = AutoModelForAudioClassification.from_pretrained(tmp_path / "merged")
+    assert not merged._hf_peft_config_loaded
+    torch.testing.assert_close(logits_of(merged), logits_of(adapted), atol=1e-5, rtol=0)
 
 
 def test_a_base_that_is_not_there_is_named(bases, tmp_path):
@@ -393,6 +405,25 @@ def test_an_adapter_on_the_hub(bases, base, tmp_path, monkeypatch, reports):
         torch.testing.assert_close(logits_of(loaded), logits_of(adapted), atol=1e-5, rtol=0)
     with pytest.raises(OSError, match="somebody/gone"):
         SSLAMForAudioClassification.from_pretrained(rename_base(adapter, "somebody/gone"))
+
+
+def test_a_save_that_fails_leaves_the_adapter_before(bases, tmp_path, monkeypatch):
+    adapted = trained(bases["sslam"])
+    adapter = save(adapted, tmp_path / "adapter")
+    (adapter / "README.md").write_text("My card")
+    before = {path.name: path.read_bytes() for path in adapter.iterdir()}
+
+    def save_half(tensors, path, metadata=None):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("peft.peft_model.safe_save_file", save_half)
+        with pytest.raises(OSError, match=r"as it was: .*No space left"):
+            adapted.save_pretrained(adapter)
+    assert {path.name: path.read_bytes() for path in adapter.iterdir()} == before
+    adapted.save_pretrained(adapter)
+    assert {path.name: path.read_bytes() for path in adapter.iterdir()} == before
 
 
 # Trainer ----------------------------------------------------------------------------------------------

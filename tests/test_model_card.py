@@ -5,6 +5,7 @@
 import json
 import platform
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from polyaudio import (
     SSLAMForAudioClassification,
     SSLAMForAudioFrameClassification,
 )
-from polyaudio.training.model_card import environment, write_model_card, write_summary
+from polyaudio.training.model_card import card_on_hub, environment, write_model_card, write_summary
 from polyaudio.training.report import evaluate_predictions, summarise_runs, write_evaluation
 
 
@@ -213,6 +214,59 @@ def test_hostile_names(tmp_path):
 
 def usage_of(card: str) -> str:
     return re.search(r"```python\n(.*?)\n```", card, re.DOTALL)[1]
+
+
+def test_both_ways_to_load(tmp_path):
+    assert "trust_remote_code" not in write_card(tmp_path), "there is no code"
+    (tmp_path / "modeling_sslam.py").touch()
+    for result, call in (
+        (evaluation(), "pipeline("),
+        (FRAMES, "AutoModelForAudioFrameClassification.from_pretrained("),
+    ):
+        card = write_card(tmp_path, result=result)
+        here, anywhere = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
+        assert here.startswith("import polyaudio")
+        assert "trust_remote_code" not in here
+        assert call in anywhere
+        assert "trust_remote_code=True" in anywhere
+        assert "polyaudio" not in anywhere.replace(repr(str(tmp_path)), "")
+    assert "transformers, torch and torchaudio are enough" in card
+    card = write_card(tmp_path, adapter=True, base_model="someone/their-model")
+    assert "transformers, torch, torchaudio and peft are enough" in card
+    assert card.count(f"model={str(tmp_path)!r}, config={str(tmp_path)!r}") == 2
+
+
+def test_card_on_the_hub(tmp_path):
+    folder = tmp_path / "it's ours"
+    folder.mkdir()
+    (folder / "modeling_sslam.py").touch()
+    for settings in ({}, {"result": FRAMES}, {"adapter": True, "base_model": "someone/their-model"}):
+        card = write_card(folder, **settings)
+        assert f"--model {shlex.quote(str(folder))}" in card
+        pushed = card_on_hub(card, "me/mine")
+        expected = card.replace(repr(str(folder)), "'me/mine'").replace(shlex.quote(str(folder)), "me/mine")
+        assert pushed == expected
+        assert card_on_hub(pushed, "me/mine") == pushed
+
+    card = write_card(folder, base_model=str(tmp_path), adapter=True)
+    data = ModelCard(card_on_hub(card, "me/mine", base_model="someone/their-model")).data
+    assert (data.base_model, data.base_model_relation) == ("someone/their-model", "adapter")
+    assert data.eval_results == ModelCard(card).data.eval_results
+
+
+@pytest.mark.parametrize(
+    "card", ["", "# Mine\n", "---\ntags:\n- x\n---\n\n## How to use\n\nNo.\n\n## Data\n\nNone.\n"]
+)
+def test_the_card_of_somebody_else_is_left_as_it_is(card):
+    assert card_on_hub(card, "me/mine", base_model="someone/their-model") == card
+
+
+def test_widget(tmp_path):
+    card = write_card(tmp_path)
+    examples = {"A dog": "https://huggingface.co/me/mine/resolve/main/examples/dog.wav"}
+    pushed = card_on_hub(card, "me/mine", examples=examples)
+    assert ModelCard(pushed).data.widget == [{"example_title": "A dog", "src": examples["A dog"]}]
+    assert ModelCard(card_on_hub("# Mine\n", "me/mine", examples=examples)).data.widget
 
 
 @pytest.mark.parametrize("frames", [False, True])

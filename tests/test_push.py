@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from safetensors.numpy import load, save_file
 
 from polyaudio.scripts.push import main as push_here
@@ -135,10 +137,33 @@ def test_a_dry_run_lists_and_calls_nobody(hub, folder, tmp_path):
 def test_an_adapter_goes_up_too(hub, folder, tmp_path):
     for name in ("model.safetensors", "config.json"):
         (folder / name).unlink()
-    (folder / "adapter_config.json").write_text("{}")
+    base = {"base_model_name_or_path": "tester/base", "r": 8}
+    (folder / "adapter_config.json").write_text(json.dumps(base))
     save_file({"lora": np.zeros(3)}, folder / "adapter_model.safetensors")
+    error = error_of(push(hub, tmp_path, folder, "tester/adapter"))
+    assert "tester/base, the base of the adapter, is not on the Hub" in error
+    assert hub.repos == {}
+    hub.add_repo("tester/base")
     assert push(hub, tmp_path, folder, "tester/adapter").returncode == 0
     assert {"adapter_config.json", "adapter_model.safetensors"} <= set(hub.files("tester/adapter"))
+    assert json.loads(hub.files("tester/adapter")["adapter_config.json"]) == base
+
+
+def test_examples_to_try_on_the_page(hub, folder, tmp_path):
+    (tmp_path / "A dog.wav").write_bytes(b"RIFF")
+    done = push(hub, tmp_path, folder, "tester/ragas", "--examples", tmp_path / "A dog.wav")
+    assert done.returncode == 0, done.stderr
+    assert "examples/A dog.wav" in done.stdout
+    files = hub.files("tester/ragas")
+    assert files["examples/A dog.wav"] == b"RIFF"
+    (example,) = ModelCard(files["README.md"].decode()).data.widget
+    address = f"{hub.endpoint}/tester/ragas/resolve/main/examples/A%20dog.wav"
+    assert example == {"example_title": "A dog", "src": address}
+    assert ModelCard(files["README.md"].decode()).text.strip() == "content of README.md"
+    with urllib.request.urlopen(address) as answer:
+        assert answer.read() == b"RIFF"
+    error = error_of(push(hub, tmp_path, folder, "tester/ragas", "--examples", tmp_path / "gone.wav"))
+    assert "there is no file" in error
 
 
 def test_no_token_a_wrong_one_and_one_for_reading(hub, folder, tmp_path):
@@ -170,7 +195,7 @@ def test_a_second_push_finishes_what_a_broken_connection_left(hub, folder, tmp_p
     hub.cut_uploads = 1000
     error = error_of(push(hub, tmp_path, folder, "tester/ragas"))
     assert "broke" in error
-    assert "run the same command again" in error
+    assert f"{folder} is as it was. To finish, run: polyaudio push {folder} tester/ragas (" in error
     assert content(folder) == before
     assert set(hub.files("tester/ragas")) == {".gitattributes"}, "nothing half arrives"
     hub.heal()

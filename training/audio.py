@@ -2,7 +2,9 @@
 # Licensed under the MIT License; see LICENSE.
 """Reads audio files: wav, flac, ogg and mp3 with soundfile, other formats with torchcodec where it is installed."""
 
+import contextlib
 import io
+import math
 import os
 import re
 from fractions import Fraction
@@ -16,6 +18,9 @@ AudioFile = str | os.PathLike | bytes | BinaryIO
 
 # What a file may claim as its rate. Beyond this a broken header would ask the resampler for absurd amounts of memory.
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
+
+# The largest sample, beyond any PCM, of which neither a resampler nor a feature extractor makes infinity.
+_LOUDEST = 1e10
 
 # A file is decoded in blocks of this many values, so that memory follows what is there and not what a header claims.
 _BLOCK_SIZE = 2**22
@@ -32,6 +37,9 @@ _HEADER_SLACK = 128
 # The frames of an mp3 borrow bits from those before them, so that behind a jump the first ones come out silent or
 # wrong. So many samples before the wanted part are enough for the lowest bit rates.
 _MP3_PREROLL = 32 * 1152
+
+# Bytes of a header, and of 255 segments of 255.
+_LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
 _GET_AGAIN = "Copy or download it again, or leave it out."
 
@@ -66,11 +74,17 @@ def load_audio(
 
     Raises:
         AudioFileError: the part cannot be read whole, has no samples, or holds NaN or infinity.
+        ValueError: a sampling rate that is no positive integer, an `offset` or `duration` that is no time.
+        TypeError: `file` is none of the above.
         ImportError: the file has another rate and torchaudio, which resamples it, is not installed.
     """
+    if not isinstance(sampling_rate, (int, np.integer)) or not _LOWEST_RATE <= sampling_rate <= _HIGHEST_RATE:
+        raise ValueError(
+            f"sampling_rate must be an integer from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, got {sampling_rate!r}."
+        )
     waveform, file_rate = decode_audio(file, offset=offset, duration=duration)
     waveform = _resample(waveform, file_rate, sampling_rate)
-    return waveform if duration is None else waveform[: max(1, round(duration * sampling_rate))]
+    return waveform if duration is None else waveform[: max(1, round(min(duration * sampling_rate, len(waveform))))]
 
 
 def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
@@ -82,7 +96,7 @@ def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None
     Returns:
         The waveform, `(samples,)`, float32, and its sampling rate in Hz.
     """
-    if offset < 0 or (duration is not None and duration <= 0):
+    if not 0 <= offset < math.inf or (duration is not None and not 0 < duration < math.inf):
         raise ValueError(f"offset must be at least 0 and duration above 0 seconds, got {offset} and {duration}.")
     name = _name_of(file)
     reader = _open(file, name)
@@ -91,8 +105,10 @@ def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None
     else:
         with reader:
             waveform, rate = _read_soundfile(reader, name, offset, duration), reader.samplerate
-    if not np.isfinite(waveform).all():
-        raise AudioFileError(f"{name} holds NaN or infinite samples. Repair or leave out this file.")
+    if not max(waveform.max(), -waveform.min()) <= _LOUDEST:
+        raise AudioFileError(
+            f"{name} holds NaN or infinite samples, or such as are far outside [-1, 1]. Repair or leave out this file."
+        )
     return waveform, rate
 
 
@@ -132,9 +148,11 @@ def _open(file: AudioFile, name: str):
             raise AudioFileError(f"{name} is empty (0 bytes). {_GET_AGAIN}")
     elif isinstance(file, bytes):
         source = io.BytesIO(file)
-    else:
+    elif hasattr(file, "seek") and hasattr(file, "read"):
         source = file
         source.seek(0)
+    else:
+        raise TypeError(f"Audio must be a path, the bytes of a file or a seekable binary file, got {type(file)}.")
     if Path(name).suffix.lower() == ".raw":
         raise AudioFileError(f"{name} is headerless audio of unknown format. Convert it to wav or flac.")
 
@@ -143,6 +161,8 @@ def _open(file: AudioFile, name: str):
     except soundfile.LibsndfileError as error:
         return _TorchCodecFile(file, name, error.error_string)
     problem = _problem_in_header(reader)
+    if not problem and reader.format == "OGG" and _is_cut_off_ogg(source):
+        problem = f"is cut off. {_GET_AGAIN}"
     if problem:
         reader.close()
         raise AudioFileError(f"{name} {problem}")
@@ -156,27 +176,48 @@ def _problem_in_header(reader) -> str | None:
         return "has no samples. Leave it out."
     if reader.frames == _UNKNOWN_LENGTH:
         return "does not tell its length. Encode it again, for instance with `ffmpeg -i FILE NEW.flac`."
-    # libsndfile silently shortens a wav, aiff or ogg that ends too early; only its log tells.
-    log = reader.extra_info
-    sizes = re.search(r"^ ?(?:data|SSND|  Data Size) +: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    is_cut_off = "Ogg: Last page lacks an end-of-stream bit" in log and "Ogg: Junk after the last page" in log
+    # libsndfile silently shortens a wav or aiff that ends too early; only its log tells.
+    sizes = re.search(r"^ ?(?:data|SSND|  Data Size) +: (\d+) \(should be (\d+)\)", reader.extra_info, re.MULTILINE)
     if sizes:
         promised, found = map(int, sizes.groups())
-        is_cut_off = promised < _STREAMED_SIZE and promised - found > _HEADER_SLACK
-    return f"is cut off. {_GET_AGAIN}" if is_cut_off else None
+        if promised < _STREAMED_SIZE and promised - found > _HEADER_SLACK:
+            return f"is cut off. {_GET_AGAIN}"
+    return None
+
+
+def _is_cut_off_ogg(source: str | BinaryIO) -> bool:
+    """
+    Whether an Ogg file ends within a page, which libsndfile silently leaves out: after the last whole page, which does
+    not end the stream, comes more. An end between two pages looks like the one of a live stream, and is let pass.
+    """
+    with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
+        place = file.tell()
+        file.seek(max(0, file.seek(0, io.SEEK_END) - 2 * _LARGEST_OGG_PAGE))
+        tail = file.read()
+        file.seek(place)
+    start = len(tail)
+    while (start := tail.rfind(b"OggS\0", 0, start)) >= 0:
+        header = tail[start : start + 27]
+        if len(header) == 27:
+            num_segments = header[26]
+            end = start + 27 + num_segments + sum(tail[start + 27 : start + 27 + num_segments])
+            if end <= len(tail):
+                is_last = header[5] & 4
+                return end < len(tail) and not is_last
+    return False
 
 
 def _read_soundfile(reader, name: str, offset: float, duration: float | None) -> np.ndarray:
     import soundfile
 
-    start = round(offset * reader.samplerate)
+    start = round(min(offset * reader.samplerate, reader.frames))
     if start >= reader.frames:
         raise AudioFileError(
             f"{name} is {reader.frames / reader.samplerate:.3f} s long: it has nothing at offset {offset} s."
         )
     stop = reader.frames
     if duration is not None:
-        stop = min(stop, start + max(1, int(np.ceil(duration * reader.samplerate))))
+        stop = start + max(1, math.ceil(min(duration * reader.samplerate, stop - start)))
     begin = max(0, start - _MP3_PREROLL) if reader.format == "MP3" else start
     blocks, missing = [], stop - begin
     mean_of_channels = np.full(reader.channels, 1 / reader.channels, dtype=np.float32)

@@ -4,10 +4,21 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from peft import LoraConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    AutoModelForAudioFrameClassification,
+    PreTrainedModel,
+)
+
+from ..saving import save_whole
 
 
 _ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -21,7 +32,7 @@ LORA_MODULES = {
 
 class LoraClassifier(PeftModel):
     """
-    A `PeftModel` that saves `config.json` beside the adapter, also in a Trainer's checkpoints.
+    A `PeftModel` that saves `config.json` beside the adapter, in a Trainer's checkpoints too, and whole or not at all.
 
     The Auto classes and `pipeline` need it to load the adapter with its own labels instead of those of the base.
     """
@@ -29,12 +40,20 @@ class LoraClassifier(PeftModel):
     def save_pretrained(self, save_directory: str, *, is_main_process: bool = True, **kwargs) -> None:
         # peft would look up the base on the Hub at each save, for a vocabulary that may have grown
         kwargs = {"save_embedding_layers": False, **kwargs}
-        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
-        if is_main_process:
+        save = super().save_pretrained
+        if not is_main_process:
+            save(save_directory, is_main_process=False, **kwargs)
+            return
+
+        def write(folder: Path) -> None:
+            save(str(folder), **kwargs)
+            (folder / "README.md").unlink()  # peft's, which is a form to be filled in
             model = self.get_base_model()
-            model.save_code(save_directory)
+            model.save_code(folder)
             model.config.architectures = [type(model).__name__]
-            model.config.save_pretrained(save_directory)
+            model.config.save_pretrained(folder)
+
+        save_whole(save_directory, write)
 
 
 def lora_config(
@@ -96,12 +115,41 @@ def add_lora(model: PreTrainedModel, config: LoraConfig, base_model_name: str) -
     """
     if model._hf_peft_config_loaded:
         raise ValueError(
-            f"{base_model_name} is an adapter itself. Merge it into its base first, with peft's "
-            "`PeftModel.from_pretrained(base, adapter).merge_and_unload()`."
+            f"{base_model_name} is an adapter itself. Merge it into its base first: polyaudio.training.lora."
+            f"merge_adapter({base_model_name!r}, 'merged')."
         )
     is_folder = os.path.isdir(base_model_name)
     config.base_model_name_or_path = os.path.abspath(base_model_name) if is_folder else base_model_name
     return LoraClassifier(model, config)
 
 
-__all__ = ["LORA_MODULES", "LoraClassifier", "add_lora", "lora_config"]
+def merge_adapter(adapter: str | os.PathLike, output: str | os.PathLike) -> None:
+    """
+    Save a classifier with its adapter added to its weights, and its feature extractor: a model like any other.
+
+    Args:
+        adapter: folder or Hub name of the adapter.
+        output: folder for the model.
+
+    Raises:
+        ValueError: there is no adapter.
+    """
+    is_frames = "Frame" in AutoConfig.from_pretrained(adapter).architectures[0]
+    auto_class = AutoModelForAudioFrameClassification if is_frames else AutoModelForAudioClassification
+    model = auto_class.from_pretrained(adapter)
+    if not model._hf_peft_config_loaded:
+        raise ValueError(f"{adapter} is no adapter that could be merged into its base.")
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            model.set_submodule(name, module.get_base_layer())
+        elif isinstance(module, ModulesToSaveWrapper):
+            model.set_submodule(name, module.modules_to_save[module.active_adapters[0]])
+    model._hf_peft_config_loaded = False
+    model._weight_conversions = None  # of the adapter's names, which saving would undo
+    del model.peft_config
+    model.save_pretrained(output)
+    AutoFeatureExtractor.from_pretrained(adapter).save_pretrained(output)
+
+
+__all__ = ["LORA_MODULES", "LoraClassifier", "add_lora", "lora_config", "merge_adapter"]

@@ -199,24 +199,29 @@ def write_model_card(
     ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
 
 
-def card_on_hub(card: str, repo: str, base_model: str | None = None) -> str:
+def card_on_hub(card: str, repo: str, base_model: str | None = None, examples: Mapping[str, str] | None = None) -> str:
     """
-    A card of [`write_model_card`] as it is to stand on the Hub; any other is left as it is.
+    A card of [`write_model_card`] as it is to stand on the Hub. The card of somebody else gets the examples only.
 
     Args:
         card: the text of `README.md`.
         repo: name of the model on the Hub, which stands in for the folder where the card tells how to load it.
         base_model: name on the Hub of the model that an adapter belongs to.
+        examples: title -> address of clips that the Hub's page lets a visitor try.
     """
     whole = ModelCard(card)
     parts = re.fullmatch(rf"(.*\n{_USAGE_TITLE}\n\n)(.*?)(\n\n{_DATA_TITLE}\n.*)", whole.text, re.DOTALL)
-    if parts is None or "polyaudio" not in (whole.data.tags or []):
+    is_ours = parts is not None and "polyaudio" in (whole.data.tags or [])
+    if not is_ours and not examples:
         return card
-    before, usage, after = parts.groups()
-    if base_model is not None:
-        whole.data.base_model, whole.data.base_model_relation = base_model, "adapter"
-    usage = "\n\n".join(_usage(repo, whole.data, has_code="trust_remote_code" in usage))
-    whole.text = before + usage + after
+    if is_ours:
+        before, usage, after = parts.groups()
+        if base_model is not None:
+            whole.data.base_model, whole.data.base_model_relation = base_model, "adapter"
+        usage = "\n\n".join(_usage(repo, whole.data, has_code="trust_remote_code" in usage))
+        whole.text = before + usage + after
+    if examples:
+        whole.data.widget = [{"example_title": title, "src": address} for title, address in examples.items()]
     return str(whole)
 
 
@@ -309,7 +314,7 @@ def _usage(name: str, data: ModelCardData, has_code: bool) -> list[str]:
         for usage in ((_FRAME_USAGE, _FRAME_USAGE_ANYWHERE) if is_frames else (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE))
     )
     predict = f"{_code(f'polyaudio predict FILES... --model {shlex.quote(name)}')} does the same for audio files."
-    needed = "transformers, torch, torchaudio" + (" and peft" if data.library_name == "peft" else "")
+    needed = "transformers, torch" + (", torchaudio and peft" if data.library_name == "peft" else " and torchaudio")
     elsewhere = [f"Where polyaudio is not installed, {needed} are enough, if you trust the code beside the weights:"]
     return [here, predict, *([*elsewhere, anywhere] if has_code else [])]
 

@@ -3,17 +3,28 @@
 """Trainer and its arguments, as the commands use them."""
 
 import contextlib
+import logging
+import os
+import shutil
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError
 from peft import PeftModel
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import HubStrategy
 
 from .ema import ModelEMA
 from .frozen import is_frozen
 from .optimization import cosine_with_floor, layer_scales, scale_learning_rates
 from .sampling import BalancedSampler
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -106,6 +117,9 @@ class AudioTrainer(Trainer):
     the last or the best step in the model. The weights in a checkpoint are those that training goes on from, and the
     averaged ones are beside them in `ema.safetensors`.
 
+    With `push_to_hub`, checkpoints go up as `hub_strategy` says, but `save_model` pushes nothing: `push_to_hub` does,
+    or `polyaudio push` once the report is in the folder.
+
     Args:
         train_collator: makes the batches of training, `data_collator` only the others then.
         train_weights: `(clips,)`, with which `balanced_samples` clips are drawn for an epoch ([`BalancedSampler`]).
@@ -189,17 +203,40 @@ class AudioTrainer(Trainer):
             return super().evaluation_loop(*args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        super().save_model(output_dir, _internal_call)
+        # Trainer would push here, when evaluation and card are still to come
+        super().save_model(output_dir, _internal_call=True)
         if self.ema is not None and self.args.should_save:
             self.ema.save(self.args.output_dir if output_dir is None else output_dir)
 
+    def init_hf_repo(self, *args, **kwargs) -> None:
+        base = self.model.active_peft_config.base_model_name_or_path if isinstance(self.model, PeftModel) else None
+        if base is not None and os.path.isdir(base):
+            raise ValueError(
+                f"The adapter could be pushed, but not loaded by others: its base is the folder {base}. Push that "
+                "first and train from its name on the Hub, or train without push_to_hub."
+            )
+        try:
+            super().init_hf_repo(*args, **kwargs)
+            if self.is_world_process_zero() and self.args.hub_revision is not None:
+                HfApi().create_branch(self.hub_model_id, branch=self.args.hub_revision, exist_ok=True)
+        except HTTPError as error:
+            raise OSError(
+                f"Nothing was trained, since the Hub gives no repository to push to: {error} Run `hf auth login` for "
+                "a token that may write there, or train without push_to_hub and use `polyaudio push` afterwards."
+            ) from error
+
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # Of an encoder whose features were computed before, a checkpoint holds the head alone
+        if not self.is_world_process_zero() or not os.path.isfile(os.path.join(checkpoint_folder, "config.json")):
+            return
         # Trainer takes configuration and weights from the checkpoint to the folder that it pushes, but not the code
-        if self.is_world_process_zero():
-            model = self.accelerator.unwrap_model(self.model)
-            model = model.get_base_model() if isinstance(model, PeftModel) else model
-            model.save_code(self.args.output_dir)
+        for path in Path(checkpoint_folder).glob("*.py"):
+            shutil.copy(path, self.args.output_dir)
         super()._push_from_checkpoint(checkpoint_folder)
+        for job in [] if self.push_in_progress is None else self.push_in_progress.jobs:
+            job.add_done_callback(_warn_of_failed_push)
+        if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            self._finish_current_push()  # before Trainer deletes older checkpoints, which may be going up
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
@@ -249,6 +286,11 @@ class AudioTrainer(Trainer):
             logs = {**logs, **dict(zip(self._numbers, means, strict=True))}
             self._numbers = {}
         super().log(logs, start_time)
+
+
+def _warn_of_failed_push(job: Future) -> None:
+    if job.exception() is not None:
+        logger.warning(f"A push during training failed: {job.exception()}")
 
 
 class _SetEpoch(TrainerCallback):
