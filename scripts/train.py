@@ -89,7 +89,7 @@ def train(settings: Settings) -> None:
     divisions = load_divisions(settings.data)
     seeds = settings.model.seeds or [settings.training.seed]
     if settings.training.push_to_hub and len(divisions) * len(seeds) > 1:
-        raise CommandError("several runs make several models: leave out --push-to-hub and `polyaudio push` one of them")
+        raise CommandError("several runs make several models: leave out --push-to-hub, and `polyaudio push` one")
     if len(divisions) == 1 and len(seeds) == 1:
         settings.training.seed = seeds[0]
         run(settings, divisions[0], settings.training)
