@@ -31,8 +31,10 @@ static: .venv/installed
 	build/static/bin/python -m build
 	build/static/bin/twine check --strict dist/*
 	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
+	for folder in configuration feature_extraction modeling training scripts recipes; do \
+	    diff -r -x __pycache__ $$folder build/wheel/polyaudio/$$folder || exit 1; done
 	cd build && PYTHONPATH=wheel wheel/bin/polyaudio --help
-	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py ../tests/test_recipes.py
+	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py
 	MYPYPATH=build/wheel build/static/bin/mypy --python-executable $(BIN)/python --ignore-missing-imports \
 	    --follow-imports=silent -p polyaudio.feature_extraction -m polyaudio.training.audio
 

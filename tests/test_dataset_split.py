@@ -255,7 +255,7 @@ def test_find_leaks_looks_across_splits_only(tmp_path):
     report = find_leaks(datasets.DatasetDict(train=train.select([0, 1]), test=test.select([0])))
     assert report.leaks == []
     assert report.describe() == ["No leak found"]
-    many = LeakReport([Leak("a", "b", "train", "test", 0.0, 1.0, 1.0)] * 13, 20, [])
+    many = LeakReport([Leak("a", "b", "train", "test", 0.0, 1.0, 1.0, 0.0)] * 13, 20, [])
     assert "  and 3 more" in many.describe()
 
 
