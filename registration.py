@@ -3,8 +3,8 @@
 """Makes the model types of polyaudio known to the Auto classes of transformers.
 
 The Auto classes live in modules that import torch, which takes seconds. So nothing is registered before the program
-imports them itself: each of the modules in `_AUTO_CLASSES` gets its registrations right after it has been executed, or
-at once where it already has been.
+imports them itself: each of the modules in `_AUTO_CLASSES` gets its registrations once it has been executed, or right
+away where it already has been.
 """
 
 import importlib
@@ -13,7 +13,7 @@ import importlib.machinery
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 
 
@@ -61,21 +61,21 @@ _AUTO_CLASSES = {
     ),
 }
 
+# It imports the Auto classes before it has what our models import of it
+_IMPORTS_AUTO_CLASSES = "transformers.modeling_layers"
+
 
 def register_auto_classes() -> None:
     """Register every model type, now or as soon as transformers' Auto classes are imported."""
-    waiting = {}
-    for name in _AUTO_CLASSES:
-        if name in sys.modules:
-            _register_in(sys.modules[name])
-        else:
-            waiting[name] = _register_in
-    if waiting:
-        sys.meta_path.insert(0, _AfterImport(waiting))
+    missing = {name for name in _AUTO_CLASSES if name not in sys.modules}
+    for name in _AUTO_CLASSES.keys() - missing:
+        _register_in(sys.modules[name])
+    if missing:
+        sys.meta_path.insert(0, _RegisterAfterImport({*missing, _IMPORTS_AUTO_CLASSES} - sys.modules.keys()))
 
 
 def _register_in(module: ModuleType) -> None:
-    for auto_name in _AUTO_CLASSES[module.__name__]:
+    for auto_name in _AUTO_CLASSES.get(module.__name__, ()):
         auto_class = getattr(module, auto_name)
         for model_type, (config_path, classes) in _MODELS.items():
             if auto_name == "AutoConfig":
@@ -94,26 +94,38 @@ def _load(path: str) -> type:
     return getattr(importlib.import_module(f".{module_name}", __package__), class_name)
 
 
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Finds the given modules where the other finders find them and calls a function once each has been executed."""
+class _RegisterAfterImport(importlib.abc.MetaPathFinder):
+    """
+    Finds the given modules where the other finders find them and registers in each once it has been executed.
 
-    def __init__(self, callbacks: dict[str, Callable[[ModuleType], None]]):
-        self.callbacks = callbacks
+    Where one of them imports another, that is when the outer one has been executed.
+    """
+
+    def __init__(self, names: set[str]):
+        self.waiting = names
+        self.depth = 0
+        self.executed: list[ModuleType] = []
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        callback = self.callbacks.pop(fullname, None)
-        if callback is None:
+        if fullname not in self.waiting:
             return None
+        self.waiting.remove(fullname)
         spec = importlib.util.find_spec(fullname)
         if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
 
-        def execute_then_call(module: ModuleType) -> None:
-            execute(module)
-            callback(module)
+        def execute_then_register(module: ModuleType) -> None:
+            self.depth += 1
+            try:
+                execute(module)
+            finally:
+                self.depth -= 1
+            self.executed.append(module)
+            while self.executed and self.depth == 0:
+                _register_in(self.executed.pop(0))
 
-        spec.loader.exec_module = execute_then_call
+        spec.loader.exec_module = execute_then_register
         return spec

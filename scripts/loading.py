@@ -3,6 +3,7 @@
 """What the commands need to run a model: its feature extractor, a device, and the arguments that say how."""
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -154,6 +155,20 @@ def report_bad_clips(bad_clips: list) -> None:
         print(f"{len(bad_clips)} clips cannot be read and are left out:", file=sys.stderr)
     for bad in bad_clips:
         print(f"  {bad.split + ', ' if bad.split else ''}{bad.name}: {bad.reason}", file=sys.stderr)
+
+
+def leave_together() -> None:
+    """
+    End the process group of a run of several processes, where there is one.
+
+    One that exits while another still uses the group, or with a model that is still bound to it, can abort.
+    """
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def last_checkpoint(output_dir: str) -> str:

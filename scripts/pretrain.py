@@ -10,6 +10,7 @@ from pathlib import Path
 from .command import CommandError, command
 from .loading import (
     last_checkpoint,
+    leave_together,
     load_feature_extractor,
     make_config,
     make_feature_extractor,
@@ -56,6 +57,7 @@ def main(argv: list[str]) -> None:
         pretrain(recipe, model_args, window_args, training_args, others.plot_mixtures)
     except CollapseError as error:
         raise CommandError(str(error)) from error
+    leave_together()
 
 
 def pretrain(recipe, model_args, window_args, training_args, num_mixtures: int = 0) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .command import CommandError, command
 from .loading import (
     last_checkpoint,
+    leave_together,
     load_feature_extractor,
     make_config,
     make_feature_extractor,
@@ -80,6 +81,7 @@ def main(argv: list[str]) -> None:
             recipe, model_args, data_args, augmentation_args, lora_args, training_args, others.resume, command_line
         )
     )
+    leave_together()
 
 
 def train(settings: Settings) -> None:

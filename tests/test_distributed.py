@@ -35,6 +35,8 @@ parallel(batch, labels=labels, mask_time_indices=hidden).loss.backward()
 if rank == 0:
     save_file({name: parameter.grad for name, parameter in model.named_parameters()}, output)
 if world_size > 1:
+    del parallel  # one that outlives the group can abort the process
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 """
 
@@ -93,6 +95,7 @@ for name in ("whole", "sharded"):
     weights = {key: t.full_tensor() if hasattr(t, "full_tensor") else t for key, t in model.state_dict().items()}
     if rank == 0:
         save_file(weights, output + name)
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
 

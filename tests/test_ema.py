@@ -274,6 +274,7 @@ for folder, checkpoint in ((whole, None), (resumed, resumed + "/checkpoint-4")):
         torch.distributed.barrier()
     trainer.train(resume_from_checkpoint=checkpoint)
     save_file(trainer.model.state_dict(), f"{folder}/rank{args.process_index}.safetensors")
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
 

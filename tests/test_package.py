@@ -42,6 +42,9 @@ def test_help_imports_nothing_heavy():
         "from polyaudio.feature_extraction.feature_extraction_sam_audio import *; from transformers import *",
         "from polyaudio.configuration.configuration_sam_audio import *; from transformers import *",
         "import transformers.modeling_layers, polyaudio; from transformers import AutoConfig, AutoModel",
+        # which imports the Auto classes when it is half imported itself
+        "import polyaudio, transformers.modeling_layers; from transformers import AutoConfig, AutoModel",
+        "import polyaudio; from transformers import ASTForAudioClassification, AutoConfig, AutoModel",
     ],
 )
 def test_the_auto_classes_know_the_models_whatever_is_imported_first(imports):

@@ -24,7 +24,7 @@ from polyaudio.training.sound_events import (
 
 needs_library = pytest.mark.skipif(
     importlib.util.find_spec("sed_scores_eval") is None,
-    reason="sed_scores_eval is not installed, which needs a C++ compiler: pip install polyaudio[sound-events]",
+    reason="sed_scores_eval is not installed, as it needs a C++ compiler: pip install polyaudio[sound-events]",
 )
 
 FRAME = 0.16

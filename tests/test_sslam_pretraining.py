@@ -742,6 +742,8 @@ for batch in batches:
     model.update_teacher(1)
 if rank == 0:
     torch.save({name: weight.grad for name, weight in model.named_parameters()}, f"{folder}/gradients.pt")
+del parallel  # one that outlives the group can abort the process
+torch.distributed.barrier()
 torch.distributed.destroy_process_group()
 """
 
