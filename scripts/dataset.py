@@ -10,9 +10,13 @@ from .command import CommandError, argument_parser, command
 from .dataset_build import add_build
 from .dataset_inspect import add_inspect
 from .dataset_mix import add_mix
-from .dataset_options import add_action, add_label_arguments, default_workers, load_labelled, write_json
+from .dataset_options import add_action, default_workers, write_json
 from .dataset_split import add_split
-from .loading import report_bad_clips
+from .loading import (
+    add_label_arguments,
+    load_labelled,
+    report_bad_clips,
+)
 
 
 EXAMPLES = """\

@@ -7,16 +7,12 @@ import shlex
 from pathlib import Path
 
 from .command import CommandError
-from .dataset_options import (
-    add_action,
+from .dataset_options import add_action, add_output_arguments, check_output, default_workers, new_folder
+from .loading import (
     add_label_arguments,
-    add_output_arguments,
-    check_output,
-    default_workers,
     load_labelled,
-    new_folder,
+    report_bad_clips,
 )
-from .loading import report_bad_clips
 from .push import hub_errors
 
 

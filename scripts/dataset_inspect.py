@@ -6,8 +6,12 @@ import argparse
 from pathlib import Path
 
 from .command import CommandError
-from .dataset_options import add_action, add_label_arguments, load_labelled
-from .loading import report_bad_clips
+from .dataset_options import add_action
+from .loading import (
+    add_label_arguments,
+    load_labelled,
+    report_bad_clips,
+)
 
 
 DESCRIPTION = """\

@@ -6,16 +6,12 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .command import CommandError
-from .dataset_options import (
-    add_action,
+from .dataset_options import add_action, add_output_arguments, check_output, new_folder, write_json
+from .loading import (
     add_label_arguments,
-    add_output_arguments,
-    check_output,
     load_labelled,
-    new_folder,
-    write_json,
+    report_bad_clips,
 )
-from .loading import report_bad_clips
 
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What the actions of `polyaudio dataset` share: their arguments, how they read data and how they write folders."""
+"""What the actions of `polyaudio dataset` share: their arguments and how they write folders."""
 
 import argparse
 import contextlib
@@ -9,13 +9,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .command import CommandError
-
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
 
 
 def add_action(
@@ -34,30 +29,6 @@ def add_action(
     parser.add_argument("--audio-column", default="audio", metavar="NAME", help="column with the audio (audio)")
     parser.set_defaults(run=run)
     return parser
-
-
-def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--label-column", metavar="NAME", help="column with the class, or with a list of classes")
-    parser.add_argument(
-        "--label-columns", nargs="+", metavar="NAME", help="columns of 0 and 1, each of them named like a class"
-    )
-    parser.add_argument("--label-separator", metavar="TEXT", help="what stands between classes in a label of text")
-    parser.add_argument("--group-column", metavar="NAME", help="column with the recording a clip comes from")
-
-
-def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "DatasetDict":
-    """The clips that the arguments name."""
-    from ..training.data import load_clips
-
-    return load_clips(
-        args.dataset,
-        audio_column=args.audio_column,
-        label_column=args.label_column,
-        label_columns=args.label_columns,
-        label_separator=args.label_separator,
-        group_column=args.group_column,
-        fold_column=fold_column,
-    )
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,13 @@ import sys
 from pathlib import Path
 
 from .command import CommandError, argument_parser, command
-from .loading import load_classifier, load_feature_extractor, report_bad_clips
+from .loading import (
+    add_label_arguments,
+    load_classifier,
+    load_feature_extractor,
+    load_labelled,
+    report_bad_clips,
+)
 
 
 EXAMPLES = """\
@@ -25,29 +31,19 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--dataset", required=True, help="Hub name, local folder, folder of save_to_disk, or `ragas`")
     parser.add_argument("--split", help="split to measure on; `test` by default, or the only one there is")
     parser.add_argument("--audio-column", default="audio", help="column with the audio")
-    parser.add_argument("--label-column", help="column with the class, or a list of classes")
-    parser.add_argument("--label-columns", nargs="+", help="columns of 0 and 1, one for each class")
-    parser.add_argument("--label-separator", help="what stands between several classes in a text")
-    parser.add_argument("--group-column", help="column with the recording a clip comes from")
+    add_label_arguments(parser)
     parser.add_argument("--batch-size", type=int, default=8, help="clips at a time")
     parser.add_argument("--output", metavar="DIR", help="folder for evaluation.json and plots")
     args = parser.parse_args(argv)
 
     from ..training.clips import AudioCollator
-    from ..training.data import drop_unreadable, load_clips
+    from ..training.data import drop_unreadable
     from ..training.labels import FRAMES, task_of
     from ..training.report import format_report, write_evaluation
     from ..training.trainer import AudioTrainer, AudioTrainingArguments
     from .scoring import evaluate_clips, evaluation_clips, make_targets
 
-    clips = load_clips(
-        args.dataset,
-        audio_column=args.audio_column,
-        label_column=args.label_column,
-        label_columns=args.label_columns,
-        label_separator=args.label_separator,
-        group_column=args.group_column,
-    )
+    clips = load_labelled(args)
     split = args.split or ("test" if "test" in clips else next(iter(clips)))
     if split not in clips or (args.split is None and split != "test" and len(clips) > 1):
         raise CommandError(f"{args.dataset} has the splits {', '.join(clips)}; name one with --split")

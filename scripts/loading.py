@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What the commands need to run a model: its feature extractor, a device, and the arguments that say how."""
+"""What the commands need to run a model on data: both, a device, and the arguments that say how."""
 
 import argparse
 import gc
@@ -15,7 +15,10 @@ from .command import CommandError
 
 if TYPE_CHECKING:
     import torch
+    from datasets import DatasetDict
     from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+
+    from .recipe import DataArguments
 
 
 def load_config(model_name: str) -> "PreTrainedConfig":
@@ -146,6 +149,31 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default=min(4, os.cpu_count() or 1),
         metavar="N",
         help="processes that read files (%(default)s)",
+    )
+
+
+def add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say how the clips of a dataset are labelled."""
+    parser.add_argument("--label-column", metavar="NAME", help="column with the class, or with a list of classes")
+    parser.add_argument(
+        "--label-columns", nargs="+", metavar="NAME", help="columns of 0 and 1, each of them named like a class"
+    )
+    parser.add_argument("--label-separator", metavar="TEXT", help="what stands between classes in a label of text")
+    parser.add_argument("--group-column", metavar="NAME", help="column with the recording a clip comes from")
+
+
+def load_labelled(args: "argparse.Namespace | DataArguments", fold_column: str | None = None) -> "DatasetDict":
+    """The clips that the arguments of a command name."""
+    from ..training.data import load_clips
+
+    return load_clips(
+        args.dataset,
+        audio_column=args.audio_column,
+        label_column=args.label_column,
+        label_columns=args.label_columns,
+        label_separator=args.label_separator,
+        group_column=args.group_column,
+        fold_column=fold_column,
     )
 
 

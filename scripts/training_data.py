@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from .command import CommandError
-from .loading import report_bad_clips
+from .loading import load_labelled, report_bad_clips
 
 
 if TYPE_CHECKING:
@@ -52,18 +52,10 @@ def load_divisions(data_args: "DataArguments") -> list[Division]:
         CommandError: the clips cannot be divided like that, or training and held-out clips have audio in common and
             `allow_leak` is not set.
     """
-    from ..training.data import drop_unreadable, load_clips
-    from ..training.splits import check_clips
+    from ..training.data import drop_unreadable
+    from ..training.splits import check_clips, shared_recordings
 
-    clips = load_clips(
-        data_args.dataset,
-        audio_column=data_args.audio_column,
-        label_column=data_args.label_column,
-        label_columns=data_args.label_columns,
-        label_separator=data_args.label_separator,
-        group_column=data_args.group_column,
-        fold_column=data_args.fold_column,
-    )
+    clips = load_labelled(data_args, data_args.fold_column)
     if "train" not in clips:
         raise CommandError(f"{data_args.dataset} has no split 'train', only {', '.join(clips)}")
     clips, bad_clips = drop_unreadable(clips)
@@ -76,10 +68,14 @@ def load_divisions(data_args: "DataArguments") -> list[Division]:
     else:
         parts = make_folds(clips, data_args)
         divisions = divide_by_folds(parts)
-    if not data_args.allow_leak:
-        for division in divisions:
-            check_clips(division.splits["train"], division.splits[division.held_out])
-    leaks = check_leaks(parts, data_args)
+    shared: set[str] = set()
+    for division in divisions:
+        train = division.splits["train"]
+        for name, rows in division.splits.items():
+            if name != "train":
+                check_clips(train, rows, allow_shared_recordings=data_args.allow_leak)
+                shared |= shared_recordings(train, rows)
+    leaks = check_leaks(parts, len(shared), data_args)
     return [division._replace(leaks=leaks) for division in divisions]
 
 
@@ -162,25 +158,34 @@ def divide_by_folds(folds: "DatasetDict") -> list[Division]:
     return divisions
 
 
-def check_leaks(parts: "DatasetDict", data_args: "DataArguments") -> str:
-    """What the parts of the data have in common, in a sentence for the model card."""
+def check_leaks(parts: "DatasetDict", num_shared: int, data_args: "DataArguments") -> str:
+    """
+    What the parts of the data have in common, in a sentence for the model card.
+
+    Args:
+        parts: the parts, no two of which may share audio.
+        num_shared: the number of recordings that stand in training and are held out too, which is allowed.
+        data_args: tell whether to look, and whether a leak is allowed.
+    """
     from ..training.leak_check import find_leaks
 
+    found = [f"clips of {num_shared} recordings are in training and held out too"] if num_shared else []
     if data_args.dataset == "ragas":
-        return "None: each recording of the set is synthesised anew, and its splits are by recording."
-    if data_args.skip_leak_check:
-        return "Not checked: whether training and held-out clips have audio in common is not known."
-    report = find_leaks(parts)
-    if not report.leaks:
-        return "Checked: training and held-out clips have no audio in common, as far as a search for copies finds."
-    print("\n".join(report.describe("parts")), file=sys.stderr)
+        searched = "None: each recording of the set is synthesised anew, and its splits are by recording."
+    elif data_args.skip_leak_check:
+        searched = "Not checked: whether training and held-out clips have audio in common is not known."
+    else:
+        searched = "Checked: training and held-out clips have no audio in common, as far as a search for copies finds."
+        report = find_leaks(parts)
+        if report.leaks:
+            print("\n".join(report.describe("parts")), file=sys.stderr)
+            found.append(f"{len(report.leaks)} pairs of training and held-out clips hold the same audio")
+    if not found:
+        return searched
     if not data_args.allow_leak:
         raise CommandError(
-            f"{len(report.leaks)} pairs of training and held-out clips hold the same audio, which would flatter the "
-            "scores. Split by recording (group_column), let the audio tell the recordings (--infer-groups), or train "
-            "all the same with --allow-leak, which the model card will say"
+            f"{' and '.join(found)}, which would flatter the scores. Split by recording (group_column), let the audio "
+            "tell the recordings (--infer-groups), or train all the same with --allow-leak, which the model card will "
+            "say"
         )
-    return (
-        f"LEAK ALLOWED: {len(report.leaks)} pairs of training and held-out clips hold the same audio. The figures are "
-        "flattered and say little about other recordings."
-    )
+    return f"LEAK ALLOWED: {' and '.join(found)}. The figures are flattered and say little about other recordings."

@@ -15,7 +15,7 @@ import torchaudio
 
 from polyaudio.scripts.dataset import main
 from polyaudio.training.augmentation import PitchShift
-from polyaudio.training.leaks import Overlap, check_leaks, find_overlaps, infer_groups
+from polyaudio.training.leaks import Overlap, find_overlaps, infer_groups
 from polyaudio.training.ragas import synthesize_recording
 
 
@@ -157,10 +157,11 @@ def test_a_shifted_copy_in_the_other_set_is_a_leak(tmp_path):
     samples = [raga(seed, 8) for seed in range(3)]
     train = write(tmp_path / "train", {"0.wav": samples[0], "1.wav": samples[1], "again.wav": shift(samples[0], 1)})
     test = write(tmp_path / "test", {"2.wav": samples[2], "3.wav": shift(samples[1], -1)})
-    (overlap,), _ = check_leaks(train, test)
-    assert overlap[:2] == (1, 1)
+    both, sides = datasets.concatenate_datasets([train, test]), [0, 0, 0, 1, 1]
+    (overlap,), _ = find_overlaps(both, sides=sides)
+    assert overlap[:2] == (1, 4)
     assert overlap.semitones == pytest.approx(-1, abs=0.1)
-    assert check_leaks(train, test, max_semitones=0) == ([], [])
+    assert find_overlaps(both, sides=sides, max_semitones=0) == ([], [])
 
 
 @pytest.mark.parametrize("make", [noise, melody])
@@ -232,9 +233,10 @@ def test_only_what_two_sets_share_is_a_leak(tmp_path):
     samples = [noise(seed, 4) for seed in range(3)]
     train = write(tmp_path / "train", {"0.wav": samples[0], "1.wav": samples[1], "again.wav": samples[0]})
     test = write(tmp_path / "test", {"2.wav": samples[2], "3.wav": samples[1]})
-    (overlap,), _ = check_leaks(train, test)
-    assert overlap[:2] == (1, 1)
-    assert check_leaks(train, test.select([0])) == ([], [])
+    both = datasets.concatenate_datasets([train, test])
+    (overlap,), _ = find_overlaps(both, sides=[0, 0, 0, 1, 1])
+    assert overlap[:2] == (1, 4)
+    assert find_overlaps(both.select(range(4)), sides=[0, 0, 0, 1]) == ([], [])
 
 
 def test_groups_are_connected_components():

@@ -217,7 +217,8 @@ def test_weights_that_do_not_fit(tmp_path, weights, balanced_samples, message):
 
 def test_a_trainer_that_only_evaluates_needs_no_weights(tmp_path):
     args = AudioTrainingArguments(str(tmp_path), balanced_samples=18, eval_strategy="no", load_best_model_at_end=False)
-    AudioTrainer(model=Recorder(), args=args, data_collator=collate).predict(Clips())
+    prediction = AudioTrainer(model=Recorder(), args=args, data_collator=collate).predict(Clips())
+    assert len(prediction.predictions) == len(Clips())
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,27 @@ def test_a_leak_is_refused_and_can_be_allowed(recipe, tones, tmp_path, capsys):
     assert "Not checked" in (tmp_path / "d" / "README.md").read_text()
 
 
+def test_what_allow_leak_allows(recipe, tones, tmp_path, capsys):
+    """Recordings on both sides, which the card then tells, but no test of a class that training does not know."""
+    folder = tmp_path / "data"
+    for path in sorted(tones.rglob("*.wav")):
+        part = "test" if path.stem == "0" else "train"
+        target = folder / part / path.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        waveform, rate = soundfile.read(path)
+        soundfile.write(target / f"take{int(path.stem) // 2}_chunk{path.stem}.wav", waveform, rate)
+    flags = ["--max-steps", "2", "--test-size", "0.4"]
+    assert "same recording are in training and in evaluation" in refused(
+        recipe, folder, tmp_path / "a", *flags, capsys=capsys
+    )
+    run(recipe, folder, tmp_path / "b", *flags, "--allow-leak")
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "LEAK ALLOWED: clips of 3 recordings are in training and held out too" in card
+    (folder / "test" / "low").rename(folder / "test" / "unknown")
+    message = refused(recipe, folder, tmp_path / "c", *flags, "--allow-leak", capsys=capsys)
+    assert "classes that training does not know: unknown" in message or "No training clip is of the classes" in message
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_loses_nothing(recipe, tones, tmp_path, number):
     flags = ["--dataset", str(tones), "--crop-seconds", "0.4", "--epochs", "30", "--seed", "3"]

@@ -349,7 +349,7 @@ def _texts(clips: datasets.DatasetDict, column: str, dataset: str) -> dict[str, 
 def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
     """Paths relative to the folder that holds all the files and to the split's folder, without a chunk's suffix."""
     paths = {
-        split: [path and PurePosixPath(path.lstrip("/")) for path in _paths(rows)] for split, rows in clips.items()
+        split: [path and PurePosixPath(path.lstrip("/")) for path in clip_paths(rows)] for split, rows in clips.items()
     }
     folders = {path.parent for split in paths.values() for path in split if path}
     root = os.path.commonpath(folders) if folders else ""
@@ -373,9 +373,9 @@ def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
     }
 
 
-def _paths(rows: datasets.Dataset) -> list[str | None]:
-    # Through Arrow, because rows in Python would copy the bytes of every clip.
-    tables = rows.select_columns("audio").with_format("arrow").iter(batch_size=1000)
+def clip_paths(clips: datasets.Dataset) -> list[str | None]:
+    """The file of each clip where the data tells it, from the column `audio`. No audio is copied."""
+    tables = clips.select_columns("audio").with_format("arrow").iter(batch_size=1000)
     return [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
 
 

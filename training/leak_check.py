@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import datasets
 
-from .data import BadClip
+from .data import BadClip, clip_paths
 from .leaks import Overlap, find_overlaps
 
 
@@ -104,7 +104,5 @@ def as_leaks(overlaps: Iterable[Overlap], names: Sequence[str], split_of: Sequen
 
 
 def clip_names(clips: datasets.Dataset) -> list[str]:
-    """The file of each clip where the data tells it, or else its row. No audio is copied."""
-    tables = clips.select_columns("audio").with_format("arrow").iter(batch_size=1000)
-    paths = [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
-    return [path or f"row {row}" for row, path in enumerate(paths)]
+    """The file of each clip where the data tells it, or else its row."""
+    return [path or f"row {row}" for row, path in enumerate(clip_paths(clips))]

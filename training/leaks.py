@@ -177,32 +177,6 @@ def find_overlaps(
     return [best[pair] for pair in sorted(best)], unreadable
 
 
-def check_leaks(
-    train: datasets.Dataset,
-    evaluation: datasets.Dataset,
-    *,
-    min_similarity: float = 0.85,
-    max_semitones: float = 3.0,
-) -> tuple[list[Overlap], list[BadClip]]:
-    """
-    Find what two sets of clips have in common, as `find_overlaps` does.
-
-    Args:
-        train: column `audio` (`Audio(decode=False)`).
-        evaluation: the same.
-        min_similarity, max_semitones: as of `find_overlaps`.
-
-    Returns:
-        The pairs, `first` an index in `train` and `second` one in `evaluation`, and the clips that cannot be read.
-    """
-    clips = datasets.concatenate_datasets([train.select_columns("audio"), evaluation.select_columns("audio")])
-    sides = [0] * len(train) + [1] * len(evaluation)
-    overlaps, unreadable = find_overlaps(
-        clips, sides=sides, min_similarity=min_similarity, max_semitones=max_semitones
-    )
-    return [overlap._replace(second=overlap.second - len(train)) for overlap in overlaps], unreadable
-
-
 def infer_groups(num_clips: int, overlaps: Iterable[Overlap]) -> np.ndarray:
     """
     Group clips that are connected by overlaps: what can be told of recordings without their names.

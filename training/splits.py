@@ -127,7 +127,15 @@ def few_recordings_allowed() -> Iterator[None]:
         yield
 
 
-def check_clips(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
+def shared_recordings(train: datasets.Dataset, evaluation: datasets.Dataset) -> set[str]:
+    """The recordings with clips in both parts."""
+    first, second = (set(clips.select_columns("recording")[:]["recording"]) for clips in (train, evaluation))
+    return first & second
+
+
+def check_clips(
+    train: datasets.Dataset, evaluation: datasets.Dataset, *, allow_shared_recordings: bool = False
+) -> None:
     """
     Check that a classifier can be trained on the one and honestly evaluated on the other.
 
@@ -136,7 +144,7 @@ def check_clips(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
     Raises:
         ValueError: a part has no clips or no column `label` as `load_clips` makes it, or the two of different kinds,
             training has one class only or none of a class that it names, the evaluation has a class that training does
-            not know, or a recording is in both parts.
+            not know, or, unless `allow_shared_recordings` is set, a recording is in both parts.
     """
     names_in = {}
     for part, clips in (("training", train), ("evaluation", evaluation)):
@@ -164,10 +172,8 @@ def check_clips(train: datasets.Dataset, evaluation: datasets.Dataset) -> None:
     unknown = names_in["evaluation"] - set(known)
     if unknown:
         raise ValueError(f"The evaluation clips have classes that training does not know: {listed(unknown)}.")
-    both = set(train.select_columns("recording")[:]["recording"]) & set(
-        evaluation.select_columns("recording")[:]["recording"]
-    )
-    if both:
+    both = shared_recordings(train, evaluation)
+    if both and not allow_shared_recordings:
         raise ValueError(
             f"Clips of the same recording are in training and in evaluation, which would flatter the scores: "
             f"{listed(both)}. Move each recording to one side; if these are different recordings of the same name, "
