@@ -169,7 +169,7 @@ def check_leaks(parts: "DatasetDict", num_shared: int, data_args: "DataArguments
     """
     from ..training.leak_check import find_leaks
 
-    found = [f"clips of {num_shared} recordings are in training and held out too"] if num_shared else []
+    found = [f"recordings with clips in training and held out too: {num_shared}"] if num_shared else []
     if data_args.dataset == "ragas":
         searched = "None: each recording of the set is synthesised anew, and its splits are by recording."
     elif data_args.skip_leak_check:
@@ -179,13 +179,12 @@ def check_leaks(parts: "DatasetDict", num_shared: int, data_args: "DataArguments
         report = find_leaks(parts)
         if report.leaks:
             print("\n".join(report.describe("parts")), file=sys.stderr)
-            found.append(f"{len(report.leaks)} pairs of training and held-out clips hold the same audio")
+            found.append(f"pairs of training and held-out clips with the same audio: {len(report.leaks)}")
     if not found:
         return searched
     if not data_args.allow_leak:
         raise CommandError(
-            f"{' and '.join(found)}, which would flatter the scores. Split by recording (group_column), let the audio "
-            "tell the recordings (--infer-groups), or train all the same with --allow-leak, which the model card will "
-            "say"
+            f"{'; '.join(found)}. That would flatter the scores. Split by recording (group_column), take "
+            "recordings from the audio (--infer-groups), or train all the same with --allow-leak, as the card will say"
         )
-    return f"LEAK ALLOWED: {' and '.join(found)}. The figures are flattered and say little about other recordings."
+    return f"LEAK ALLOWED: {'; '.join(found)}. The figures are flattered and say little about other recordings."
