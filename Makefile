@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test nightly hf-tests lint static bench clean
+.PHONY: demo test nightly hf-tests matrix lint static bench clean
 
 demo: .venv/installed
 	$(BIN)/polyaudio demo --output runs/demo
@@ -18,6 +18,12 @@ nightly: .venv/installed
 # What transformers demands of its own models. The first run fetches those tests from the package index; see hf_tests.
 hf-tests: .venv/installed
 	cd hf_tests && $(abspath $(BIN))/python -m pytest
+
+# The tests on every Python that is here, with the newest and with the lowest versions of all requirements.
+matrix:
+	$(PYTHON) -m venv build/matrix
+	build/matrix/bin/python -m pip install --quiet nox
+	build/matrix/bin/nox
 
 lint: .venv/installed
 	$(BIN)/ruff check .
