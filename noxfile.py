@@ -2,8 +2,8 @@
 # Licensed under the MIT License; see LICENSE.
 """`make matrix`: the tests on every Python, with the newest and with the lowest versions of what the package requires.
 
-A Python that is not on this machine (`python3.12`, for instance) is skipped, and nox says so. `nox --list` gives the names
-of the sessions, `nox --session newest-3.12` runs one, and what stands behind `--` goes to pytest.
+A Python that is not on this machine is skipped, and nox says so. `nox --list` gives the names of the
+sessions, `nox --session newest-3.12` runs one, and what stands behind `--` goes to pytest.
 """
 
 import configparser

@@ -38,3 +38,14 @@ def reference() -> Path:
     """Golden data of the original implementations: all of it where it lies beside the project, else our copy."""
     shared = ROOT.parent / "shared" / "reference"
     return shared if shared.is_dir() else ROOT / "tests" / "reference"
+
+
+@pytest.fixture(scope="session")
+def enable_activation_checkpointing():
+    """`model.activation_checkpointing_enable()`, under the name that it had before transformers 5.23 as well."""
+
+    def enable(model) -> None:
+        name = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+        getattr(model, f"{name}_checkpointing_enable")()
+
+    return enable

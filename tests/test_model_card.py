@@ -220,13 +220,18 @@ def test_both_ways_to_load(tmp_path):
     assert "trust_remote_code" not in write_card(tmp_path), "there is no code"
     (tmp_path / "modeling_sslam.py").touch()
     for result, call in (
-        (evaluation(), "pipeline("),
+        (evaluation(), 'classify({"array": waveform, "sampling_rate": sampling_rate})'),
+        (
+            evaluation("multi_label_classification"),
+            'classify({"array": waveform, "sampling_rate": sampling_rate}, function_to_apply="sigmoid")',
+        ),
         (FRAMES, "AutoModelForAudioFrameClassification.from_pretrained("),
     ):
         card = write_card(tmp_path, result=result)
         here, anywhere = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
         assert here.startswith("import polyaudio")
         assert "trust_remote_code" not in here
+        assert call in here
         assert call in anywhere
         assert "trust_remote_code=True" in anywhere
         assert "polyaudio" not in anywhere.replace(repr(str(tmp_path)), "")

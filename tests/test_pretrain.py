@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForPreTraining
+from transformers import AutoModel, AutoModelForPreTraining, TrainingArguments
 
 from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForPreTraining, SSLAMModel
 from polyaudio.scripts.pretrain import main as pretrain
@@ -176,8 +176,10 @@ def test_accumulating_gradients_changes_nothing_but_memory(recordings, tmp_path)
 
 def test_activation_checkpointing_changes_nothing_but_memory(recordings, tmp_path):
     weights = []
+    has_name = hasattr(TrainingArguments, "activation_checkpointing")  # since transformers 5.23
+    name = "activation_checkpointing" if has_name else "gradient_checkpointing"
     for checkpointing in (False, True):
-        trainer = make_trainer(tmp_path, recordings, max_steps=2, activation_checkpointing=checkpointing)
+        trainer = make_trainer(tmp_path, recordings, max_steps=2, **{name: checkpointing})
         trainer.train()
         weights.append(trainer.model.state_dict())
     for name, tensor in weights[0].items():

@@ -256,11 +256,11 @@ def test_every_parameter_learns():
     assert not without
 
 
-def test_gradient_checkpointing_changes_nothing():
+def test_activation_checkpointing_changes_nothing(enable_activation_checkpointing):
     config = tiny_config(feat_extract_dropout=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0)
     model = SAMAudioForAudioClassification(config).train()
     checkpointed = copy.deepcopy(model)
-    checkpointed.activation_checkpointing_enable()
+    enable_activation_checkpointing(checkpointed)
     batch, labels = torch.randn(2, 30, 12), torch.tensor([0, 1])
     hidden = torch.rand(2, 8) < 0.3
     for one in (model, checkpointed):

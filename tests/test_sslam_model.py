@@ -221,11 +221,11 @@ def test_the_trainer_averages_over_accumulated_batches_itself(model_class, tmp_p
 # Training -----------------------------------------------------------------------------------------
 
 
-def test_gradient_checkpointing_changes_no_gradient():
+def test_activation_checkpointing_changes_no_gradient(enable_activation_checkpointing):
     def gradients(checkpointing: bool) -> list[torch.Tensor]:
         model = tiny_model(SSLAMForAudioClassification).train()
         if checkpointing:
-            model.activation_checkpointing_enable()
+            enable_activation_checkpointing(model)
         model(mel(2, 64), labels=torch.tensor([0, 1])).loss.backward()
         return [parameter.grad for parameter in model.parameters()]
 

@@ -700,11 +700,11 @@ def test_attention_implementations_agree(stage):
 
 
 @pytest.mark.parametrize("stage", [1, 2])
-def test_gradient_checkpointing_changes_no_gradient(stage):
+def test_activation_checkpointing_changes_no_gradient(stage, enable_activation_checkpointing):
     def run(checkpointing: bool) -> dict[str, torch.Tensor]:
         model = tiny_model(pretraining_stage=stage)
         if checkpointing:
-            model.activation_checkpointing_enable()
+            enable_activation_checkpointing(model)
         model(mel(2, 100), attention_mask=lengths_to_mask([100, 37]), generator=seeded()).loss.backward()
         return gradients(model)
 

@@ -65,13 +65,13 @@ from transformers import pipeline
 classify = pipeline("audio-classification", {arguments})
 sampling_rate = classify.feature_extractor.sampling_rate
 waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
-classify({{"array": waveform, "sampling_rate": sampling_rate}})"""
+classify({{"array": waveform, "sampling_rate": sampling_rate}}{options})"""
 
 _CLIP_USAGE_ANYWHERE = """\
 from transformers import pipeline
 
 classify = pipeline("audio-classification", {arguments}, trust_remote_code=True)
-classify({{"array": waveform, "sampling_rate": sampling_rate}})  # one channel, as a NumPy array"""
+classify({{"array": waveform, "sampling_rate": sampling_rate}}{options})  # one channel, as a NumPy array"""
 
 _FRAME_USAGE = """\
 import polyaudio
@@ -98,6 +98,7 @@ with torch.inference_mode():
     logits = model(**inputs).logits[0]"""
 
 _FRAMES = "audio-frame-classification"
+_SEVERAL_LABELS = "multi-label-classification"
 _USAGE_TITLE, _DATA_TITLE = "## How to use", "## Data"
 
 
@@ -152,7 +153,7 @@ def write_model_card(
         library_name="peft" if adapter else "transformers",
         license=license,
         pipeline_tag=None if is_frames else kind,  # there is no pipeline for frames
-        tags=["polyaudio", model_type, kind],
+        tags=["polyaudio", model_type, kind, *([_SEVERAL_LABELS] if task == "multi_label_classification" else [])],
         datasets=[hub_dataset] if hub_dataset else None,
         base_model=hub_model,
         base_model_relation="adapter" if adapter and hub_model else None,
@@ -308,9 +309,11 @@ def _usage(name: str, data: ModelCardData, has_code: bool) -> list[str]:
     """How to load a model by its name or from its folder, with polyaudio and without."""
     # Where the Hub has an adapter, a pipeline would take its base's labels
     arguments = f"model={name!r}" + (f", config={name!r}" if data.library_name == "peft" else "")
+    # Before 5.23 transformers takes softmax whatever the model is
+    options = ', function_to_apply="sigmoid"' if _SEVERAL_LABELS in data.tags else ""
     is_frames = _FRAMES in data.tags
     here, anywhere = (
-        _fenced(usage.format(name=repr(name), arguments=arguments), "python")
+        _fenced(usage.format(name=repr(name), arguments=arguments, options=options), "python")
         for usage in ((_FRAME_USAGE, _FRAME_USAGE_ANYWHERE) if is_frames else (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE))
     )
     predict = f"{_code(f'polyaudio predict FILES... --model {shlex.quote(name)}')} does the same for audio files."
