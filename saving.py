@@ -20,7 +20,11 @@ from typing import Any
 
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
+from transformers.utils.versions import require_version
 
+
+# The package requires it by itself; the copies beside a model meet other versions too, which load adapters wrongly
+require_version("transformers>=5.20", "What loads this model needs a newer one: pip install --upgrade transformers")
 
 _STAMP = "# Copied from polyaudio "
 _PARTIAL = "_saving"  # Trainer pushes nothing whose name begins with an underscore

@@ -103,12 +103,13 @@ def steps_of_variants(
 ) -> dict[str, Run]:
     model.train()
     step = training_step(model, lambda: model(inputs).loss, device)
+    kind = (
+        "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    )  # transformers before 5.23
 
     def variant(checkpointing: bool = False, bfloat16: bool = False, teacher_in_float32: bool = True) -> None:
-        if checkpointing:
-            model.activation_checkpointing_enable()
-        else:
-            model.activation_checkpointing_disable()
+        switch = "enable" if checkpointing else "disable"
+        getattr(model, f"{kind}_checkpointing_{switch}")()
         model.config.teacher_in_float32 = teacher_in_float32
         step(bfloat16=bfloat16)
 

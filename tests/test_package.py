@@ -106,3 +106,20 @@ def test_environment_yml_is_in_step_with_setup_cfg(project_root, setup_cfg):
     assert f"python{options['python_requires']}" in [entry.replace(" ", "") for entry in conda]
     assert requirements("\n".join(entry for entry in pip if entry != "-e .")) == expected
     assert "-e ." in pip
+
+
+def test_an_older_transformers_is_refused(project_root, setup_cfg, tmp_path):
+    needed = requirements(setup_cfg["options"]["install_requires"])["transformers"]
+    code = f"""
+import sys, importlib.metadata
+version = importlib.metadata.version
+importlib.metadata.version = lambda name: "5.19.0" if name == "transformers" else version(name)
+sys.path.insert(0, {str(project_root)!r})
+try:
+    import saving
+except ImportError as error:
+    print(error)
+"""
+    (said,) = [line for line in run_python(code).splitlines() if "required" in line]
+    assert f"transformers{needed} is required" in said
+    assert "5.19.0" in said
