@@ -4,6 +4,7 @@
 
 import argparse
 import itertools
+import shlex
 import sys
 from pathlib import Path
 
@@ -51,19 +52,21 @@ def main(argv: list[str]) -> None:
         raise CommandError("no data: name a folder or a dataset with --dataset")
     if training_args.n_gpu > 1:
         raise CommandError("start one process for each GPU: accelerate launch -m polyaudio.scripts.pretrain ...")
+    command_line = shlex.join(["polyaudio", "pretrain", *argv])
     if others.resume:
         training_args.resume_from_checkpoint = last_checkpoint(training_args.output_dir)
     try:
-        pretrain(recipe, model_args, window_args, training_args, others.plot_mixtures)
+        pretrain(recipe, model_args, window_args, training_args, command_line, others.plot_mixtures)
     except CollapseError as error:
         raise CommandError(str(error)) from error
     leave_together()
 
 
-def pretrain(recipe, model_args, window_args, training_args, num_mixtures: int = 0) -> None:
+def pretrain(recipe, model_args, window_args, training_args, command_line: str, num_mixtures: int = 0) -> None:
     """Train on windows of the recordings and leave a complete model folder."""
     from transformers import set_seed
 
+    from ..training.model_card import environment, write_pretraining_card
     from ..training.pretraining import PreTrainer, PretrainingCollator
     from ..training.report import plot_losses
     from .push import push_run
@@ -93,7 +96,21 @@ def pretrain(recipe, model_args, window_args, training_args, num_mixtures: int =
     trainer.save_model()
     trainer.save_state()
     if trainer.is_world_process_zero():
-        plot_losses(trainer.state.log_history, Path(training_args.output_dir) / "losses.png")
+        folder = Path(training_args.output_dir)
+        plot_losses(trainer.state.log_history, folder / "losses.png")
+        write_pretraining_card(
+            folder,
+            model_name=folder.name,
+            model_type=model.config.model_type,
+            dataset=window_args.dataset,
+            data_description=describe_windows(window_args, dataset),
+            command=command_line,
+            history=trainer.state.log_history,
+            base_model=model_args.model_name_or_path,
+            recipe=recipe.name,
+            seeds={"training": training_args.seed},
+            versions=environment(training_args.device),
+        )
         print(f"The model is in {training_args.output_dir}: AutoModel.from_pretrained({training_args.output_dir!r})")
     push_run(trainer)
 
@@ -147,6 +164,12 @@ def load_windows(window_args, sampling_rate: int, training_args):
     readable, bad_clips = drop_unreadable(DatasetDict({window_args.split: recordings}))
     report_bad_clips(bad_clips)
     return WaveformWindows(readable[window_args.split], sampling_rate, **settings)
+
+
+def describe_windows(window_args, dataset) -> str:
+    """One sentence on what a model is trained on."""
+    amount = "A stream of recordings" if window_args.streaming else f"{len(dataset)} recordings"
+    return f"{amount} of the split {window_args.split}, cut at random to {window_args.crop_seconds:g} s in each epoch."
 
 
 def draw_mixtures(model, dataset, collator, num_clips: int, folder: Path) -> None:

@@ -238,8 +238,6 @@ def push_run(trainer: "Trainer") -> None:
     args = trainer.args
     if args.push_to_hub and trainer.is_world_process_zero():
         folder = Path(args.output_dir)
-        if not (folder / "README.md").is_file():
-            trainer.create_model_card()
         print(push(folder, trainer.hub_model_id, bool(args.hub_private_repo), args.hub_revision, "End of training"))
 
 

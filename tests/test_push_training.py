@@ -99,11 +99,15 @@ def do_as_told(name, card, run_name):
             *lines, last = code.split("\n")
             target = "" if last.startswith(" ") else "answers = "
             exec("\n".join([*lines, target + last]), variables)
-            answers.append(variables["logits"].tolist() if "logits" in variables else variables["answers"])
+            found = next(variables[key] for key in ("logits", "hidden_states", "answers") if key in variables)
+            answers.append(found.tolist() if isinstance(found, torch.Tensor) else found)
         else:
             report[f"command {name}"] = [code, asked[run_name]]
     for command in re.findall(r"`polyaudio (predict .*?)`", card):
         run(f"predict {name}", *shlex.split(command.replace("FILES...", "recording.wav")))
+    for command in re.findall(r"`polyaudio (embed .*?)`", card):
+        command = command.replace("FILES...", "recording.wav").replace("DIR", f"features-{name}")
+        run(f"embed {name}", *shlex.split(command))
 
 def card_of(name):
     return ModelCard.load(f"tester/{name}")
@@ -149,6 +153,7 @@ run("pretrain", "pretrain", "--config", "pretraining.yaml", "--dataset", "tones"
 pretrained = AutoModelForPreTraining.from_pretrained("tester/pretrained").state_dict()
 mine = AutoModelForPreTraining.from_pretrained("runs/pretrained").state_dict()
 report["pretrained"] = all(torch.equal(mine[name], value) for name, value in pretrained.items())
+do_as_told("pretrained", card_of("pretrained").content, "pretrain")
 for name in ("every", "frozen", "events", "adapter", "others", "pretrained"):
     card_of(name).validate()
 card = card_of("every")
@@ -392,6 +397,23 @@ def test_pre_training(hub, report):
     assert report["pretrain"][0] == 0, report["pretrain"][2]
     assert report["pretrained"]
     assert hub.files("tester/pretrained").keys() >= MODEL | {"README.md", "losses.png"}
+
+
+def test_the_card_of_a_pre_training(hub, folder, report):
+    text = hub.files("tester/pretrained")["README.md"].decode()
+    data = ModelCard(text).data
+    assert data.tags == ["polyaudio", "sslam", "pretraining"]
+    assert (data.library_name, data.pipeline_tag) == ("transformers", None)
+    assert "12 recordings" in text
+    here, anywhere = (np.array(states) for states in report["card pretrained"])
+    np.testing.assert_allclose(anywhere, here, atol=1e-6)
+    printed, was_run = report["command pretrained"]
+    assert printed == was_run
+    assert report["embed pretrained"][0] == 0, report["embed pretrained"][2]
+    assert (folder / "features-pretrained" / "recording.wav.npy").is_file()
+    state = json.loads((folder / "runs" / "pretrained" / "trainer_state.json").read_text())
+    loss = [entry["loss"] for entry in state["log_history"] if "loss" in entry][-1]
+    assert f"| loss | {loss:.4g} |" in text
 
 
 def test_several_runs_are_not_pushed_over_each_other(report):

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ _PLOTS = {
     "confusion_matrix.png": "Confusion matrix",
     "precision_recall.png": "Precision and recall",
     "losses.png": "Losses",
+    "mixtures.png": "Mixtures of clips, as the model hears them",
 }
 
 _WHAT = {
@@ -97,7 +98,37 @@ inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors
 with torch.inference_mode():
     logits = model(**inputs).logits[0]"""
 
-_FRAMES = "audio-frame-classification"
+_ENCODER_USAGE = """\
+import polyaudio
+import torch
+from transformers import AutoFeatureExtractor, AutoModel
+
+feature_extractor = AutoFeatureExtractor.from_pretrained({name})
+model = AutoModel.from_pretrained({name}).eval()
+sampling_rate = feature_extractor.sampling_rate
+waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
+inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
+with torch.inference_mode():
+    hidden_states = model(**inputs).last_hidden_state"""
+
+_ENCODER_USAGE_ANYWHERE = """\
+import torch
+from transformers import AutoFeatureExtractor, AutoModel
+
+feature_extractor = AutoFeatureExtractor.from_pretrained({name}, trust_remote_code=True)
+model = AutoModel.from_pretrained({name}, trust_remote_code=True).eval()
+# One channel, as a NumPy array, at the model's rate: feature_extractor.sampling_rate
+inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
+with torch.inference_mode():
+    hidden_states = model(**inputs).last_hidden_state"""
+
+_CLIPS, _FRAMES, _PRETRAINING = "audio-classification", "audio-frame-classification", "pretraining"
+# How to load each kind of model, with polyaudio and without
+_USAGE = {
+    _CLIPS: (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE),
+    _FRAMES: (_FRAME_USAGE, _FRAME_USAGE_ANYWHERE),
+    _PRETRAINING: (_ENCODER_USAGE, _ENCODER_USAGE_ANYWHERE),
+}
 _SEVERAL_LABELS = "multi-label-classification"
 _USAGE_TITLE, _DATA_TITLE = "## How to use", "## Data"
 
@@ -148,7 +179,7 @@ def write_model_card(
     is_frames = task == "frame_classification"
     hub_dataset = None if dataset == "ragas" else _hub_id(dataset)
     hub_model = _hub_id(base_model)
-    kind = _FRAMES if is_frames else "audio-classification"
+    kind = _FRAMES if is_frames else _CLIPS
     data = ModelCardData(
         library_name="peft" if adapter else "transformers",
         license=license,
@@ -197,6 +228,64 @@ def write_model_card(
         "It was not made for decisions about people, or where an error does harm.",
     ]
     sections += ["## Limits of use", "\n".join(f"- {limit}" for limit in limits)]
+    ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
+
+
+def write_pretraining_card(
+    folder: str | Path,
+    *,
+    model_name: str,
+    model_type: str,
+    dataset: str,
+    data_description: str,
+    command: str,
+    history: Sequence[Mapping[str, float]],
+    base_model: str | None = None,
+    recipe: str | None = None,
+    seeds: Mapping[str, int] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> None:
+    """
+    Write `README.md`: the report of a pre-training, with the metadata that the Hub reads.
+
+    Args:
+        folder: the model's folder.
+        data_description: one sentence that says how much of which audio the model was trained on.
+        history: of the Trainer's state; the card shows the losses that were logged last.
+        model_name, model_type, dataset, command, base_model, recipe, seeds, versions: as for `write_model_card`.
+    """
+    folder = Path(folder)
+    hub_dataset, hub_model = None if dataset == "ragas" else _hub_id(dataset), _hub_id(base_model)
+    data = ModelCardData(
+        library_name="transformers",
+        tags=["polyaudio", model_type, _PRETRAINING],
+        datasets=[hub_dataset] if hub_dataset else None,
+        base_model=hub_model,
+        model_name=model_name,
+    )
+    introduction = f"A {_code(model_type)} audio encoder, pre-trained without labels by polyaudio on {_code(dataset)}"
+    introduction += f" from {_code(base_model)}." if base_model else "."
+    logged = next((entry for entry in reversed(history) if "loss" in entry), {})
+    losses = [[name.replace("_", " "), f"{value:.4g}"] for name, value in logged.items() if "loss" in name]
+    sections = [
+        f"---\n{data.to_yaml()}\n---",
+        f"# {_escape(model_name)}",
+        introduction,
+        _USAGE_TITLE,
+        *_usage(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
+        _DATA_TITLE,
+        f"Data set: {_code(dataset)}.",
+        _escape(data_description),
+        "## Training",
+        _fenced(command),
+        *([_markdown([["losses logged last", f"step {logged['step']}"], *losses])] if losses else []),
+        *_plots(folder),
+        _setup(recipe, seeds, environment() if versions is None else versions),
+        "## Limits of use",
+        "- How good the features are for a task, the losses do not tell: `polyaudio probe` measures it on labelled "
+        "clips, beside the same model untrained.\n"
+        f"- What does not sound like {_code(dataset)} is represented less well.",
+    ]
     ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
 
 
@@ -311,15 +400,20 @@ def _usage(name: str, data: ModelCardData, has_code: bool) -> list[str]:
     arguments = f"model={name!r}" + (f", config={name!r}" if data.library_name == "peft" else "")
     # Before 5.23 transformers takes softmax whatever the model is
     options = ', function_to_apply="sigmoid"' if _SEVERAL_LABELS in data.tags else ""
-    is_frames = _FRAMES in data.tags
+    kind = next(kind for kind in _USAGE if kind in data.tags)
     here, anywhere = (
         _fenced(usage.format(name=repr(name), arguments=arguments, options=options), "python")
-        for usage in ((_FRAME_USAGE, _FRAME_USAGE_ANYWHERE) if is_frames else (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE))
+        for usage in _USAGE[kind]
     )
-    predict = f"{_code(f'polyaudio predict FILES... --model {shlex.quote(name)}')} does the same for audio files."
+    model = shlex.quote(name)
+    if kind == _PRETRAINING:
+        embed = _code(f"polyaudio embed FILES... --model {model} --granularity utterance --output DIR")
+        commands = f"{embed} writes features of audio files; `polyaudio train` can start from the model."
+    else:
+        commands = f"{_code(f'polyaudio predict FILES... --model {model}')} does the same for audio files."
     needed = "transformers, torch" + (", torchaudio and peft" if data.library_name == "peft" else " and torchaudio")
     elsewhere = [f"Where polyaudio is not installed, {needed} are enough, if you trust the code beside the weights:"]
-    return [here, predict, *([*elsewhere, anywhere] if has_code else [])]
+    return [here, commands, *([*elsewhere, anywhere] if has_code else [])]
 
 
 def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
@@ -359,11 +453,15 @@ def _evaluation(result: Mapping[str, Any], folder: Path) -> list[str]:
         ]
     tables = [table for table in (class_table(result, part) for part in parts_of(result)) if len(table) > 1]
     sections += [_markdown(table) for table in tables if len(table) <= _MOST_CLASSES]
-    sections += [f"![{title}]({name})" for name, title in _PLOTS.items() if (folder / name).is_file()]
+    sections += _plots(folder)
     sections += [f"![Timeline of a clip]({path.name})" for path in sorted(folder.glob("timeline_*.png"))]
     if (folder / "evaluation.json").is_file():
         sections.append("All figures: `evaluation.json`.")
     return sections
+
+
+def _plots(folder: Path) -> list[str]:
+    return [f"![{title}]({name})" for name, title in _PLOTS.items() if (folder / name).is_file()]
 
 
 def _setup(recipe: str | None, seeds: Mapping[str, int] | None, versions: Mapping[str, str]) -> str:
