@@ -36,19 +36,19 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     "imports",
     [
-        "import polyaudio; from transformers import AutoConfig, AutoFeatureExtractor, AutoModel",
+        "import polyaudio",
         "from transformers import AutoConfig, AutoFeatureExtractor, AutoModel; import polyaudio",
-        "from polyaudio.modeling.modeling_sam_audio import SAMAudioModel; from transformers import *",
-        "from polyaudio.feature_extraction.feature_extraction_sam_audio import *; from transformers import *",
-        "from polyaudio.configuration.configuration_sam_audio import *; from transformers import *",
-        "import transformers.modeling_layers, polyaudio; from transformers import AutoConfig, AutoModel",
-        # which imports the Auto classes when it is half imported itself
-        "import polyaudio, transformers.modeling_layers; from transformers import AutoConfig, AutoModel",
-        "import polyaudio; from transformers import ASTForAudioClassification, AutoConfig, AutoModel",
+        "from polyaudio.modeling.modeling_sam_audio import SAMAudioModel",
+        "from polyaudio.feature_extraction.feature_extraction_sam_audio import *",
+        "from polyaudio.configuration.configuration_sam_audio import *",
+        "import transformers.modeling_layers, polyaudio",
+        "import polyaudio, transformers.modeling_layers",  # imports the Auto classes when it is half imported itself
+        "import polyaudio; from transformers import ASTForAudioClassification",
     ],
 )
 def test_the_auto_classes_know_the_models_whatever_is_imported_first(imports):
     code = f"""{imports}
+from transformers import AutoConfig, AutoModel
 config = AutoConfig.for_model("sam_audio", feature_size=4, conv_dim=[8], conv_kernel=[3], conv_stride=[2])
 print(type(AutoModel.from_config(config)).__module__)
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
