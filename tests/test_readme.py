@@ -98,7 +98,7 @@ def test_a_command_that_is_mentioned_has_the_flags(call, parse, capsys):
 def test_recipes_that_are_named_are_there(project_root):
     recipes = {path.stem for path in project_root.glob("recipes/*.yaml")}
     named = {call[call.index("--config") + 1] for call in CALLS + MENTIONS if "--config" in call}
-    named |= set(re.findall(r"^\| `(\w+)`(?:, `\w+`)* \|", README, re.MULTILINE))
+    named |= set(re.findall(r"^\| `([a-z0-9_]+)`(?:, `\w+`)* \|", README, re.MULTILINE))
     assert len(named) >= 5
     assert {name for name in named if not name.endswith(".yaml") and name.isidentifier()} <= recipes
 

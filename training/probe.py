@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -16,7 +16,7 @@ from transformers import EvalPrediction
 
 from .metrics import classification_metrics
 from .report import evaluate_predictions, mean_and_std
-from .splits import few_recordings_allowed, folds_by_recording, recordings_of_classes
+from .splits import folds_by_recording, recordings_of_classes, stratified_splits
 
 
 # Inverse strengths of the regularisation to choose from.
@@ -195,9 +195,9 @@ def _fit(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, C: Sequen
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=_MAX_ITERATIONS)),
         {"logisticregression__C": list(C)},
-        cv=StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed),
+        cv=stratified_splits(labels, groups, num_folds, seed),
         error_score="raise",
     )
     # Threads that share products this small spend their time waiting, ten times as long where others use the cores too
-    with few_recordings_allowed(), threadpool_limits(1):
-        return search.fit(features, labels, groups=groups)
+    with threadpool_limits(1):
+        return search.fit(features, labels)

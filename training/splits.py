@@ -2,15 +2,15 @@
 # Licensed under the MIT License; see LICENSE.
 """Divisions of clips into training and test parts that no recording crosses."""
 
-import contextlib
 import logging
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import datasets
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.utils import check_random_state
 
 from .labels import SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
 
@@ -108,23 +108,27 @@ def folds_by_recording(
             f"The recordings cannot be divided into {num_folds} folds: take 2 at least, and {most} at most, which is "
             "how many recordings the largest class has."
         )
-    splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    with few_recordings_allowed():
-        return [test for _, test in splitter.split(rarest, rarest, recordings)]
+    return [test for _, test in stratified_splits(rarest, recordings, num_folds, seed)]
+
+
+def stratified_splits(
+    labels: np.ndarray, recordings: np.ndarray, num_folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The clips to train on and the clips to test, for each fold, of clips with one label and one recording each."""
+    _, recording_of_clip = np.unique(recordings, return_inverse=True)
+    # Shuffled here, since scikit-learn up to 1.7 takes the classes of one group for those of another when it shuffles
+    order = check_random_state(seed).permutation(recording_of_clip.max() + 1)
+    groups = np.argsort(order)[recording_of_clip]
+    with warnings.catch_warnings():
+        # Not every fold has a clip of a class of few, which it would say at each split
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return list(StratifiedGroupKFold(num_folds).split(labels, labels, groups))
 
 
 def recordings_of_classes(labels: np.ndarray, recordings: np.ndarray) -> list[int]:
     """The number of recordings of each class, of one label for each clip."""
     pairs = set(zip(labels.tolist(), recordings.tolist(), strict=True))
     return list(Counter(label for label, _ in pairs).values())
-
-
-@contextlib.contextmanager
-def few_recordings_allowed() -> Iterator[None]:
-    """Without scikit-learn's warning that not every fold has a clip of a class of few, which comes at each split."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        yield
 
 
 def shared_recordings(train: datasets.Dataset, evaluation: datasets.Dataset) -> set[str]:
