@@ -41,8 +41,8 @@ static: .venv/installed
 	    diff -r -x __pycache__ $$folder build/wheel/polyaudio/$$folder || exit 1; done
 	cd build && PYTHONPATH=wheel wheel/bin/polyaudio --help
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py
-	MYPYPATH=build/wheel build/static/bin/mypy --python-executable $(BIN)/python --ignore-missing-imports \
-	    --follow-imports=silent -p polyaudio.feature_extraction -m polyaudio.training.audio
+	MYPYPATH=build/wheel build/static/bin/mypy --python-executable $(BIN)/python
+	MYPYPATH=build/wheel build/static/bin/mypy --python-executable $(BIN)/python --strict tests/public_types.py
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/run.py

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import PreTrainedConfig
 from transformers.utils import (
@@ -23,6 +23,8 @@ from transformers.utils import (
 
 logger = logging.get_logger(__name__)
 
+_Model = TypeVar("_Model", bound="AdapterLoadingMixin")
+
 _DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 
 
@@ -37,13 +39,13 @@ class AdapterLoadingMixin:
 
     @classmethod
     def from_pretrained(
-        cls,
+        cls: type[_Model],
         pretrained_model_name_or_path: str | os.PathLike | None,
         *model_args,
         config: PreTrainedConfig | None = None,
         adapter_kwargs: dict[str, Any] | None = None,
         **kwargs,
-    ):
+    ) -> _Model:
         """
         Load a model, or an adapter with its base; the arguments are those of any model.
 

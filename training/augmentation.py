@@ -7,7 +7,7 @@ All follow from the `torch.Generator` that they are called with, and leave what 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Literal, TypeVar
 
@@ -70,10 +70,10 @@ class RollAndGain:
 
     def __call__(self, waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Change a waveform `(samples,)`, float32, by what is drawn from `generator`; the shape stays."""
-        shift = torch.randint(len(waveform), (), generator=generator).item()
+        shift = torch.randint(len(waveform), (), generator=generator)
         # Of 19 uniform numbers the 10th smallest is distributed as Beta(10, 10)
         gain = 0.5 + torch.rand(19, generator=generator).kthvalue(10).values
-        return (waveform - waveform.mean()).roll(shift) * gain
+        return (waveform - waveform.mean()).roll(int(shift)) * gain
 
 
 class RandomGain:
@@ -328,7 +328,7 @@ class Mixup:
         return BatchFeature({**batch, **mixed})
 
     def _draw(
-        self, shape: tuple[int, int, int], rng: np.random.Generator
+        self, shape: Sequence[int], rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         What is random about the clips of an input of shape `(batch_size, frames, bins)`.
@@ -354,8 +354,11 @@ class Mixup:
         clips = np.arange(batch_size)
         # The clip whose draws each clip takes
         source = {"batch": 0 * clips, "pair": np.minimum(clips, clips[::-1]), "element": clips}[self.mode]
-        drawn = (lam.astype(np.float32), is_cut, cut(frames), cut(bins))
-        return tuple(torch.from_numpy(values[source]) for values in drawn)
+
+        def taken(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(values[source])
+
+        return taken(lam.astype(np.float32)), taken(is_cut), taken(cut(frames)), taken(cut(bins))
 
 
 class Compose:
@@ -373,7 +376,7 @@ class Compose:
 
 def _draw_seed(generator: torch.Generator) -> int:
     """A seed for another source of randomness."""
-    return torch.randint(2**63 - 1, (), generator=generator).item()
+    return int(torch.randint(2**63 - 1, (), generator=generator))
 
 
 def _spectrograms(batch: BatchFeature) -> torch.Tensor:

@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -252,7 +252,7 @@ def _in_order(
     pool: ThreadPoolExecutor, function: Callable[[int], Any], items: Iterable[int], ahead: int
 ) -> Iterator[Any]:
     """As `pool.map`, which would not wait until what it has is taken from it."""
-    futures = deque()
+    futures: deque[Future] = deque()
     try:
         for item in items:
             if len(futures) > ahead:

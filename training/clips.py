@@ -289,7 +289,7 @@ def stream_loader(windows: StreamedWindows, device: torch.device, **settings: An
 
 def _shuffled(clips: Iterator[Any], buffer_size: int, rng: np.random.Generator) -> Iterator[Any]:
     """Clips in random order, as far as a buffer of so many allows."""
-    buffer = []
+    buffer: list[Any] = []
     for clip in clips:
         if len(buffer) < buffer_size:
             buffer.append(clip)

@@ -10,6 +10,7 @@ import datasets
 import evaluate
 import numpy as np
 import sklearn.metrics
+from numpy.typing import ArrayLike
 from transformers import EvalPrediction
 
 
@@ -88,7 +89,7 @@ class MeanAveragePrecision(_MultiLabelMetric):
     description = "The area under the curve of precision over recall, averaged over the classes."
     reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html"
 
-    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, float | int]:
+    def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float | int]:
         scores, labels = np.asarray(predictions), np.asarray(references)
         is_scored = labels.any(axis=0)
         if not is_scored.any():
@@ -111,7 +112,7 @@ class ROCAUC(_MultiLabelMetric):
     description = "The area under the ROC curve, averaged over the classes."
     reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.roc_auc_score.html"
 
-    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, float | int]:
+    def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float | int]:
         scores, labels = np.asarray(predictions), np.asarray(references)
         is_scored = labels.any(axis=0) & ~labels.all(axis=0)
         if not is_scored.any():
@@ -131,7 +132,7 @@ class DPrime(ROCAUC):
 
     description = "The square root of 2 times the normal quantile of the mean area under the ROC curve."
 
-    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, float]:
+    def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
         return {"d_prime": d_prime(super()._compute(predictions, references)["roc_auc"])}
 
 

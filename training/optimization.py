@@ -5,6 +5,7 @@
 import functools
 import math
 import re
+from collections.abc import Callable
 
 import torch
 from peft import PeftModel
@@ -75,7 +76,7 @@ def cosine_with_floor(
     Args:
         min_learning_rate: above 0.
     """
-    factors = [
+    factors: list[Callable[[int], float]] = [
         functools.partial(
             _cosine_factor,
             num_warmup_steps=num_warmup_steps,

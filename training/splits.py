@@ -101,14 +101,14 @@ def folds_by_recording(
     """
     sizes = Counter(label for labels in classes for label in labels)
     rarest = np.array([min(labels, key=lambda label: (sizes[label], label), default=-1) for labels in classes])
-    recordings = np.asarray(recordings)
-    most = max(recordings_of_classes(rarest, recordings), default=0)
+    recording_of_clip = np.asarray(recordings)
+    most = max(recordings_of_classes(rarest, recording_of_clip), default=0)
     if not 2 <= num_folds <= most:
         raise ValueError(
             f"The recordings cannot be divided into {num_folds} folds: take 2 at least, and {most} at most, which is "
             "how many recordings the largest class has."
         )
-    return [test for _, test in stratified_splits(rarest, recordings, num_folds, seed)]
+    return [test for _, test in stratified_splits(rarest, recording_of_clip, num_folds, seed)]
 
 
 def stratified_splits(
