@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test nightly hf-tests matrix lint static bench clean
+.PHONY: demo test nightly hf-tests matrix coverage lint static bench clean
 
 demo: .venv/installed
 	$(BIN)/polyaudio demo --output runs/demo
@@ -28,6 +28,14 @@ matrix:
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Which lines the tests run, in all the processes that they start.
+coverage: .venv/installed
+	$(BIN)/python -m pip install --quiet "coverage>=7.10"
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest tests
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --show-missing --skip-covered
 
 # The package as a release would build it: its metadata, what is in the wheel, and types.
 static: .venv/installed
