@@ -100,7 +100,7 @@ def test_own_warnings_are_found(tmp_path):
 
 
 EMBED_TWICE = """
-import resource, sys
+import gc, resource, sys
 import psutil
 from polyaudio.scripts.embed import main
 
@@ -111,6 +111,7 @@ for number, folder in enumerate((few, few, many)):
     target = f"{output}/{number}"
     flags = ["--granularity", "utterance", "--batch-size", "4", "--workers", workers]
     assert main([folder, "--model", model, "--output", target, *flags]) == 0
+    gc.collect()
     seen.append((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, process.num_fds(), len(process.children())))
 for peak, open_files, workers in seen:
     print(peak, open_files, workers)
