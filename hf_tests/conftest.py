@@ -64,7 +64,7 @@ def enter_models(tiny_models: Path) -> None:
     (tiny_models / "reports" / "tiny_model_summary.json").write_text(json.dumps(summary))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Count by test class, and tell why tests were skipped."""
     counts, reasons = defaultdict(Counter), Counter()
     for outcome in ("passed", "failed", "error", "skipped"):

@@ -70,7 +70,7 @@ def test_training_holds_on_to_nothing(trained):
     training = np.array([sample for sample in samples if sample.workers])  # the plots at the end take memory, too
     early, late = np.array_split(training, 2)
     assert late[:, 3].max() <= 4  # those of an epoch, and those of its evaluation
-    # Workers that start or end have files open, or closed, for a moment. One file an epoch would be three or four more.
+    # Workers that start or end have files open, or closed, for a moment. One an epoch would be three or four more.
     assert np.median(late[:, 2]) <= np.median(early[:, 2]) + 1
     # The graphs of 150 steps would be more.
     assert late[:, 1].max() - early[:, 1].max() < 10 * 2**20
