@@ -5,6 +5,8 @@ reaches no package index the run says so and exits with status 69. What the sdis
 out from the names in the Auto classes' tables which models take labels, so those of polyaudio are entered there.
 """
 
+import importlib.abc
+import importlib.util
 import json
 import os
 import re
@@ -27,6 +29,22 @@ CLASSIFIERS = {
 }
 
 
+class OtherPipelines(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Tests of other tasks' pipelines: the sdist lacks them, none is run here, but older suites import them all."""
+
+    def find_spec(self, name, path=None, target=None):
+        is_one = name.startswith("tests.pipelines.test_pipelines_")
+        return importlib.util.spec_from_loader(name, self) if is_one else None
+
+    def exec_module(self, module) -> None:
+        def empty_class(name: str) -> type:
+            if not name.endswith("PipelineTests"):
+                raise AttributeError(name)
+            return type(name, (), {})
+
+        module.__getattr__ = empty_class
+
+
 def pytest_configure(config: pytest.Config) -> None:
     from sdist import SuiteUnavailableError, fetch_suite
 
@@ -38,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     import tests
 
     tests.__path__.append(str(HERE / "stubs"))
+    sys.meta_path.append(OtherPipelines())
     enter_models(config.cache.mkdir("tiny-models"))
 
 
