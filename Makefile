@@ -23,7 +23,7 @@ hf-tests: .venv/installed
 matrix:
 	$(PYTHON) -m venv build/matrix
 	build/matrix/bin/python -m pip install --quiet nox
-	build/matrix/bin/nox
+	build/matrix/bin/nox --noxfile .ci/noxfile.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .
