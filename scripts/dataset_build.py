@@ -8,11 +8,7 @@ from pathlib import Path
 
 from .command import CommandError
 from .dataset_options import add_action, add_output_arguments, check_output, default_workers, new_folder
-from .loading import (
-    add_label_arguments,
-    load_labelled,
-    report_bad_clips,
-)
+from .loading import add_label_arguments, load_labelled, report_bad_clips
 from .push import hub_errors
 
 

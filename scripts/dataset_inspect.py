@@ -7,11 +7,7 @@ from pathlib import Path
 
 from .command import CommandError
 from .dataset_options import add_action
-from .loading import (
-    add_label_arguments,
-    load_labelled,
-    report_bad_clips,
-)
+from .loading import add_label_arguments, load_labelled, report_bad_clips
 
 
 DESCRIPTION = """\

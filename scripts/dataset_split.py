@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING
 
 from .command import CommandError
 from .dataset_options import add_action, add_output_arguments, check_output, new_folder
-from .loading import (
-    add_label_arguments,
-    load_labelled,
-    report_bad_clips,
-)
+from .loading import add_label_arguments, load_labelled, report_bad_clips
 
 
 if TYPE_CHECKING:

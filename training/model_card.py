@@ -74,60 +74,38 @@ from transformers import pipeline
 classify = pipeline("audio-classification", {arguments}, trust_remote_code=True)
 classify({{"array": waveform, "sampling_rate": sampling_rate}}{options})  # one channel, as a NumPy array"""
 
-_FRAME_USAGE = """\
+_MODEL_USAGE = """\
 import polyaudio
 import torch
-from transformers import AutoFeatureExtractor, AutoModelForAudioFrameClassification
+from transformers import AutoFeatureExtractor, {auto_class}
 
 feature_extractor = AutoFeatureExtractor.from_pretrained({name})
-model = AutoModelForAudioFrameClassification.from_pretrained({name}).eval()
+model = {auto_class}.from_pretrained({name}).eval()
 sampling_rate = feature_extractor.sampling_rate
 waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
 inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
 with torch.inference_mode():
-    logits = model(**inputs).logits[0]  # (frames, classes), in the order of model.config.id2label"""
+    {answer}"""
 
-_FRAME_USAGE_ANYWHERE = """\
+_MODEL_USAGE_ANYWHERE = """\
 import torch
-from transformers import AutoFeatureExtractor, AutoModelForAudioFrameClassification
+from transformers import AutoFeatureExtractor, {auto_class}
 
 feature_extractor = AutoFeatureExtractor.from_pretrained({name}, trust_remote_code=True)
-model = AutoModelForAudioFrameClassification.from_pretrained({name}, trust_remote_code=True).eval()
+model = {auto_class}.from_pretrained({name}, trust_remote_code=True).eval()
 # One channel, as a NumPy array, at the model's rate: feature_extractor.sampling_rate
 inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
 with torch.inference_mode():
-    logits = model(**inputs).logits[0]"""
-
-_ENCODER_USAGE = """\
-import polyaudio
-import torch
-from transformers import AutoFeatureExtractor, AutoModel
-
-feature_extractor = AutoFeatureExtractor.from_pretrained({name})
-model = AutoModel.from_pretrained({name}).eval()
-sampling_rate = feature_extractor.sampling_rate
-waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
-inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
-with torch.inference_mode():
-    hidden_states = model(**inputs).last_hidden_state"""
-
-_ENCODER_USAGE_ANYWHERE = """\
-import torch
-from transformers import AutoFeatureExtractor, AutoModel
-
-feature_extractor = AutoFeatureExtractor.from_pretrained({name}, trust_remote_code=True)
-model = AutoModel.from_pretrained({name}, trust_remote_code=True).eval()
-# One channel, as a NumPy array, at the model's rate: feature_extractor.sampling_rate
-inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
-with torch.inference_mode():
-    hidden_states = model(**inputs).last_hidden_state"""
+    {answer}"""
 
 _CLIPS, _FRAMES, _PRETRAINING = "audio-classification", "audio-frame-classification", "pretraining"
-# How to load each kind of model, with polyaudio and without
-_USAGE = {
-    _CLIPS: (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE),
-    _FRAMES: (_FRAME_USAGE, _FRAME_USAGE_ANYWHERE),
-    _PRETRAINING: (_ENCODER_USAGE, _ENCODER_USAGE_ANYWHERE),
+# The class that loads each kind of model that no pipeline is for, and what it gives
+_LOADED_BY = {
+    _FRAMES: (
+        "AutoModelForAudioFrameClassification",
+        "logits = model(**inputs).logits[0]  # (frames, classes), in the order of model.config.id2label",
+    ),
+    _PRETRAINING: ("AutoModel", "hidden_states = model(**inputs).last_hidden_state"),
 }
 _SEVERAL_LABELS = "multi-label-classification"
 _USAGE_TITLE, _DATA_TITLE = "## How to use", "## Data"
@@ -400,13 +378,14 @@ def _usage(name: str, data: ModelCardData, has_code: bool) -> list[str]:
     arguments = f"model={name!r}" + (f", config={name!r}" if data.library_name == "peft" else "")
     # Before 5.23 transformers takes softmax whatever the model is
     options = ', function_to_apply="sigmoid"' if _SEVERAL_LABELS in data.tags else ""
-    kind = next(kind for kind in _USAGE if kind in data.tags)
-    here, anywhere = (
-        _fenced(usage.format(name=repr(name), arguments=arguments, options=options), "python")
-        for usage in _USAGE[kind]
-    )
+    if _CLIPS in data.tags:
+        usages, words = (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE), {"arguments": arguments, "options": options}
+    else:
+        auto_class, answer = next(_LOADED_BY[kind] for kind in _LOADED_BY if kind in data.tags)
+        usages, words = (_MODEL_USAGE, _MODEL_USAGE_ANYWHERE), {"auto_class": auto_class, "answer": answer}
+    here, anywhere = (_fenced(usage.format(name=repr(name), **words), "python") for usage in usages)
     model = shlex.quote(name)
-    if kind == _PRETRAINING:
+    if _PRETRAINING in data.tags:
         embed = _code(f"polyaudio embed FILES... --model {model} --granularity utterance --output DIR")
         commands = f"{embed} writes features of audio files; `polyaudio train` can start from the model."
     else:
