@@ -23,6 +23,7 @@ from ..configuration.configuration_sslam import SSLAMConfig
 from ..saving import PortableModelMixin
 from .adapters import AdapterLoadingMixin
 from .classification_loss import classification_loss
+from .onednn_linear import onednn_linear
 
 
 def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_size: int) -> torch.Tensor:
@@ -221,6 +222,7 @@ class SSLAMLayer(GradientCheckpointingLayer):
         self.mlp_dropout = nn.Dropout(config.post_mlp_dropout)
         self.drop_path = SSLAMDropPath(drop_path_rate)
 
+    @onednn_linear
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -836,6 +838,7 @@ class SSLAMDecoder(nn.Module):
         self.layers = nn.ModuleList([SSLAMDecoderLayer(width, config) for width in widths])
         self.projection = nn.Linear(config.decoder_hidden_size, config.hidden_size)
 
+    @onednn_linear
     def forward(self, hidden_states: torch.Tensor, grid_mask: torch.Tensor | None = None) -> torch.Tensor:
         """
         Args:

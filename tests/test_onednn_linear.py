@@ -1,0 +1,216 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Linear layers computed by oneDNN: the same numbers, only where it pays, and nothing else changes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from polyaudio import (
+    SAMAudioConfig,
+    SAMAudioForPreTraining,
+    SSLAMConfig,
+    SSLAMForAudioClassification,
+    SSLAMForPreTraining,
+)
+from polyaudio.modeling import onednn_linear
+
+
+LAYER = {"hidden_size": 256, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 512}
+LINEAR_LAYERS = 6  # query, key, value, output; two of the MLP
+
+
+@pytest.fixture
+def slow_mkl(monkeypatch):
+    """A processor for which MKL has no kernels, whatever this one is."""
+    monkeypatch.setattr(onednn_linear, "mkl_lacks_kernels", lambda: True)
+
+
+@pytest.fixture
+def any_size(slow_mkl, monkeypatch):
+    monkeypatch.setattr(onednn_linear, "MIN_ROWS", 1)
+    monkeypatch.setattr(onednn_linear, "MIN_FEATURES", 1)
+
+
+class Operators(TorchDispatchMode):
+    """Counts what torch is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append(func.overloadpacket)
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def convolutions(self) -> int:
+        return self.seen.count(torch.ops.aten.convolution)
+
+
+def classifier(**changes) -> SSLAMForAudioClassification:
+    torch.manual_seed(0)
+    return SSLAMForAudioClassification(SSLAMConfig(**{**LAYER, "num_labels": 3, **changes})).eval()
+
+
+def clips(num_frames: int = 512) -> torch.Tensor:
+    """Half of the default are 257 tokens."""
+    return torch.randn(1, num_frames, 128, generator=torch.Generator().manual_seed(0))
+
+
+def convolved_layers(model: torch.nn.Module, inputs: torch.Tensor) -> int:
+    """How many linear layers became convolutions; the patches' own does not count."""
+    with Operators() as operators, torch.no_grad():
+        model(inputs)
+    return operators.convolutions - 1
+
+
+def losses_and_gradients(model: torch.nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    torch.manual_seed(0)
+    loss = model(inputs).loss
+    loss.backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return {"loss": loss.detach(), **gradients}
+
+
+def test_outputs_stay_the_same(monkeypatch):
+    model = classifier()
+    outputs = {}
+    for slow in (False, True):
+        monkeypatch.setattr(onednn_linear, "mkl_lacks_kernels", lambda slow=slow: slow)
+        assert convolved_layers(model, clips()) == (LINEAR_LAYERS if slow else 0)
+        outputs[slow] = model(clips()).logits
+    torch.testing.assert_close(outputs[True], outputs[False], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("model_class", "config"),
+    [
+        (SSLAMForPreTraining, SSLAMConfig(**{**LAYER, "hidden_size": 32}, clone_batch=2, pretraining_stage=2)),
+        (SAMAudioForPreTraining, SAMAudioConfig(hidden_size=32, conv_dim=(16, 16, 32, 32), num_hidden_layers=2)),
+    ],
+)
+def test_losses_and_gradients_stay_the_same(
+    model_class, config, checkpointing, any_size, enable_activation_checkpointing, monkeypatch
+):
+    torch.manual_seed(0)
+    model = model_class(config).train()
+    inputs = torch.randn(2, 128, config.num_mel_bins if model_class is SSLAMForPreTraining else config.feature_size)
+    if checkpointing:
+        enable_activation_checkpointing(model)
+    calls = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and not name.startswith("objectives."):
+            module.register_forward_hook(lambda *_: calls.append(None))
+    with Operators() as operators:
+        with_onednn = losses_and_gradients(model, inputs)
+    num_calls = len(calls)
+    monkeypatch.setattr(onednn_linear, "mkl_lacks_kernels", lambda: False)
+    with Operators() as plain_operators:
+        expected = losses_and_gradients(model, inputs)
+    # With checkpointing also in the backward pass, where layers run a second time
+    assert operators.convolutions - plain_operators.convolutions == num_calls > 0
+    assert with_onednn.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(with_onednn[name], value, atol=1e-5, rtol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_one_thread_is_not_left_to_mkl(slow_mkl):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.profiler.profile() as profile, torch.no_grad():
+            classifier()(clips())
+    finally:
+        torch.set_num_threads(threads)
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls["aten::mkldnn_convolution"] >= LINEAR_LAYERS
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_frames"),
+    [({"hidden_size": 128, "intermediate_size": 128}, 512), ({}, 240)],
+    ids=["narrow layers", "few tokens"],
+)
+def test_small_products_stay_with_mkl(changes, num_frames, slow_mkl):
+    assert convolved_layers(classifier(**changes), clips(num_frames)) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_dtypes_stay(dtype, slow_mkl):
+    model = classifier().to(dtype)
+    assert convolved_layers(model, clips().to(dtype)) == 0
+
+
+def test_autocast_stays(slow_mkl, monkeypatch):
+    model = classifier()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert convolved_layers(model, clips()) == 0
+        logits = model(clips()).logits
+        monkeypatch.setattr(onednn_linear, "mkl_lacks_kernels", lambda: False)
+        torch.testing.assert_close(logits, model(clips()).logits, atol=0, rtol=0)
+
+
+def test_tensors_of_other_classes_stay(slow_mkl):
+    class Tagged(torch.Tensor):
+        pass
+
+    model = classifier()
+    projection = model.sslam.layers[0].mlp.fc1
+    projection.weight = torch.nn.Parameter(projection.weight.detach().as_subclass(Tagged))
+    assert convolved_layers(model, clips()) < LINEAR_LAYERS
+
+
+def test_compiled_graphs_hold_linear_layers(slow_mkl):
+    model = classifier()
+    graphs = []
+
+    def keep(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    with torch.no_grad():
+        compiled = torch.compile(model, backend=keep, fullgraph=True)(clips()).logits
+        torch.testing.assert_close(compiled, model(clips()).logits, atol=1e-5, rtol=1e-5)
+    targets = [node.target for node in graphs[0].graph.nodes]
+    assert targets.count(torch._C._nn.linear) >= LINEAR_LAYERS
+
+
+def test_adapters_take_part(slow_mkl):
+    model = get_peft_model(classifier(), LoraConfig(target_modules=["q_proj", "v_proj"], r=2))
+    assert convolved_layers(model, clips()) == LINEAR_LAYERS
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "capability", "mkl", "lacking"),
+    [
+        ("AuthenticAMD", "AVX512", True, True),
+        ("AuthenticAMD", "AVX2", True, False),
+        ("GenuineIntel", "AVX512", True, False),
+        ("AuthenticAMD", "AVX512", False, False),
+    ],
+)
+def test_which_processors(cpuinfo, capability, mkl, lacking, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    monkeypatch.setattr(Path, "read_text", lambda self: f"vendor_id\t: {cpuinfo}\n")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert onednn_linear.mkl_lacks_kernels.__wrapped__() is lacking
+
+
+def test_nothing_is_left_behind(slow_mkl):
+    @onednn_linear.onednn_linear
+    def fail():
+        raise RuntimeError("in a layer")
+
+    with pytest.raises(RuntimeError, match="in a layer"):
+        fail()
+    with Operators() as operators:
+        torch.nn.functional.linear(torch.randn(512, 512), torch.randn(512, 512))
+    assert operators.convolutions == 0
