@@ -24,7 +24,6 @@ from ..configuration.configuration_sam_audio import SAMAudioConfig
 from ..saving import PortableModelMixin
 from .adapters import AdapterLoadingMixin
 from .classification_loss import classification_loss
-from .onednn_linear import onednn_linear
 
 
 @dataclass
@@ -320,7 +319,6 @@ class SAMAudioSegmentLayer(GradientCheckpointingLayer):
         self.attention = SAMAudioSegmentAttention(config)
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    @onednn_linear
     def forward(
         self,
         hidden_states: torch.Tensor,

@@ -1,15 +1,16 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Linear layers in float32 at the full speed of AMD processors.
+"""Linear layers in float32 at the full speed of AMD's processors.
 
-On a processor torch computes linear layers in float32 with MKL and convolutions with oneDNN. MKL has no kernels for the
-AVX-512 of AMD's processors (Zen 4 and later) and takes those for AVX2, which reach half the speed of oneDNN's. A linear
-layer is a convolution with a kernel of one, so oneDNN can compute it: the same products and sums of float32 numbers, in
-another order.
+On a processor torch computes linear layers in float32 with MKL and convolutions with oneDNN. On AMD's, MKL takes its
+kernels for AVX2 where oneDNN takes those for AVX-512, and since Zen 5 these are twice as fast (Zen 4 computes AVX-512
+in halves). A linear layer is a convolution with a kernel of one, so oneDNN can compute it: the same products and sums
+of float32 numbers, in another order.
 """
 
 import functools
 import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,21 @@ from torch.overrides import TorchFunctionMode
 
 
 # Below these oneDNN's rearranging of the weights takes longer than it saves
-MIN_ROWS = MIN_FEATURES = 256
+MIN_ROWS, MIN_FEATURES = 128, 256
+ZEN_5 = 26  # the family of its processors
 
 
 @functools.cache
 def mkl_lacks_kernels() -> bool:
-    """Whether MKL would compute on an AMD processor with AVX-512, and oneDNN is there to do it instead."""
+    """Whether MKL would compute on an AMD processor since Zen 5, and oneDNN is there to do it instead."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
         return False
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
-    cpuinfo = Path("/proc/cpuinfo")  # Linux; elsewhere the processor's name has the vendor
-    return "AuthenticAMD" in (cpuinfo.read_text() if cpuinfo.exists() else platform.processor())
+    cpuinfo = Path("/proc/cpuinfo")  # Linux; elsewhere the name of the processor says the same
+    processor = cpuinfo.read_text() if cpuinfo.exists() else platform.processor()
+    family = re.search(r"family\s*:?\s*(\d+)", processor, re.IGNORECASE)
+    return "AuthenticAMD" in processor and family is not None and int(family[1]) >= ZEN_5
 
 
 class OneDNNLinear(TorchFunctionMode):
