@@ -54,6 +54,7 @@ def _is_large_float32(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Te
     return (
         inputs.device.type == weight.device.type == "cpu"
         and inputs.dtype == weight.dtype == torch.float32
+        and inputs.layout == weight.layout == torch.strided
         and not torch.is_autocast_enabled("cpu")
         and min(weight.shape) >= MIN_FEATURES
         and inputs.numel() >= MIN_ROWS * weight.shape[1]

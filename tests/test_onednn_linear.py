@@ -154,6 +154,15 @@ def test_tensors_of_other_classes_stay(slow_mkl):
     assert convolved_layers(model, clips()) < LINEAR_LAYERS
 
 
+def test_sparse_weights_stay(slow_mkl):
+    model = classifier()
+    expected = model(clips()).logits
+    projection = model.sslam.layers[0].mlp.fc1
+    projection.weight = torch.nn.Parameter(projection.weight.detach().to_sparse_csr(), requires_grad=False)
+    assert convolved_layers(model, clips()) == LINEAR_LAYERS - 1
+    torch.testing.assert_close(model(clips()).logits, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_compiled_graphs_hold_linear_layers(slow_mkl):
     model = classifier()
     graphs = []
