@@ -10,7 +10,7 @@ import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from .registration import register_auto_classes
+from .integration.registration import register_auto_classes
 
 
 try:

@@ -8,7 +8,7 @@ import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import PaddingStrategy, TensorType
 
-from ..saving import PortableFeatureExtractorMixin
+from ..integration.saving import PortableFeatureExtractorMixin
 from .spectrogram import mel_filters, power_spectrogram
 from .tonic_chroma import TonicChroma
 from .waveform_input import as_mono_waveforms, check_length, check_sampling_rate

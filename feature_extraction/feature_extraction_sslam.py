@@ -11,7 +11,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
-from ..saving import PortableFeatureExtractorMixin
+from ..integration.saving import PortableFeatureExtractorMixin
 from .waveform_input import as_mono_waveforms, check_length, check_sampling_rate
 
 

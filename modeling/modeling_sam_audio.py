@@ -21,8 +21,8 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
-from ..saving import PortableModelMixin
-from .adapters import AdapterLoadingMixin
+from ..integration.adapters import AdapterLoadingMixin
+from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
 
 

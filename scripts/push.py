@@ -192,7 +192,7 @@ def push(
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
 
-    from ..saving import is_weights
+    from ..integration.saving import is_weights
     from ..training.model_card import card_on_hub
 
     base = base_of_adapter(folder, base_model)

@@ -114,7 +114,7 @@ def test_an_older_transformers_is_refused(project_root, setup_cfg, tmp_path):
 import sys, importlib.metadata
 version = importlib.metadata.version
 importlib.metadata.version = lambda name: "5.19.0" if name == "transformers" else version(name)
-sys.path.insert(0, {str(project_root)!r})
+sys.path.insert(0, {str(project_root / "integration")!r})
 try:
     import saving
 except ImportError as error:

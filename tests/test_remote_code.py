@@ -23,7 +23,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.models.auto import modeling_auto
 
 import polyaudio
-from polyaudio.saving import flattened_sources
+from polyaudio.integration.saving import flattened_sources
 
 
 SSLAM = {

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ..saving import save_whole
+from ..integration.saving import save_whole
 
 
 _ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]

@@ -26,6 +26,8 @@ from transformers.utils.versions import require_version
 # The package requires it by itself; the copies beside a model meet other versions too, which load adapters wrongly
 require_version("transformers>=5.20", "What loads this model needs a newer one: pip install --upgrade transformers")
 
+# polyaudio, or the folder where the copies lie beside a model
+_PACKAGE = (__package__ or "").removesuffix(".integration")
 _STAMP = "# Copied from polyaudio "
 _PARTIAL = "_saving"  # Trainer pushes nothing whose name begins with an underscore
 # Where one of these is left over from a model before, transformers could take it for the weights
@@ -82,7 +84,7 @@ def _flatten(path: Path) -> tuple[str, list[Path]]:
         imported.append(target)
     header = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
     if not any(line.startswith(_STAMP) for line in lines[:header]):
-        version = import_module(__package__).__version__
+        version = import_module(_PACKAGE).__version__
         lines.insert(header, f"{_STAMP}{version}. The MIT License: https://opensource.org/license/mit")
     return "\n".join(lines), imported
 
@@ -94,8 +96,7 @@ def is_weights(name: str) -> bool:
 
 def _own_class(obj: Any) -> type:
     """The class of a model or feature extractor, or of a user's subclass the class that it is derived from."""
-    package = __name__.rpartition(".")[0] + "."
-    return next(cls for cls in type(obj).__mro__ if cls.__module__.startswith(package))
+    return next(cls for cls in type(obj).__mro__ if cls.__module__.startswith(f"{_PACKAGE}."))
 
 
 def _reference(cls: type) -> str:

@@ -91,7 +91,7 @@ def _register_in(module: ModuleType) -> None:
 
 def _load(path: str) -> type:
     module_name, class_name = path.split(":")
-    return getattr(importlib.import_module(f".{module_name}", __package__), class_name)
+    return getattr(importlib.import_module(f"..{module_name}", __package__), class_name)
 
 
 class _RegisterAfterImport(importlib.abc.MetaPathFinder):
