@@ -5,8 +5,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .command import CommandError
-
 
 if TYPE_CHECKING:
     from .recipe import AugmentationArguments
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 def check_augmentation(arguments: "AugmentationArguments", label: Any, *, cached: bool) -> None:
     """
     Raises:
-        CommandError: an augmentation does not go with labels of this feature, or with cached features.
+        ValueError: an augmentation does not go with labels of this feature, or with cached features.
     """
     from ..training.labels import FRAMES, task_of
 
@@ -23,10 +21,10 @@ def check_augmentation(arguments: "AugmentationArguments", label: Any, *, cached
         name for name in ("pitch_shift", "roll_and_gain", "random_gain", "noise_snr") if getattr(arguments, name)
     ]
     if cached and waveforms:
-        raise CommandError(f"{waveforms[0]} changes a clip in each epoch, so its features cannot be cached")
+        raise ValueError(f"{waveforms[0]} changes a clip in each epoch, so its features cannot be cached")
     moving = [name for name in ("roll_and_gain", "feature_noise", "cutmix") if getattr(arguments, name)]
     if task_of(label) == FRAMES and moving:
-        raise CommandError(f"{moving[0]} would part the sound from the onsets and offsets of its events")
+        raise ValueError(f"{moving[0]} would part the sound from the onsets and offsets of its events")
 
 
 def waveform_augmentation(arguments: "AugmentationArguments", sampling_rate: int) -> Callable | None:
@@ -42,7 +40,7 @@ def waveform_augmentation(arguments: "AugmentationArguments", sampling_rate: int
         augmentations.append(RandomGain(arguments.random_gain))
     if arguments.noise_snr:
         if len(arguments.noise_snr) != 2:
-            raise CommandError("noise_snr takes two numbers: the lowest and the highest signal-to-noise ratio")
+            raise ValueError("noise_snr takes two numbers: the lowest and the highest signal-to-noise ratio")
         augmentations.append(AdditiveNoise(*arguments.noise_snr))
     return Compose(*augmentations) if augmentations else None
 

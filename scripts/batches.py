@@ -15,7 +15,6 @@ from transformers.utils import ModelOutput
 
 from ..training.audio import AudioFileError, audio_info, load_audio
 from ..training.clips import window_starts
-from .command import CommandError
 
 
 # Models whose answers do not change with the padding that the attention mask tells. Clips of others are not padded.
@@ -38,7 +37,7 @@ def find_files(paths: list[str]) -> list[str]:
             below = sorted(Path(path).rglob("*"))
             found = [str(f) for f in below if f.suffix.lower() in AUDIO_EXTENSIONS and not f.name.startswith(".")]
             if not found:
-                raise CommandError(f"the folder {path} holds no audio files")
+                raise ValueError(f"the folder {path} holds no audio files")
         for file in found:
             files.setdefault(os.path.abspath(file), file)
     return list(files.values())
@@ -61,7 +60,7 @@ class ClipReader:
             to its full length with what the model takes for sound, as the published models were trained.
 
     Raises:
-        CommandError: the model cannot take such windows or padding.
+        ValueError: the model cannot take such windows or padding.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class ClipReader:
         padding: str = "longest",
     ):
         if not hasattr(feature_extractor, "sampling_rate"):
-            raise CommandError(f"a model of type {config.model_type} does not read audio")
+            raise ValueError(f"a model of type {config.model_type} does not read audio")
         self.feature_extractor = feature_extractor
         self.sampling_rate = feature_extractor.sampling_rate
         self.pads = config.model_type in _IGNORE_PADDING
@@ -88,7 +87,7 @@ class ClipReader:
             self.settings = {"padding": padding, "max_length": frames, "return_attention_mask": with_mask}
             return
         if padding != "longest":
-            raise CommandError(f"--padding {padding} is for SSLAM models; this one is of type {config.model_type}")
+            raise ValueError(f"--padding {padding} is for SSLAM models; this one is of type {config.model_type}")
         self.step = self.size = None if window is None else max(self.shortest, round(window * self.sampling_rate))
         self.settings = {"padding": True, "return_attention_mask": True} if self.pads else {}
 
@@ -98,7 +97,7 @@ class ClipReader:
         frames = min(self.feature_extractor.max_length, reach) if window is None else window * frames_per_second
         frames = max(1, math.ceil(round(frames, 3) / config.patch_size)) * config.patch_size
         if frames > reach:
-            raise CommandError(f"the model reaches {reach / frames_per_second:g} s; make --window that long at most")
+            raise ValueError(f"the model reaches {reach / frames_per_second:g} s; make --window that long at most")
         return frames
 
     def count(self, seconds: float) -> int:
@@ -246,7 +245,7 @@ def _run(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOutput, 
         with torch.inference_mode():
             return answer(model(**inputs), inputs)
     except torch.OutOfMemoryError as error:
-        raise CommandError("the device has too little memory; lower --batch-size or --window") from error
+        raise ValueError("the device has too little memory; lower --batch-size or --window") from error
 
 
 def weighted_mean(windows: list[torch.Tensor], seconds: list[float]) -> torch.Tensor:

@@ -9,24 +9,19 @@ import sys
 from collections.abc import Callable
 
 
-class CommandError(Exception):
-    """What a user asked for cannot be done; the message is one line that says why and what to do."""
-
-
 def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | None], int]:
     """
     Make a command of a function of its arguments: errors that a user can mend end it with one line and code 2.
 
-    These are `CommandError`, `ValueError` and `OSError`: the library raises them, with a message that says what to do,
-    for input that it cannot use. `POLYAUDIO_TRACEBACK=1` shows where they come from. Anything else is a bug and ends
-    with its traceback.
+    These are `ValueError` and `OSError`. The library raises them for input that it cannot use, with a message that says
+    what to do. `POLYAUDIO_TRACEBACK=1` shows where they come from. Anything else is a bug and ends with its traceback.
     """
 
     @functools.wraps(run)
     def main(argv: list[str] | None = None) -> int:
         try:
             return run(sys.argv[1:] if argv is None else argv) or 0
-        except (CommandError, ValueError, OSError) as error:
+        except (ValueError, OSError) as error:
             if os.environ.get("POLYAUDIO_TRACEBACK"):
                 raise
             name = run.__module__.rsplit(".", 1)[-1]

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .command import CommandError, argument_parser, command
+from .command import argument_parser, command
 
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
         _refuse(args, "original_config")
         _convert_fairseq_sslam(checkpoint, args)
     else:
-        raise CommandError(
+        raise ValueError(
             f"{args.checkpoint} is no checkpoint of a model that polyaudio knows; its keys start with "
             f"{', '.join(map(str, list(checkpoint)[:3]))}"
         )
@@ -90,7 +90,7 @@ def main(argv: list[str]) -> None:
 def _refuse(args, *names: str) -> None:
     for name in names:
         if getattr(args, name):
-            raise CommandError(f"--{name.replace('_', '-')} is of no use to {args.checkpoint}; leave it out")
+            raise ValueError(f"--{name.replace('_', '-')} is of no use to {args.checkpoint}; leave it out")
 
 
 def _convert_sam_carnatic(checkpoint: dict, args) -> None:
@@ -177,14 +177,14 @@ def _convert_published_sslam(args) -> None:
 
     config = load_config(args.checkpoint)
     if config.model_type != "eat":
-        raise CommandError(
+        raise ValueError(
             f"{args.checkpoint} is a model of type {config.model_type!r}; only those of type 'eat' are converted"
         )
     with safe_open(cached_file(args.checkpoint, SAFE_WEIGHTS_NAME), "pt") as file:
         has_classifier = "model.head.weight" in file.keys()  # noqa: SIM118  not a dict
     what = args.what or ("classifier" if has_classifier else "encoder")
     if what == "pretraining" or (what == "classifier" and not has_classifier):
-        raise CommandError(f"{args.checkpoint} has no {'classifier' if what == 'classifier' else 'decoder'}")
+        raise ValueError(f"{args.checkpoint} has no {'classifier' if what == 'classifier' else 'decoder'}")
     auto_class = AutoModelForAudioClassification if what == "classifier" else AutoModel
     model = auto_class.from_pretrained(args.checkpoint)
     _set_labels(model.config, what, args.labels)
@@ -198,9 +198,9 @@ def _set_labels(config: "PreTrainedConfig", what: str, labels: list[str] | None)
     if labels is None:
         return
     if what != "classifier":
-        raise CommandError(f"--labels are of no use to --what {what}; leave them out")
+        raise ValueError(f"--labels are of no use to --what {what}; leave them out")
     if len(set(labels)) != config.num_labels:
-        raise CommandError(f"the classifier has {config.num_labels} classes, but {len(set(labels))} labels were given")
+        raise ValueError(f"the classifier has {config.num_labels} classes, but {len(set(labels))} labels were given")
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
 

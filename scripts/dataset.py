@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .command import CommandError, argument_parser, command
+from .command import argument_parser, command
 from .dataset_build import add_build
 from .dataset_inspect import add_inspect
 from .dataset_mix import add_mix
@@ -138,7 +138,7 @@ def run_check(args: argparse.Namespace) -> int:
     splits = load_labelled(args)
     is_divided = len(splits) > 1
     if is_divided and args.infer_groups:
-        raise CommandError(f"{args.dataset} is divided ({', '.join(splits)}), which --infer-groups cannot change")
+        raise ValueError(f"{args.dataset} is divided ({', '.join(splits)}), which --infer-groups cannot change")
     clips = concatenate_datasets(list(splits.values()))
     recordings = clips["recording"][:]
     if not is_divided and not args.infer_groups:

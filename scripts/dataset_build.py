@@ -6,7 +6,6 @@ import argparse
 import shlex
 from pathlib import Path
 
-from .command import CommandError
 from .dataset_options import add_action, add_output_arguments, check_output, default_workers, new_folder
 from .loading import add_label_arguments, load_labelled, report_bad_clips
 from .push import hub_errors
@@ -80,7 +79,7 @@ def run_build(args: argparse.Namespace) -> int:
     if args.push:
         validate_repo_id(args.push)
     elif args.private:
-        raise CommandError("--private says how to --push; name a data set on the Hub too")
+        raise ValueError("--private says how to --push; name a data set on the Hub too")
     check_output(args)
     clips = load_labelled(args)
     with new_folder(args.output) as folder:
@@ -107,7 +106,7 @@ def push_dataset(folder: Path, repo: str, private: bool) -> str:
         The address of the commit.
 
     Raises:
-        CommandError: the Hub cannot be reached or refuses.
+        ValueError: the Hub cannot be reached or refuses.
     """
     from huggingface_hub import HfApi
 
@@ -116,7 +115,7 @@ def push_dataset(folder: Path, repo: str, private: bool) -> str:
     with hub_errors(api.endpoint, repo, folder, shlex.join([*again, *(["--private"] if private else [])])):
         api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)
         if private and not api.repo_info(repo, repo_type="dataset").private:
-            raise CommandError(f"{repo} exists and is public, which --private does not change; {folder} stays here")
+            raise ValueError(f"{repo} exists and is public, which --private does not change; {folder} stays here")
         return api.upload_folder(
             repo_id=repo,
             repo_type="dataset",

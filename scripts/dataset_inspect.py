@@ -5,7 +5,6 @@
 import argparse
 from pathlib import Path
 
-from .command import CommandError
 from .dataset_options import add_action
 from .loading import add_label_arguments, load_labelled, report_bad_clips
 
@@ -45,7 +44,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     from ..training.inspection import format_inspection, inspect_clips, write_inspection
 
     if not 0 <= args.examples <= 20:
-        raise CommandError(f"--examples must lie between 0 and 20, got {args.examples}")
+        raise ValueError(f"--examples must lie between 0 and 20, got {args.examples}")
     clips = load_labelled(args)
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from .command import CommandError
 from .dataset_options import add_action, add_output_arguments, check_output, new_folder, write_json
 from .loading import add_label_arguments, load_labelled, report_bad_clips
 
@@ -80,7 +79,7 @@ def run_mix(args: argparse.Namespace) -> int:
     num_validation = max(1, args.clips // 4) if args.validation_clips is None else args.validation_clips
     counts = {"train": args.clips, "validation": num_validation, "test": args.test_clips}
     if args.clips < 1 or min(num_validation, args.test_clips, args.seed) < 0:
-        raise CommandError("--clips must be at least 1, and --validation-clips, --test-clips and --seed at least 0")
+        raise ValueError("--clips must be at least 1, and --validation-clips, --test-clips and --seed at least 0")
     check_output(args)
     parts = divide(load_labelled(args), args, [part for part, count in counts.items() if count])
     is_events = args.labels == "events"
@@ -105,7 +104,7 @@ def run_mix(args: argparse.Namespace) -> int:
         names = class_names(parts["train"].features["label"])
         strange = set(class_names(written.features["label"])) - set(names)
         if strange:
-            raise CommandError(
+            raise ValueError(
                 f"the classes {listed(names)} would be read from metadata.csv as {listed(strange)}; rename them"
             )
         settings = ("seconds", "max_sources", "level_range", "sampling_rate", "labels", "test_size", "seed")
@@ -130,17 +129,17 @@ def divide(splits: "DatasetDict", args: argparse.Namespace, wanted: list[str]) -
     The recordings of each wanted split: the data's own, or else cut from its training split.
 
     Raises:
-        CommandError: the data does not allow that, or a recording stands in two of the splits.
+        ValueError: the data does not allow that, or a recording stands in two of the splits.
     """
     from ..training.labels import listed
     from ..training.splits import split_by_recording
 
     if "train" not in splits:
-        raise CommandError(f"{args.dataset} has no split 'train', only {', '.join(splits)}")
+        raise ValueError(f"{args.dataset} has no split 'train', only {', '.join(splits)}")
     parts = {part: splits[part] for part in wanted if part in splits}
     missing = [part for part in wanted if part not in splits]
     if missing and not 0 < args.test_size * len(missing) < 1:
-        raise CommandError(
+        raise ValueError(
             f"--test-size {args.test_size:g} of the recordings for each of {' and '.join(missing)} must leave some to "
             "train on"
         )
@@ -151,7 +150,7 @@ def divide(splits: "DatasetDict", args: argparse.Namespace, wanted: list[str]) -
     for part, rows in parts.items():
         both = [recording for recording in set(rows["recording"][:]) if split_of.setdefault(recording, part) != part]
         if both:
-            raise CommandError(
+            raise ValueError(
                 f"recordings stand in {part} and in another split of {args.dataset}: {listed(both)}. Move each to one "
                 "of them; if these are different recordings of the same name, pass --group-column"
             )

@@ -10,8 +10,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .command import CommandError
-
 
 def add_action(
     actions, name: str, run: Callable[[argparse.Namespace], int], *, help: str, description: str, examples: str
@@ -39,18 +37,18 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_output(args: argparse.Namespace) -> None:
-    """Raises `CommandError` for an output folder that must not be written to."""
+    """Raises `ValueError` for an output folder that must not be written to."""
     output, source = args.output.resolve(), Path(args.dataset).resolve()
     if source.is_dir() and (output == source or output in source.parents):
-        raise CommandError(f"--output {args.output} would replace the data that it is made from; name another folder")
+        raise ValueError(f"--output {args.output} would replace the data that it is made from; name another folder")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     markers = ("dataset_dict.json", "mixtures.json")  # of `split` and of `mix`
     is_data_set = any(output.glob("data/*.parquet")) or any((output / name).is_file() for name in markers)
     if not is_data_set:
-        raise CommandError(f"{args.output} is there already and holds something else; name another folder")
+        raise ValueError(f"{args.output} is there already and holds something else; name another folder")
     if not args.overwrite:
-        raise CommandError(f"{args.output} holds a data set already; name another folder, or pass --overwrite")
+        raise ValueError(f"{args.output} holds a data set already; name another folder, or pass --overwrite")
 
 
 @contextlib.contextmanager

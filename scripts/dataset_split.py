@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command import CommandError
 from .dataset_options import add_action, add_output_arguments, check_output, new_folder
 from .loading import add_label_arguments, load_labelled, report_bad_clips
 
@@ -116,14 +115,14 @@ def run_split(args: argparse.Namespace) -> int:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raises `CommandError` for arguments that contradict each other."""
+    """Raises `ValueError` for arguments that contradict each other."""
     if args.folds is not None and args.fold_column:
-        raise CommandError("--folds makes folds, --fold-column takes those that are there; pass one of them")
+        raise ValueError("--folds makes folds, --fold-column takes those that are there; pass one of them")
     if (args.folds is not None or args.fold_column) and args.validation_size:
-        raise CommandError("with folds there is no validation part; leave out --validation-size")
+        raise ValueError("with folds there is no validation part; leave out --validation-size")
     shares = args.test_size, args.validation_size
     if not (min(shares) >= 0 and 0 < sum(shares) < 1):
-        raise CommandError(f"--test-size and --validation-size must be shares that leave some, got {shares}")
+        raise ValueError(f"--test-size and --validation-size must be shares that leave some, got {shares}")
 
 
 def divide(clips: "Dataset", split_of: Sequence[str], args: argparse.Namespace) -> list[str]:
@@ -141,7 +140,7 @@ def divide(clips: "Dataset", split_of: Sequence[str], args: argparse.Namespace) 
     own = list(dict.fromkeys(split_of))
     if args.folds is not None or args.fold_column:
         if len(own) > 1:
-            raise CommandError(f"{args.dataset} is divided ({', '.join(own)}), so it cannot have folds too")
+            raise ValueError(f"{args.dataset} is divided ({', '.join(own)}), so it cannot have folds too")
         if args.fold_column:
             return clips["fold"][:]
         part_of = [""] * len(clips)
@@ -153,14 +152,14 @@ def divide(clips: "Dataset", split_of: Sequence[str], args: argparse.Namespace) 
 
     part_of = list(split_of) if len(own) > 1 else ["train"] * len(clips)
     if args.validation_size and "validation" in part_of:
-        raise CommandError(f"{args.dataset} has a validation split already; leave out --validation-size")
+        raise ValueError(f"{args.dataset} has a validation split already; leave out --validation-size")
     left = 1.0  # of what was to be divided
     for part, share in (("test", args.test_size), ("validation", args.validation_size)):
         train = [row for row, name in enumerate(part_of) if name == "train"]
         if part in part_of or not share:
             continue
         if not train:
-            raise CommandError(f"{args.dataset} has no split 'train' to cut {part} from, only {', '.join(own)}")
+            raise ValueError(f"{args.dataset} has no split 'train' to cut {part} from, only {', '.join(own)}")
         rows = clips.select_columns(["label", "recording"]).select(train).add_column("row", train)
         for row in split_by_recording(rows, share / left, args.split_seed)[1]["row"][:]:
             part_of[row] = part

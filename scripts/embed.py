@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .command import CommandError, argument_parser, command
+from .command import argument_parser, command
 from .loading import add_run_arguments, choose_device, load_config, load_feature_extractor
 
 
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     files = find_files(args.files)
     config = load_config(args.model)
     if config.is_encoder_decoder:
-        raise CommandError(f"{args.model} is of type {config.model_type}, which is no audio encoder")
+        raise ValueError(f"{args.model} is of type {config.model_type}, which is no audio encoder")
     device = choose_device(args.device)
     model = AutoModel.from_pretrained(args.model).eval().to(device)
     reader = ClipReader(
@@ -144,7 +144,7 @@ def _sam_audio_features(model, outputs, inputs, granularity: str) -> list["Windo
 def _encoder_features(model, outputs, inputs, granularity: str) -> list["WindowFeatures"]:
     hidden_states = getattr(outputs, "last_hidden_state", None)
     if hidden_states is None or hidden_states.ndim != 3:
-        raise CommandError(f"a model of type {model.config.model_type} has no sequence of hidden states to write")
+        raise ValueError(f"a model of type {model.config.model_type} has no sequence of hidden states to write")
     if granularity == "utterance":
         return [(window.mean(0), None) for window in hidden_states]
     return [(None, window) for window in hidden_states]
@@ -179,7 +179,7 @@ class _FeatureFolder:
         single_file: collect the features in one file.
 
     Raises:
-        CommandError: the folder holds features that were made in another way, or of files elsewhere.
+        ValueError: the folder holds features that were made in another way, or of files elsewhere.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], files: list[str], format: str, single_file: bool):
@@ -266,12 +266,12 @@ def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
     root = kept.pop("root")
     for name, value in settings.items():
         if kept.get(name) != value:
-            raise CommandError(
+            raise ValueError(
                 f"{path.parent} holds features with {name} {kept.get(name)}, not {value}; choose another --output"
             )
     elsewhere = [folder for folder in folders if os.path.commonpath([root, folder]) != root]
     if elsewhere:
-        raise CommandError(
+        raise ValueError(
             f"{path.parent} holds features of files below {root}, which {elsewhere[0]} is not; choose another --output"
         )
     return root

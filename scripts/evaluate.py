@@ -5,7 +5,7 @@
 import sys
 from pathlib import Path
 
-from .command import CommandError, argument_parser, command
+from .command import argument_parser, command
 from .loading import (
     add_label_arguments,
     load_classifier,
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     clips = load_labelled(args)
     split = args.split or ("test" if "test" in clips else next(iter(clips)))
     if split not in clips or (args.split is None and split != "test" and len(clips) > 1):
-        raise CommandError(f"{args.dataset} has the splits {', '.join(clips)}; name one with --split")
+        raise ValueError(f"{args.dataset} has the splits {', '.join(clips)}; name one with --split")
     readable, bad_clips = drop_unreadable(type(clips)({split: clips[split]}))
     report_bad_clips(bad_clips)
     model = load_classifier(args.model, of_frames=task_of(clips[split].features["label"]) == FRAMES)
@@ -82,7 +82,7 @@ def with_labels_of(model, clips):
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     unknown = sorted(set(class_names(clips.features["label"])) - set(names))
     if unknown:
-        raise CommandError(
+        raise ValueError(
             f"the model does not know the labels {', '.join(unknown[:5])}; it knows {', '.join(names[:5])} ..."
         )
     return renumbered(clips, names)

@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command import CommandError
-
 
 if TYPE_CHECKING:
     import torch
@@ -22,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def load_config(model_name: str) -> "PreTrainedConfig":
-    """The configuration of a model folder or Hub name. Raises `CommandError` where there is none."""
+    """The configuration of a model folder or Hub name. Raises `ValueError` where there is none."""
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(model_name)
     except (OSError, ValueError) as error:
-        raise CommandError(
+        raise ValueError(
             f"{model_name} is neither a model folder nor a model that the Hugging Face Hub gives: {error}"
         ) from error
 
@@ -38,7 +36,7 @@ def make_config(model_type: str, checkpoint: str | None, settings: dict) -> "Pre
     The configuration of a model to train: of a new one of this type, or of a checkpoint, with a recipe's settings.
 
     Raises:
-        CommandError: a model of this type has no such setting.
+        ValueError: a model of this type has no such setting.
     """
     from transformers import AutoConfig
 
@@ -48,7 +46,7 @@ def make_config(model_type: str, checkpoint: str | None, settings: dict) -> "Pre
         config = AutoConfig.from_pretrained(checkpoint, **settings)
     unknown = [name for name in settings if not hasattr(type(config)(), name)]
     if unknown:
-        raise CommandError(f"a model of type {config.model_type} has no setting {unknown[0]!r}; correct the recipe")
+        raise ValueError(f"a model of type {config.model_type} has no setting {unknown[0]!r}; correct the recipe")
     return config
 
 
@@ -84,13 +82,13 @@ def load_feature_extractor(model_name: str, config: "PreTrainedConfig") -> "Sequ
 
 
 def load_classifier(model_name: str, *, of_frames: bool = False) -> "PreTrainedModel":
-    """A classifier that is ready to use. Raises `CommandError` for a model whose classifier has never been trained."""
+    """A classifier that is ready to use. Raises `ValueError` for a model whose classifier has never been trained."""
     from transformers import AutoModelForAudioClassification, AutoModelForAudioFrameClassification
 
     auto_class = AutoModelForAudioFrameClassification if of_frames else AutoModelForAudioClassification
     model, info = auto_class.from_pretrained(model_name, config=load_config(model_name), output_loading_info=True)
     if info["missing_keys"]:
-        raise CommandError(
+        raise ValueError(
             f"{model_name} is no trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
             "Fine-tune it with `polyaudio train --model-name-or-path` first."
         )
@@ -98,7 +96,7 @@ def load_classifier(model_name: str, *, of_frames: bool = False) -> "PreTrainedM
 
 
 def choose_device(name: str | None) -> "torch.device":
-    """The device of this name, or the accelerator where there is one. Raises `CommandError` for one that is not."""
+    """The device of this name, or the accelerator where there is one. Raises `ValueError` for one that is not."""
     import torch
 
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -108,9 +106,9 @@ def choose_device(name: str | None) -> "torch.device":
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise CommandError(f"there is no device {name!r}; here are {' and '.join(there)}") from error
+        raise ValueError(f"there is no device {name!r}; here are {' and '.join(there)}") from error
     if device.type not in there or (device.index or 0) >= max(1, torch.accelerator.device_count()):
-        raise CommandError(f"this machine has no device {name!r}; here are {' and '.join(there)}")
+        raise ValueError(f"this machine has no device {name!r}; here are {' and '.join(there)}")
     return device
 
 
@@ -204,7 +202,7 @@ def last_checkpoint(output_dir: str) -> str:
     The newest complete checkpoint folder of a run: one that was being written when the run was killed does not count.
 
     Raises:
-        CommandError: there is none.
+        ValueError: there is none.
     """
 
     def is_complete(folder: Path) -> bool:
@@ -217,7 +215,7 @@ def last_checkpoint(output_dir: str) -> str:
     folders = {folder.name.rpartition("-")[2]: folder for folder in Path(output_dir).glob("checkpoint-*")}
     complete = [int(step) for step, folder in folders.items() if step.isdecimal() and is_complete(folder)]
     if not complete:
-        raise CommandError(f"there is no checkpoint in {output_dir} to resume from; leave --resume out to start anew")
+        raise ValueError(f"there is no checkpoint in {output_dir} to resume from; leave --resume out to start anew")
     return str(folders[str(max(complete))])
 
 

@@ -8,7 +8,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .command import CommandError, argument_parser, command
+from .command import argument_parser, command
 from .loading import add_run_arguments, choose_device, load_classifier, load_config, load_feature_extractor
 
 
@@ -103,16 +103,16 @@ def main(argv: list[str]) -> int:
 
 
 def is_frame_classifier(config: "PreTrainedConfig", args: argparse.Namespace) -> bool:
-    """Whether a model labels frames. Raises `CommandError` where its type or the arguments do not go with that."""
+    """Whether a model labels frames. Raises `ValueError` where its type or the arguments do not go with that."""
     is_one = any(name.endswith("ForAudioFrameClassification") for name in config.architectures or ())
     if is_one and config.model_type != "sslam":
-        raise CommandError(
+        raise ValueError(
             f"{args.model} labels frames and is of type {config.model_type}: of those only SSLAM models can be run"
         )
     if is_one and args.top_k is not None:
-        raise CommandError(f"{args.model} gives events: leave out --top-k, and choose them by --threshold")
+        raise ValueError(f"{args.model} gives events: leave out --top-k, and choose them by --threshold")
     if not is_one and args.threshold is not None:
-        raise CommandError(f"{args.model} labels whole files: leave out --threshold, and choose labels by --top-k")
+        raise ValueError(f"{args.model} labels whole files: leave out --threshold, and choose labels by --top-k")
     return is_one
 
 

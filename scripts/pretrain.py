@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .command import CommandError, command
+from .command import command
 from .loading import (
     last_checkpoint,
     leave_together,
@@ -49,16 +49,16 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--plot-mixtures", type=int, default=0, metavar="N", help="draw the mixtures of N clips first")
     recipe, model_args, window_args, training_args, others = parse_arguments(parser, argv, "sslam_stage1")
     if window_args.dataset is None:
-        raise CommandError("no data: name a folder or a dataset with --dataset")
+        raise ValueError("no data: name a folder or a dataset with --dataset")
     if training_args.n_gpu > 1:
-        raise CommandError("start one process for each GPU: accelerate launch -m polyaudio.scripts.pretrain ...")
+        raise ValueError("start one process for each GPU: accelerate launch -m polyaudio.scripts.pretrain ...")
     command_line = shlex.join(["polyaudio", "pretrain", *argv])
     if others.resume:
         training_args.resume_from_checkpoint = last_checkpoint(training_args.output_dir)
     try:
         pretrain(recipe, model_args, window_args, training_args, command_line, others.plot_mixtures)
     except CollapseError as error:
-        raise CommandError(str(error)) from error
+        raise ValueError(str(error)) from error
     leave_together()
 
 
@@ -80,7 +80,7 @@ def pretrain(recipe, model_args, window_args, training_args, command_line: str, 
         training_args.dataloader_drop_last = True
         batch_size = training_args.per_device_train_batch_size * training_args.world_size
         if not window_args.streaming and len(dataset) < batch_size:
-            raise CommandError(f"{len(dataset)} recordings do not fill a batch of {batch_size}; lower --batch-size")
+            raise ValueError(f"{len(dataset)} recordings do not fill a batch of {batch_size}; lower --batch-size")
     if num_mixtures and training_args.process_index == 0:
         draw_mixtures(model, dataset, collator, num_mixtures, Path(training_args.output_dir))
 
@@ -158,7 +158,7 @@ def load_windows(window_args, sampling_rate: int, training_args):
     }
     if window_args.streaming:
         if training_args.max_steps <= 0:
-            raise CommandError("a stream has no end: tell the number of updates with --max-steps")
+            raise ValueError("a stream has no end: tell the number of updates with --max-steps")
         place = {"process_index": training_args.process_index, "num_processes": training_args.world_size}
         return StreamedWindows(recordings, sampling_rate, **settings, **place)
     readable, bad_clips = drop_unreadable(DatasetDict({window_args.split: recordings}))
@@ -177,10 +177,10 @@ def draw_mixtures(model, dataset, collator, num_clips: int, folder: Path) -> Non
     from ..training.pretraining import plot_mixtures
 
     if getattr(model.config, "pretraining_stage", 1) != 2:
-        raise CommandError("--plot-mixtures is of use in stage 2 only: there are no mixtures in this training")
+        raise ValueError("--plot-mixtures is of use in stage 2 only: there are no mixtures in this training")
     items = list(itertools.islice(iter(dataset), num_clips))
     if len(items) < 2:
-        raise CommandError("--plot-mixtures needs two clips or more")
+        raise ValueError("--plot-mixtures needs two clips or more")
     folder.mkdir(parents=True, exist_ok=True)
     plot_mixtures(model, collator(items), folder / "mixtures.png")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .command import CommandError, argument_parser, command
+from .command import argument_parser, command
 from .loading import choose_device, load_config, load_feature_extractor, report_bad_clips
 
 
@@ -103,7 +103,7 @@ def main(argv: list[str]) -> None:
     device = choose_device(args.device)
     clips, is_test = load_labelled_clips(args)
     if task_of(clips.features["label"]) != SINGLE_LABEL:
-        raise CommandError(f"a probe learns one class a clip, but clips of {args.dataset} have several, or events")
+        raise ValueError(f"a probe learns one class a clip, but clips of {args.dataset} have several, or events")
     names = clips.features["label"].names
     labels, recordings = np.array(clips["label"][:]), np.array(clips["recording"][:])
     division = {"is_test": is_test, "num_folds": args.folds, "seed": args.seed}
@@ -166,12 +166,12 @@ def main(argv: list[str]) -> None:
 
 
 def choose_features(model_name: str, model_type: str, wanted: str | None) -> str:
-    """The features to probe, by default the first of the type. Raises `CommandError` for what a model lacks."""
+    """The features to probe, by default the first of the type. Raises `ValueError` for what a model lacks."""
     if model_type not in FEATURES:
-        raise CommandError(f"{model_name} is of type {model_type}; only {', '.join(FEATURES)} can be probed")
+        raise ValueError(f"{model_name} is of type {model_type}; only {', '.join(FEATURES)} can be probed")
     there = FEATURES[model_type]
     if wanted is not None and wanted not in there:
-        raise CommandError(
+        raise ValueError(
             f"a model of type {model_type} has no features {wanted!r}; choose --features {'|'.join(there)}"
         )
     return wanted or there[0]
@@ -191,7 +191,7 @@ def load_labelled_clips(args: "argparse.Namespace") -> tuple["Dataset", list[boo
     )
     if args.split is not None:
         if args.split not in clips:
-            raise CommandError(f"{args.dataset} has no split {args.split!r}, only {', '.join(clips)}")
+            raise ValueError(f"{args.dataset} has no split {args.split!r}, only {', '.join(clips)}")
         clips = DatasetDict({args.split: clips[args.split]})
     clips, bad_clips = drop_unreadable(clips)
     report_bad_clips(bad_clips)
@@ -200,12 +200,12 @@ def load_labelled_clips(args: "argparse.Namespace") -> tuple["Dataset", list[boo
 
 
 def load_encoder(model_name: str) -> "PreTrainedModel":
-    """The base model. Raises `CommandError` where weights of it are missing, which would then be random."""
+    """The base model. Raises `ValueError` where weights of it are missing, which would then be random."""
     from transformers import AutoModel
 
     model, info = AutoModel.from_pretrained(model_name, output_loading_info=True)
     if info["missing_keys"]:
-        raise CommandError(f"{model_name} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}")
+        raise ValueError(f"{model_name} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}")
     return model
 
 
@@ -236,7 +236,7 @@ def extract_features(
         For each model `(clips, feature_size)`, float32.
 
     Raises:
-        CommandError: the device has too little memory.
+        ValueError: the device has too little memory.
     """
     import torch
     from tqdm.auto import tqdm
@@ -288,7 +288,7 @@ def _run(model: "PreTrainedModel", inputs: "Inputs", features: str) -> list["tor
         with torch.inference_mode():
             return list(_pool(model, model(**inputs), inputs, features).float().cpu())
     except torch.OutOfMemoryError as error:
-        raise CommandError("the device has too little memory; lower --batch-size") from error
+        raise ValueError("the device has too little memory; lower --batch-size") from error
 
 
 def _pool(model: "PreTrainedModel", outputs: "ModelOutput", inputs: "Inputs", features: str) -> "torch.Tensor":

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command import CommandError, argument_parser, command
+from .command import argument_parser, command
 
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
     base_of_adapter(folder, args.base_model)
     missing = [str(path) for path in args.examples if not path.is_file()]
     if missing:
-        raise CommandError(f"there is no file {missing[0]}")
+        raise ValueError(f"there is no file {missing[0]}")
     files = files_to_push(folder, args.examples)
     where = f"{args.repo}, {args.revision or 'main'}{', private' if args.private else ''}"
     print(f"{'To be pushed' if args.dry_run else 'Pushing'} to {where}:")
@@ -80,12 +80,12 @@ def check_complete(folder: Path) -> None:
     Check that a folder holds a whole model, or a whole adapter.
 
     Raises:
-        CommandError: something is missing or was only written in part.
+        ValueError: something is missing or was only written in part.
     """
     from safetensors import SafetensorError, safe_open
 
     if not folder.is_dir():
-        raise CommandError(f"there is no folder {folder}")
+        raise ValueError(f"there is no folder {folder}")
     is_adapter = (folder / _ADAPTER).is_file()
     try:
         if is_adapter:
@@ -103,13 +103,13 @@ def check_complete(folder: Path) -> None:
             with safe_open(folder / name, "np"):  # reads the header, and compares it with the size of the file
                 pass
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CommandError(
+        raise ValueError(
             f"{folder} is no complete {'adapter' if is_adapter else 'model'} ({error}). Push a folder that "
             "save_pretrained has written to its end, or a whole checkpoint of the run."
         ) from error
     missing = sorted(name for name in code if not (folder / name).is_file())
     if missing:
-        raise CommandError(f"config.json names code that {folder} lacks: {', '.join(missing)}. Save the model again.")
+        raise ValueError(f"config.json names code that {folder} lacks: {', '.join(missing)}. Save the model again.")
     if not is_adapter and not code:
         print(f"{folder} holds no code: only those who have polyaudio installed can load the model.", file=sys.stderr)
 
@@ -123,17 +123,17 @@ def base_of_adapter(folder: Path, base_model: str | None) -> str | None:
         base_model: stands in for the base that the adapter names.
 
     Raises:
-        CommandError: with that base nobody else could load the adapter.
+        ValueError: with that base nobody else could load the adapter.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     if not (folder / _ADAPTER).is_file():
         if base_model is not None:
-            raise CommandError(f"{folder} holds no adapter, so leave out --base-model")
+            raise ValueError(f"{folder} holds no adapter, so leave out --base-model")
         return None
     if any(folder.glob("model*.safetensors")):
-        raise CommandError(
+        raise ValueError(
             f"{folder} holds an adapter beside the untrained model that it belongs to: "
             f"{_MERGE.format(folder=str(folder))}."
         )
@@ -142,7 +142,7 @@ def base_of_adapter(folder: Path, base_model: str | None) -> str | None:
         validate_repo_id(base or "")
     except HFValidationError as error:
         place = f"which here is {base!r}" if base else "and none is named"
-        raise CommandError(
+        raise ValueError(
             f"whoever loads an adapter needs its base from the Hub, {place}. Push the base too, and tell its name "
             f"there with --base-model. Or else: {_MERGE.format(folder=str(folder))}."
         ) from error
@@ -188,7 +188,7 @@ def push(
         The address of the commit.
 
     Raises:
-        CommandError: the Hub cannot be reached or refuses, with what to do about it.
+        ValueError: the Hub cannot be reached or refuses, with what to do about it.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_url
 
@@ -205,12 +205,12 @@ def push(
     with hub_errors(api.endpoint, repo, folder, shlex.join(again)):
         if base is not None:
             if not api.repo_exists(base):
-                raise CommandError(f"{base}, the base of the adapter, is not on the Hub: push it first")
+                raise ValueError(f"{base}, the base of the adapter, is not on the Hub: push it first")
             config = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
             contents[_ADAPTER] = json.dumps({**config, "base_model_name_or_path": base}, indent=2).encode()
         repo = api.create_repo(repo, private=private or None, exist_ok=True).repo_id
         if private and not api.repo_info(repo).private:
-            raise CommandError(
+            raise ValueError(
                 f"{repo} exists and is public, and --private does not change that. Make it private in its settings on "
                 "the Hub, or push to another name."
             )
@@ -253,24 +253,24 @@ def hub_errors(endpoint: str, repo: str, folder: Path, again: str) -> Iterator[N
         again: the command that tries again.
 
     Raises:
-        CommandError: the Hub cannot be reached or refuses.
+        ValueError: the Hub cannot be reached or refuses.
     """
     from huggingface_hub import get_token, is_offline_mode
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
     if is_offline_mode():
-        raise CommandError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
+        raise ValueError("HF_HUB_OFFLINE is set, so nothing can be pushed; unset it")
     if get_token() is None:
-        raise CommandError("there is no token for the Hugging Face Hub. Run `hf auth login`, or set HF_TOKEN.")
+        raise ValueError("there is no token for the Hugging Face Hub. Run `hf auth login`, or set HF_TOKEN.")
     try:
         yield
     except (HTTPError, RuntimeError) as error:
         # In uploads of large files the client hides the error behind a RuntimeError
         cause = error if isinstance(error, HTTPError) else error.__cause__
         if isinstance(cause, HfHubHTTPError):
-            raise CommandError(f"{_refusal(cause, repo)} {folder} is as it was; then run: {again}") from error
+            raise ValueError(f"{_refusal(cause, repo)} {folder} is as it was; then run: {again}") from error
         if isinstance(cause, HTTPError):
-            raise CommandError(
+            raise ValueError(
                 f"the connection to {endpoint} broke ({cause}). {folder} is as it was. To finish, run: {again} (what "
                 "has arrived is not sent twice)"
             ) from error

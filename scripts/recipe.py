@@ -11,8 +11,6 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from .command import CommandError
-
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -178,17 +176,17 @@ def find_recipe(name: str) -> Path:
         if candidate.is_file():
             return candidate
     known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-    raise CommandError(f"there is no recipe {name!r}; give the path of a YAML file or one of: {known}")
+    raise ValueError(f"there is no recipe {name!r}; give the path of a YAML file or one of: {known}")
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read a recipe. Raises `CommandError` for a file that is none."""
+    """Read a recipe. Raises `ValueError` for a file that is none."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise CommandError(f"{path} is not valid YAML: {error}") from error
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
-        raise CommandError(f"{path} is no recipe: it must hold the sections {', '.join(_SECTIONS)}")
+        raise ValueError(f"{path} is no recipe: it must hold the sections {', '.join(_SECTIONS)}")
     _check_names(path, "section", content, _SECTIONS)
     model = dict(content.get("model", {}))
     flags = ("model_type", "model_name_or_path", "freeze_encoder")
@@ -229,4 +227,4 @@ def _check_names(path: Path, kind: str, given, known) -> None:
         if name not in known:
             close = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise CommandError(f"{path} has a {kind} {name!r} that does not exist{hint}")
+            raise ValueError(f"{path} has a {kind} {name!r} that does not exist{hint}")

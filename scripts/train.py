@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .command import CommandError, command
+from .command import command
 from .loading import (
     last_checkpoint,
     leave_together,
@@ -72,9 +72,9 @@ def main(argv: list[str]) -> None:
         parser, argv, "default"
     )
     if data_args.dataset is None:
-        raise CommandError("no data: name a folder or a dataset with --dataset")
+        raise ValueError("no data: name a folder or a dataset with --dataset")
     if lora_args.lora and model_args.freeze_encoder:
-        raise CommandError("an adapter trains the encoder: leave out either --lora or --freeze-encoder")
+        raise ValueError("an adapter trains the encoder: leave out either --lora or --freeze-encoder")
     command_line = shlex.join(["polyaudio", "train", *argv])
     train(
         Settings(
@@ -91,7 +91,7 @@ def train(settings: Settings) -> None:
     divisions = load_divisions(settings.data)
     seeds = settings.model.seeds or [settings.training.seed]
     if settings.training.push_to_hub and len(divisions) * len(seeds) > 1:
-        raise CommandError("several runs make several models: leave out --push-to-hub, and `polyaudio push` one")
+        raise ValueError("several runs make several models: leave out --push-to-hub, and `polyaudio push` one")
     if len(divisions) == 1 and len(seeds) == 1:
         settings.training.seed = seeds[0]
         run(settings, divisions[0], settings.training)
@@ -138,13 +138,13 @@ def run(settings: Settings, division: "Division", training_args: "AudioTrainingA
         training_args.metric_for_best_model = DEFAULT_METRICS[task]
     if "validation" not in datasets:
         if training_args.early_stopping_patience is not None:
-            raise CommandError("folds leave no clips to stop early by: leave out early_stopping_patience")
+            raise ValueError("folds leave no clips to stop early by: leave out early_stopping_patience")
         training_args.eval_strategy, training_args.load_best_model_at_end = "no", False
 
     learner, learned = model, datasets
     if settings.model.freeze_encoder and nothing_is_random(settings):
         if training_args.layer_decay is not None:
-            raise CommandError("a frozen encoder has no learning rate: leave out either layer_decay or freeze_encoder")
+            raise ValueError("a frozen encoder has no learning rate: leave out either layer_decay or freeze_encoder")
         learner, learned, collator_of_learner = encode(model, datasets, collator, training_args)
         train_collator = collator_of_learner
     else:
@@ -168,7 +168,7 @@ def run(settings: Settings, division: "Division", training_args: "AudioTrainingA
     )
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(settings, training_args))
     if stop.received is not None:
-        raise CommandError(
+        raise ValueError(
             f"{stop.received} stopped the run at step {trainer.state.global_step}, which is saved in "
             f"{training_args.output_dir}: the same command with --resume goes on from there"
         )
@@ -212,9 +212,7 @@ def build_model(settings: Settings, names: list[str], task: str) -> tuple:
             fields[name] = getattr(settings.model, name)
     config = make_config(settings.model.model_type, checkpoint, fields)
     if task == FRAMES and config.model_type not in ("sslam", "eat"):
-        raise CommandError(
-            f"the data has onsets and offsets, but a model of type {config.model_type} has no frame head"
-        )
+        raise ValueError(f"the data has onsets and offsets, but a model of type {config.model_type} has no frame head")
     auto_class = AutoModelForAudioFrameClassification if task == FRAMES else AutoModelForAudioClassification
     if checkpoint is None:
         feature_extractor = make_feature_extractor(config, recipe.feature_extractor)
@@ -225,7 +223,7 @@ def build_model(settings: Settings, names: list[str], task: str) -> tuple:
             setattr(feature_extractor, name, value)
         model = auto_class.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=True)
         if model._hf_peft_config_loaded:
-            raise CommandError(
+            raise ValueError(
                 f"{checkpoint} is an adapter: merge it into its base first, with "
                 f"polyaudio.training.lora.merge_adapter({checkpoint!r}, 'merged')"
             )
@@ -275,7 +273,7 @@ def make_datasets(settings: Settings, splits, config, feature_extractor, seed: i
     rate = feature_extractor.sampling_rate
     if data.cache_features:
         if getattr(feature_extractor, "max_length", None) is not None:
-            raise CommandError("this model's feature extractor cuts clips before they could be cached whole")
+            raise ValueError("this model's feature extractor cuts clips before they could be cached whole")
         datasets = {
             name: CachedFeatures(
                 clips,
@@ -361,7 +359,7 @@ def fit_to_crops(feature_extractor, config, crop_seconds: float | None) -> None:
     frames = crop_seconds * feature_extractor.sampling_rate / feature_extractor.hop_length
     patches = math.ceil(frames / config.patch_size)
     if patches > config.max_time_patches:
-        raise CommandError(
+        raise ValueError(
             f"crop_seconds is {crop_seconds:g}, which takes {patches} patches of time, but the model reaches no more "
             f"than {config.max_time_patches}"
         )

@@ -5,7 +5,6 @@
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from .command import CommandError
 from .loading import load_labelled, report_bad_clips
 
 
@@ -49,7 +48,7 @@ def load_divisions(data_args: "DataArguments") -> list[Division]:
     Load the clips, leave out what cannot be read, and divide what the data itself does not divide, by recording.
 
     Raises:
-        CommandError: the clips cannot be divided like that, or training and held-out clips have audio in common and
+        ValueError: the clips cannot be divided like that, or training and held-out clips have audio in common and
             `allow_leak` is not set.
     """
     from ..training.data import drop_unreadable
@@ -57,7 +56,7 @@ def load_divisions(data_args: "DataArguments") -> list[Division]:
 
     clips = load_labelled(data_args, data_args.fold_column)
     if "train" not in clips:
-        raise CommandError(f"{data_args.dataset} has no split 'train', only {', '.join(clips)}")
+        raise ValueError(f"{data_args.dataset} has no split 'train', only {', '.join(clips)}")
     clips, bad_clips = drop_unreadable(clips)
     report_bad_clips(bad_clips)
     if data_args.infer_groups:
@@ -86,7 +85,7 @@ def with_inferred_groups(clips: "DatasetDict", dataset: str) -> "DatasetDict":
     from ..training.leaks import find_overlaps, infer_groups
 
     if len(clips) > 1:
-        raise CommandError(f"{dataset} is divided ({', '.join(clips)}), which infer_groups cannot change")
+        raise ValueError(f"{dataset} is divided ({', '.join(clips)}), which infer_groups cannot change")
     rows = clips["train"]
     overlaps, _ = find_overlaps(rows)
     groups = [f"group {group}" for group in infer_groups(len(rows), overlaps).tolist()]
@@ -126,14 +125,14 @@ def make_folds(clips: "DatasetDict", data_args: "DataArguments") -> "DatasetDict
     from ..training.splits import folds_by_recording
 
     if data_args.folds is not None and data_args.fold_column is not None:
-        raise CommandError("fold_column has the data's own folds, so leave out folds")
+        raise ValueError("fold_column has the data's own folds, so leave out folds")
     rows = concatenate_datasets(list(clips.values()))
     if data_args.fold_column is None:
         folds = folds_by_recording(classes_of_clips(rows), rows["recording"], data_args.folds, data_args.split_seed)
         return DatasetDict({f"fold-{number}": rows.select(fold) for number, fold in enumerate(folds)})
     names = rows["fold"][:]
     if len(set(names)) < 2:
-        raise CommandError(f"the column {data_args.fold_column!r} has one fold only, which leaves nothing to train on")
+        raise ValueError(f"the column {data_args.fold_column!r} has one fold only, which leaves nothing to train on")
     return DatasetDict(
         {
             f"fold-{name}": rows.select([row for row, own in enumerate(names) if own == name])
@@ -183,7 +182,7 @@ def check_leaks(parts: "DatasetDict", num_shared: int, data_args: "DataArguments
     if not found:
         return searched
     if not data_args.allow_leak:
-        raise CommandError(
+        raise ValueError(
             f"{'; '.join(found)}. That would flatter the scores. Split by recording (group_column), take "
             "recordings from the audio (--infer-groups), or train all the same with --allow-leak, as the card will say"
         )
