@@ -14,8 +14,8 @@ import numpy as np
 import soundfile
 import torch
 
+from polyaudio.augmentation.waveforms import PitchShift
 from polyaudio.training.audio import decode_audio
-from polyaudio.training.augmentation import PitchShift
 from polyaudio.training.ragas import build_ragas
 
 

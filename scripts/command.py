@@ -13,7 +13,7 @@ def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | Non
     """
     Make a command of a function of its arguments: errors that a user can mend end it with one line and code 2.
 
-    These are `ValueError` and `OSError`. The library raises them for input that it cannot use, with a message that says
+    These are `ValueError` and `OSError`. The library raises them for input that it cannot use, and their messages say
     what to do. `POLYAUDIO_TRACEBACK=1` shows where they come from. Anything else is a bug and ends with its traceback.
     """
 

@@ -141,7 +141,7 @@ def load_windows(window_args, sampling_rate: int, training_args):
     """The recordings as windows, all of them readable or skipped when their turn comes."""
     from datasets import DatasetDict
 
-    from ..training.augmentation import RollAndGain
+    from ..augmentation.waveforms import RollAndGain
     from ..training.clips import StreamedWindows, WaveformWindows
     from ..training.data import drop_unreadable, load_recordings
 

@@ -63,43 +63,6 @@ class DataArguments:
 
 
 @dataclass
-class AugmentationArguments:
-    """How training clips are changed at random, anew each epoch: first waveforms, then batches of features."""
-
-    pitch_shift: float = field(default=0.0, metadata={"help": "Shift by up to so many semitones up or down."})
-    roll_and_gain: bool = field(
-        default=False, metadata={"help": "Roll each clip in time and change its volume, as EAT does."}
-    )
-    random_gain: float = field(default=0.0, metadata={"help": "Change the volume by up to so many decibels."})
-    noise_snr: list[float] | None = field(
-        default=None, metadata={"help": "Add white noise, lowest and highest signal-to-noise ratio in decibels."}
-    )
-    feature_noise: float = field(
-        default=0.0, metadata={"help": "Add noise of up to this amplitude to the features and roll them, as EAT does."}
-    )
-    frequency_mask: float = field(
-        default=0.0, metadata={"help": "SpecAugment: widest mask in bins, or below 1 as a share of them."}
-    )
-    time_mask: float = field(
-        default=0.0, metadata={"help": "SpecAugment: longest mask in frames, or below 1 as a share of them."}
-    )
-    mixup: float = field(default=0.0, metadata={"help": "Mix pairs of clips; alpha of the Beta distribution."})
-    cutmix: float = field(default=0.0, metadata={"help": "Paste a part of one clip into another; alpha likewise."})
-    mixup_probability: float = field(default=1.0, metadata={"help": "Probability of mixing at all."})
-    mixup_switch_probability: float = field(
-        default=0.5, metadata={"help": "Probability of cutmix where both are asked for."}
-    )
-    mixup_mode: str = field(
-        default="batch", metadata={"help": "What one draw is for: a `batch`, a `pair` or an `element`."}
-    )
-
-    @property
-    def mixes(self) -> bool:
-        """Whether clips are mixed with each other, so that their labels become soft."""
-        return bool(self.mixup or self.cutmix)
-
-
-@dataclass
 class WindowArguments:
     """Where recordings without labels come from and which windows of them are trained on."""
 

@@ -22,8 +22,9 @@ from .loading import (
 
 
 if TYPE_CHECKING:
+    from ..augmentation.arguments import AugmentationArguments
     from ..training.trainer import AudioTrainingArguments
-    from .recipe import AugmentationArguments, ClassifierArguments, DataArguments, LoraArguments, Recipe
+    from .recipe import ClassifierArguments, DataArguments, LoraArguments, Recipe
     from .training_data import Division
 
 
@@ -55,8 +56,9 @@ class Settings(NamedTuple):
 def main(argv: list[str]) -> None:
     from transformers import HfArgumentParser
 
+    from ..augmentation.arguments import AugmentationArguments
     from ..training.trainer import AudioTrainingArguments
-    from .recipe import AugmentationArguments, ClassifierArguments, DataArguments, LoraArguments, parse_arguments
+    from .recipe import ClassifierArguments, DataArguments, LoraArguments, parse_arguments
 
     parser = HfArgumentParser(
         (ClassifierArguments, DataArguments, AugmentationArguments, LoraArguments, AudioTrainingArguments),
@@ -259,9 +261,9 @@ def choose_trained_weights(model, settings: Settings, training_args: "AudioTrain
 
 def make_datasets(settings: Settings, splits, config, feature_extractor, seed: int) -> tuple:
     """The splits as the model is to get them, the training split with its augmentation, and the two collators."""
+    from ..augmentation.arguments import batch_augmentation, check_augmentation, waveform_augmentation
     from ..training.clips import AudioClips, AudioCollator, AugmentingCollator
     from ..training.features import CachedFeatures, FeatureCollator
-    from .augmentations import batch_augmentation, check_augmentation, waveform_augmentation
     from .scoring import evaluation_clips, make_targets
 
     data = settings.data
@@ -309,7 +311,7 @@ def longest_window(config, feature_extractor) -> float | None:
 
 def nothing_is_random(settings: Settings) -> bool:
     """Whether a training clip is the same in each epoch."""
-    from .recipe import AugmentationArguments
+    from ..augmentation.arguments import AugmentationArguments
 
     return not settings.data.crop_seconds and settings.augmentation == AugmentationArguments()
 

@@ -13,16 +13,8 @@ import torchaudio
 from scipy import stats
 from transformers import BatchFeature
 
-from polyaudio.training.augmentation import (
-    AdditiveNoise,
-    Compose,
-    FeatureNoise,
-    Mixup,
-    PitchShift,
-    RandomGain,
-    RollAndGain,
-    SpecAugment,
-)
+from polyaudio.augmentation.batches import Compose, FeatureNoise, Mixup, SpecAugment
+from polyaudio.augmentation.waveforms import AdditiveNoise, PitchShift, RandomGain, RollAndGain
 
 
 def tone(frequency: float, rate: int, seconds: float = 2.0) -> torch.Tensor:

@@ -13,8 +13,8 @@ import soundfile
 import torch
 import torchaudio
 
+from polyaudio.augmentation.waveforms import PitchShift
 from polyaudio.scripts.dataset import main
-from polyaudio.training.augmentation import PitchShift
 from polyaudio.training.leaks import Overlap, find_overlaps, infer_groups
 from polyaudio.training.ragas import synthesize_recording
 
