@@ -101,8 +101,8 @@ def add_check(actions) -> None:
 
 
 def run_stats(args: argparse.Namespace) -> int:
+    from ..curation.statistics import measure_log_mel
     from ..training.data import load_recordings
-    from ..training.statistics import measure_log_mel
 
     recordings = load_recordings(args.dataset, audio_column=args.audio_column, split=args.split)
     if args.output:
@@ -131,8 +131,8 @@ def run_stats(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     from datasets import concatenate_datasets
 
-    from ..training.leak_check import LeakReport, as_leaks, clip_names
-    from ..training.leaks import find_overlaps, infer_groups
+    from ..curation.leaks import LeakReport, as_leaks, clip_names
+    from ..curation.overlaps import find_overlaps, infer_groups
     from ..training.splits import split_by_recording
 
     splits = load_labelled(args)

@@ -72,7 +72,7 @@ def add_build(actions) -> None:
 def run_build(args: argparse.Namespace) -> int:
     from huggingface_hub.utils import validate_repo_id
 
-    from ..training.building import Chunking, build_dataset
+    from ..curation.chunks import Chunking, build_dataset
 
     min_seconds = min(1.0, args.chunk) if args.min_seconds is None else args.min_seconds
     chunking = Chunking(args.chunk, args.overlap, min_seconds, args.sampling_rate, args.silence_threshold, args.format)

@@ -40,8 +40,8 @@ def add_inspect(actions) -> None:
 
 
 def run_inspect(args: argparse.Namespace) -> int:
+    from ..curation.inspection import format_inspection, inspect_clips, write_inspection
     from ..training.data import BadClip
-    from ..training.inspection import format_inspection, inspect_clips, write_inspection
 
     if not 0 <= args.examples <= 20:
         raise ValueError(f"--examples must lie between 0 and 20, got {args.examples}")

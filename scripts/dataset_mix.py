@@ -71,10 +71,10 @@ def add_mix(actions) -> None:
 
 
 def run_mix(args: argparse.Namespace) -> int:
+    from ..curation.mixtures import LABEL_SEPARATOR, write_mixtures
     from ..training.clips import combined_seed
     from ..training.data import load_clips
     from ..training.labels import class_names, listed
-    from ..training.mixtures import LABEL_SEPARATOR, write_mixtures
 
     num_validation = max(1, args.clips // 4) if args.validation_clips is None else args.validation_clips
     counts = {"train": args.clips, "validation": num_validation, "test": args.test_clips}

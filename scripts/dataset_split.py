@@ -60,9 +60,9 @@ def add_split(actions) -> None:
 def run_split(args: argparse.Namespace) -> int:
     from datasets import DatasetDict, Value, concatenate_datasets
 
+    from ..curation.leaks import LeakReport, as_leaks, clip_names
+    from ..curation.overlaps import find_overlaps, infer_groups
     from ..training.labels import listed
-    from ..training.leak_check import LeakReport, as_leaks, clip_names
-    from ..training.leaks import find_overlaps, infer_groups
 
     check_arguments(args)
     check_output(args)

@@ -82,7 +82,7 @@ def with_inferred_groups(clips: "DatasetDict", dataset: str) -> "DatasetDict":
     """The clips with the recordings that their audio tells in the column `recording`."""
     from datasets import DatasetDict, Value
 
-    from ..training.leaks import find_overlaps, infer_groups
+    from ..curation.overlaps import find_overlaps, infer_groups
 
     if len(clips) > 1:
         raise ValueError(f"{dataset} is divided ({', '.join(clips)}), which infer_groups cannot change")
@@ -166,7 +166,7 @@ def check_leaks(parts: "DatasetDict", num_shared: int, data_args: "DataArguments
         num_shared: the number of recordings that stand in training and are held out too, which is allowed.
         data_args: tell whether to look, and whether a leak is allowed.
     """
-    from ..training.leak_check import find_leaks
+    from ..curation.leaks import find_leaks
 
     found = [f"recordings with clips in training and held out too: {num_shared}"] if num_shared else []
     if data_args.dataset == "ragas":

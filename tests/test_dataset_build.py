@@ -16,9 +16,9 @@ import torch
 import torchaudio
 import yaml
 
+from polyaudio.curation import chunks as building
+from polyaudio.curation.chunks import Chunking, cut_recording, level_dbfs
 from polyaudio.scripts.dataset import main
-from polyaudio.training import building
-from polyaudio.training.building import Chunking, cut_recording, level_dbfs
 from polyaudio.training.data import load_clips, load_recordings
 
 

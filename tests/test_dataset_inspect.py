@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from polyaudio.curation.inspection import measure_clip
 from polyaudio.scripts.dataset import main
-from polyaudio.training.inspection import measure_clip
 
 
 RATE = 8000

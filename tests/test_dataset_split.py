@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from polyaudio.curation.leaks import Leak, LeakReport, find_leaks
 from polyaudio.scripts.dataset import main
 from polyaudio.training.data import load_clips
-from polyaudio.training.leak_check import Leak, LeakReport, find_leaks
 from polyaudio.training.ragas import RAGAS, SAMPLING_RATE, TIMBRES, synthesize_recording
 
 

@@ -14,8 +14,8 @@ import torch
 import torchaudio
 
 from polyaudio.augmentation.waveforms import PitchShift
+from polyaudio.curation.overlaps import Overlap, find_overlaps, infer_groups
 from polyaudio.scripts.dataset import main
-from polyaudio.training.leaks import Overlap, find_overlaps, infer_groups
 from polyaudio.training.ragas import synthesize_recording
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from polyaudio.curation.leaks import find_leaks
+from polyaudio.curation.mixtures import write_mixtures
 from polyaudio.scripts.dataset import main
 from polyaudio.scripts.train import main as train
 from polyaudio.training.data import load_clips
 from polyaudio.training.labels import FRAMES, MULTI_LABEL, task_of
-from polyaudio.training.leak_check import find_leaks
-from polyaudio.training.mixtures import write_mixtures
 
 
 RATE = 8000

@@ -16,11 +16,11 @@ import datasets
 import numpy as np
 
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
-from .audio import AudioFile, AudioFileError, audio_info, decode_audio, load_audio
-from .building import level_dbfs
-from .data import BadClip, audio_file
-from .labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
-from .leak_check import clip_names
+from ..training.audio import AudioFile, AudioFileError, audio_info, decode_audio, load_audio
+from ..training.data import BadClip, audio_file
+from ..training.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
+from .chunks import level_dbfs
+from .leaks import clip_names
 
 
 # A clip with a lower level than this is silent, in dB of full scale

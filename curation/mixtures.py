@@ -10,9 +10,9 @@ import datasets
 import numpy as np
 import soundfile
 
-from .audio import AudioFileError, load_audio
-from .data import BadClip, audio_file, clip_name
-from .labels import SINGLE_LABEL, class_names, listed, task_of
+from ..training.audio import AudioFileError, load_audio
+from ..training.data import BadClip, audio_file, clip_name
+from ..training.labels import SINGLE_LABEL, class_names, listed, task_of
 
 
 # Between the classes of a clip in `metadata.csv`

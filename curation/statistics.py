@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
-from .audio import AudioFileError
-from .clips import WaveformWindows
-from .data import BadClip, clip_name
+from ..training.audio import AudioFileError
+from ..training.clips import WaveformWindows
+from ..training.data import BadClip, clip_name
 
 
 class LogMelStatistics(NamedTuple):

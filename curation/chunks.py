@@ -20,9 +20,9 @@ import pyarrow.parquet
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from .audio import AudioFile, AudioFileError, audio_info, load_audio
-from .data import BadClip, audio_file, clip_name
-from .labels import FRAMES, class_names, listed, shifted_events, task_of
+from ..training.audio import AudioFile, AudioFileError, audio_info, load_audio
+from ..training.data import BadClip, audio_file, clip_name
+from ..training.labels import FRAMES, class_names, listed, shifted_events, task_of
 
 
 # Formats that keep every sample; both are written with 16 bits

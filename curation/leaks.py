@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import datasets
 
-from .data import BadClip, clip_paths
-from .leaks import Overlap, find_overlaps
+from ..training.data import BadClip, clip_paths
+from .overlaps import Overlap, find_overlaps
 
 
 # Pairs that a description tells
