@@ -33,7 +33,7 @@ _MODULE_OF = {
     "SSLAMForPreTraining": ".modeling.modeling_sslam",
     "SSLAMModel": ".modeling.modeling_sslam",
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
-    "load_audio": ".training.audio",
+    "load_audio": ".data.audio",
 }
 
 __all__ = sorted([*_MODULE_OF, "__version__"])
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from .configuration.configuration_sam_audio import SAMAudioConfig as SAMAudioConfig
     from .configuration.configuration_sslam import EATConfig as EATConfig
     from .configuration.configuration_sslam import SSLAMConfig as SSLAMConfig
+    from .data.audio import load_audio as load_audio
     from .feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor as SAMAudioFeatureExtractor
     from .feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor as SSLAMFeatureExtractor
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
     from .modeling.modeling_sslam import SSLAMForPreTraining as SSLAMForPreTraining
     from .modeling.modeling_sslam import SSLAMModel as SSLAMModel
     from .modeling.modeling_sslam import SSLAMPreTrainedModel as SSLAMPreTrainedModel
-    from .training.audio import load_audio as load_audio
 
 # pytest, run in a checkout, also imports this file under the name of the folder; that copy must register nothing.
 if __name__ == "polyaudio":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..training.labels import FRAMES, task_of
+from ..data.labels import FRAMES, task_of
 from .batches import Compose, FeatureNoise, Mixup, SpecAugment
 from .waveforms import AdditiveNoise, PitchShift, RandomGain, RollAndGain
 

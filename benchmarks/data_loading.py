@@ -26,8 +26,9 @@ from polyaudio import (
     SSLAMFeatureExtractor,
     SSLAMForAudioClassification,
 )
-from polyaudio.training.clips import AudioClips, AudioCollator
-from polyaudio.training.labels import Targets
+from polyaudio.data.collators import AudioCollator
+from polyaudio.data.targets import Targets
+from polyaudio.data.windows import AudioClips
 
 
 WORKERS, CLASSES, FILE_RATE = 2, 8, 44_100

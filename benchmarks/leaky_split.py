@@ -15,8 +15,8 @@ import soundfile
 import torch
 
 from polyaudio.augmentation.waveforms import PitchShift
-from polyaudio.training.audio import decode_audio
-from polyaudio.training.ragas import build_ragas
+from polyaudio.data.audio import decode_audio
+from polyaudio.data.ragas import build_ragas
 
 
 RATE = 16000

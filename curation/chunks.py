@@ -20,9 +20,10 @@ import pyarrow.parquet
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from ..training.audio import AudioFile, AudioFileError, audio_info, load_audio
-from ..training.data import BadClip, audio_file, clip_name
-from ..training.labels import FRAMES, class_names, listed, shifted_events, task_of
+from ..data.audio import AudioFile, AudioFileError, audio_info, load_audio
+from ..data.events import shifted_events
+from ..data.labels import FRAMES, class_names, listed, task_of
+from ..data.readable import BadClip, audio_file, clip_name
 
 
 # Formats that keep every sample; both are written with 16 bits

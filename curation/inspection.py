@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 
+from ..data.audio import AudioFile, AudioFileError, audio_info, decode_audio, load_audio
+from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
+from ..data.readable import BadClip, audio_file, clip_names
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
-from ..training.audio import AudioFile, AudioFileError, audio_info, decode_audio, load_audio
-from ..training.data import BadClip, audio_file
-from ..training.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
 from .chunks import level_dbfs
-from .leaks import clip_names
 
 
 # A clip with a lower level than this is silent, in dB of full scale

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import datasets
 
-from ..training.data import BadClip, clip_paths
+from ..data.readable import BadClip, clip_names
 from .overlaps import Overlap, find_overlaps
 
 
@@ -101,8 +101,3 @@ def as_leaks(overlaps: Iterable[Overlap], names: Sequence[str], split_of: Sequen
         )
         for pair in sorted(overlaps, key=lambda pair: -pair.seconds)
     ]
-
-
-def clip_names(clips: datasets.Dataset) -> list[str]:
-    """The file of each clip where the data tells it, or else its row."""
-    return [path or f"row {row}" for row, path in enumerate(clip_paths(clips))]

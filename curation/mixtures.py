@@ -10,9 +10,9 @@ import datasets
 import numpy as np
 import soundfile
 
-from ..training.audio import AudioFileError, load_audio
-from ..training.data import BadClip, audio_file, clip_name
-from ..training.labels import SINGLE_LABEL, class_names, listed, task_of
+from ..data.audio import AudioFileError, load_audio
+from ..data.labels import SINGLE_LABEL, class_names, listed, task_of
+from ..data.readable import BadClip, audio_file, clip_name
 
 
 # Between the classes of a clip in `metadata.csv`

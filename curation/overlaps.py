@@ -24,8 +24,8 @@ import datasets
 import numpy as np
 import torch
 
-from ..training.audio import AudioFileError, load_audio
-from ..training.data import BadClip, clip_name
+from ..data.audio import AudioFileError, load_audio
+from ..data.readable import BadClip, clip_name
 
 
 _RATE = 8000  # Hz, at which clips are compared

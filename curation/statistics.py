@@ -9,10 +9,10 @@ import datasets
 import numpy as np
 import torch
 
+from ..data.audio import AudioFileError
+from ..data.readable import BadClip, clip_name
+from ..data.windows import WaveformWindows
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
-from ..training.audio import AudioFileError
-from ..training.clips import WaveformWindows
-from ..training.data import BadClip, clip_name
 
 
 class LogMelStatistics(NamedTuple):

@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
-from ..training.audio import AudioFileError, audio_info, load_audio
-from ..training.clips import window_starts
+from ..data.audio import AudioFileError, audio_info, load_audio
+from ..data.windows import window_starts
 
 
 # Models whose answers do not change with the padding that the attention mask tells. Clips of others are not padded.
@@ -28,7 +28,7 @@ Inputs = dict[str, torch.Tensor]
 
 def find_files(paths: list[str]) -> list[str]:
     """The files among `paths`, and of folders all audio files below them. Each once, in the order they came in."""
-    from ..training.data import AUDIO_EXTENSIONS
+    from ..data.audio import AUDIO_EXTENSIONS
 
     files: dict[str, str] = {}
     for path in paths:

@@ -3,10 +3,12 @@
 """What the commands share: how they take their arguments and how they end."""
 
 import argparse
+import contextlib
 import functools
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | None], int]:
@@ -20,7 +22,8 @@ def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | Non
     @functools.wraps(run)
     def main(argv: list[str] | None = None) -> int:
         try:
-            return run(sys.argv[1:] if argv is None else argv) or 0
+            with printed_log():
+                return run(sys.argv[1:] if argv is None else argv) or 0
         except (ValueError, OSError) as error:
             if os.environ.get("POLYAUDIO_TRACEBACK"):
                 raise
@@ -32,6 +35,25 @@ def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | Non
             return 2
 
     return main
+
+
+@contextlib.contextmanager
+def printed_log() -> Iterator[None]:
+    """Print what the library logs: news to standard output, warnings and errors to standard error."""
+    library, printer = logging.getLogger("polyaudio"), _Printer()
+    level = library.level
+    library.addHandler(printer)
+    library.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        library.removeHandler(printer)
+        library.setLevel(level)
+
+
+class _Printer(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
 
 
 def argument_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:

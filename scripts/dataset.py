@@ -6,13 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..data.readable import report_bad_clips
 from .command import argument_parser, command
 from .dataset_build import add_build
 from .dataset_inspect import add_inspect
 from .dataset_mix import add_mix
 from .dataset_options import add_action, default_workers, write_json
 from .dataset_split import add_split
-from .loading import add_label_arguments, load_labelled, report_bad_clips
+from .loading import add_label_arguments, load_labelled
 
 
 EXAMPLES = """\
@@ -102,7 +103,7 @@ def add_check(actions) -> None:
 
 def run_stats(args: argparse.Namespace) -> int:
     from ..curation.statistics import measure_log_mel
-    from ..training.data import load_recordings
+    from ..data.loading import load_recordings
 
     recordings = load_recordings(args.dataset, audio_column=args.audio_column, split=args.split)
     if args.output:
@@ -131,9 +132,10 @@ def run_stats(args: argparse.Namespace) -> int:
 def run_check(args: argparse.Namespace) -> int:
     from datasets import concatenate_datasets
 
-    from ..curation.leaks import LeakReport, as_leaks, clip_names
+    from ..curation.leaks import LeakReport, as_leaks
     from ..curation.overlaps import find_overlaps, infer_groups
-    from ..training.splits import split_by_recording
+    from ..data.readable import clip_names
+    from ..data.splits import split_by_recording
 
     splits = load_labelled(args)
     is_divided = len(splits) > 1

@@ -5,8 +5,9 @@
 import argparse
 from pathlib import Path
 
+from ..data.readable import report_bad_clips
 from .dataset_options import add_action
-from .loading import add_label_arguments, load_labelled, report_bad_clips
+from .loading import add_label_arguments, load_labelled
 
 
 DESCRIPTION = """\
@@ -41,7 +42,7 @@ def add_inspect(actions) -> None:
 
 def run_inspect(args: argparse.Namespace) -> int:
     from ..curation.inspection import format_inspection, inspect_clips, write_inspection
-    from ..training.data import BadClip
+    from ..data.readable import BadClip
 
     if not 0 <= args.examples <= 20:
         raise ValueError(f"--examples must lie between 0 and 20, got {args.examples}")

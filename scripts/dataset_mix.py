@@ -5,8 +5,9 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from ..data.readable import report_bad_clips
 from .dataset_options import add_action, add_output_arguments, check_output, new_folder, write_json
-from .loading import add_label_arguments, load_labelled, report_bad_clips
+from .loading import add_label_arguments, load_labelled
 
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ def add_mix(actions) -> None:
 
 def run_mix(args: argparse.Namespace) -> int:
     from ..curation.mixtures import LABEL_SEPARATOR, write_mixtures
-    from ..training.clips import combined_seed
-    from ..training.data import load_clips
-    from ..training.labels import class_names, listed
+    from ..data.labels import class_names, listed
+    from ..data.loading import load_clips
+    from ..data.windows import combined_seed
 
     num_validation = max(1, args.clips // 4) if args.validation_clips is None else args.validation_clips
     counts = {"train": args.clips, "validation": num_validation, "test": args.test_clips}
@@ -131,8 +132,8 @@ def divide(splits: "DatasetDict", args: argparse.Namespace, wanted: list[str]) -
     Raises:
         ValueError: the data does not allow that, or a recording stands in two of the splits.
     """
-    from ..training.labels import listed
-    from ..training.splits import split_by_recording
+    from ..data.labels import listed
+    from ..data.splits import split_by_recording
 
     if "train" not in splits:
         raise ValueError(f"{args.dataset} has no split 'train', only {', '.join(splits)}")

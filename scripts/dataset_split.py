@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data.readable import report_bad_clips
 from .dataset_options import add_action, add_output_arguments, check_output, new_folder
-from .loading import add_label_arguments, load_labelled, report_bad_clips
+from .loading import add_label_arguments, load_labelled
 
 
 if TYPE_CHECKING:
@@ -60,9 +61,10 @@ def add_split(actions) -> None:
 def run_split(args: argparse.Namespace) -> int:
     from datasets import DatasetDict, Value, concatenate_datasets
 
-    from ..curation.leaks import LeakReport, as_leaks, clip_names
+    from ..curation.leaks import LeakReport, as_leaks
     from ..curation.overlaps import find_overlaps, infer_groups
-    from ..training.labels import listed
+    from ..data.labels import listed
+    from ..data.readable import clip_names
 
     check_arguments(args)
     check_output(args)
@@ -134,8 +136,8 @@ def divide(clips: "Dataset", split_of: Sequence[str], args: argparse.Namespace) 
         split_of: the split in which each clip is now.
         args: says what to make.
     """
-    from ..training.labels import classes_of_clips
-    from ..training.splits import folds_by_recording, split_by_recording
+    from ..data.labels import classes_of_clips
+    from ..data.splits import folds_by_recording, split_by_recording
 
     own = list(dict.fromkeys(split_of))
     if args.folds is not None or args.fold_column:
@@ -169,7 +171,7 @@ def divide(clips: "Dataset", split_of: Sequence[str], args: argparse.Namespace) 
 
 def write_table(path: Path, kind: str, names: Sequence[str], part_of: Sequence[str], clips: "Dataset") -> None:
     """Write name, split or fold, classes (separated by `;`) and recording of each clip as CSV."""
-    from ..training.labels import class_names, classes_of_clips
+    from ..data.labels import class_names, classes_of_clips
 
     classes = class_names(clips.features["label"])
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -35,7 +35,7 @@ def classify_a_clip(folder: Path) -> None:
     import soundfile
     from transformers import pipeline
 
-    from ..training.ragas import SAMPLING_RATE, synthesize_recording
+    from ..data.ragas import SAMPLING_RATE, synthesize_recording
 
     raga, tonic = "Hamsanadam", 187.0
     wav = folder / f"{raga}.wav"

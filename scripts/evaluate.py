@@ -5,14 +5,9 @@
 import sys
 from pathlib import Path
 
+from ..data.readable import report_bad_clips
 from .command import argument_parser, command
-from .loading import (
-    add_label_arguments,
-    load_classifier,
-    load_feature_extractor,
-    load_labelled,
-    report_bad_clips,
-)
+from .loading import add_label_arguments, load_classifier, load_feature_extractor, load_labelled
 
 
 EXAMPLES = """\
@@ -36,9 +31,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--output", metavar="DIR", help="folder for evaluation.json and plots")
     args = parser.parse_args(argv)
 
-    from ..training.clips import AudioCollator
-    from ..training.data import drop_unreadable
-    from ..training.labels import FRAMES, task_of
+    from ..data.collators import AudioCollator
+    from ..data.labels import FRAMES, task_of
+    from ..data.readable import drop_unreadable
     from ..training.report import format_report, write_evaluation
     from ..training.trainer import AudioTrainer, AudioTrainingArguments
     from .scoring import evaluate_clips, evaluation_clips, make_targets
@@ -77,7 +72,7 @@ def main(argv: list[str]) -> None:
 
 def with_labels_of(model, clips):
     """The clips with their labels numbered as the model numbers them."""
-    from ..training.labels import class_names, renumbered
+    from ..data.labels import class_names, renumbered
 
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     unknown = sorted(set(class_names(clips.features["label"])) - set(names))

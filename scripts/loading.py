@@ -162,7 +162,7 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_labelled(args: "argparse.Namespace | DataArguments", fold_column: str | None = None) -> "DatasetDict":
     """The clips that the arguments of a command name."""
-    from ..training.data import load_clips
+    from ..data.loading import load_clips
 
     return load_clips(
         args.dataset,
@@ -173,14 +173,6 @@ def load_labelled(args: "argparse.Namespace | DataArguments", fold_column: str |
         group_column=args.group_column,
         fold_column=fold_column,
     )
-
-
-def report_bad_clips(bad_clips: list) -> None:
-    """Name the clips that were left out, and why."""
-    if bad_clips:
-        print(f"{len(bad_clips)} clips cannot be read and are left out:", file=sys.stderr)
-    for bad in bad_clips:
-        print(f"  {bad.split + ', ' if bad.split else ''}{bad.name}: {bad.reason}", file=sys.stderr)
 
 
 def leave_together() -> None:

@@ -134,7 +134,7 @@ def events_of_file(
     """The events with onset and offset in seconds and their mean score, sorted by onset."""
     import torch
 
-    from ..training.sound_events import frames_to_events
+    from ..data.events import frames_to_events
     from .scoring import seconds_of_answer
 
     frame_seconds = seconds_of_answer(config, reader.feature_extractor)

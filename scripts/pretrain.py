@@ -8,15 +8,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from ..data.readable import report_bad_clips
 from .command import command
-from .loading import (
-    last_checkpoint,
-    leave_together,
-    load_feature_extractor,
-    make_config,
-    make_feature_extractor,
-    report_bad_clips,
-)
+from .loading import last_checkpoint, leave_together, load_feature_extractor, make_config, make_feature_extractor
 
 
 EXAMPLES = """\
@@ -142,8 +136,10 @@ def load_windows(window_args, sampling_rate: int, training_args):
     from datasets import DatasetDict
 
     from ..augmentation.waveforms import RollAndGain
-    from ..training.clips import StreamedWindows, WaveformWindows
-    from ..training.data import drop_unreadable, load_recordings
+    from ..data.loading import load_recordings
+    from ..data.readable import drop_unreadable
+    from ..data.streams import StreamedWindows
+    from ..data.windows import WaveformWindows
 
     recordings = load_recordings(
         window_args.dataset,

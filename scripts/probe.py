@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.readable import report_bad_clips
 from .command import argument_parser, command
-from .loading import choose_device, load_config, load_feature_extractor, report_bad_clips
+from .loading import choose_device, load_config, load_feature_extractor
 
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def main(argv: list[str]) -> None:
     import numpy as np
 
     from .. import __version__
-    from ..training.labels import SINGLE_LABEL, task_of
+    from ..data.labels import SINGLE_LABEL, task_of
     from ..training.probe import C_GRID, compare_probes, linear_probe, make_folds
     from .batches import ClipReader
 
@@ -181,7 +182,8 @@ def load_labelled_clips(args: "argparse.Namespace") -> tuple["Dataset", list[boo
     """The readable clips, and which are of the split `test` where the data has one and others beside it."""
     from datasets import DatasetDict, concatenate_datasets
 
-    from ..training.data import drop_unreadable, load_clips
+    from ..data.loading import load_clips
+    from ..data.readable import drop_unreadable
 
     clips = load_clips(
         args.dataset,
@@ -241,7 +243,7 @@ def extract_features(
     import torch
     from tqdm.auto import tqdm
 
-    from ..training.clips import AudioClips
+    from ..data.windows import AudioClips
     from .batches import weighted_mean
 
     loader = torch.utils.data.DataLoader(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, SequenceFeatureExtractor, Trainer
     from transformers.trainer_utils import PredictionOutput
 
-    from ..training.labels import Targets
+    from ..data.targets import Targets
 
 
 # The figure by which the best epoch is chosen, where nothing else is asked for
@@ -63,7 +63,8 @@ def make_targets(
     label: Any, config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor", **settings: Any
 ) -> "Targets":
     """Makes labels of this feature a tensor for a model; `settings` as `Targets` has them."""
-    from ..training.labels import FRAMES, Targets, task_of
+    from ..data.labels import FRAMES, task_of
+    from ..data.targets import Targets
 
     if task_of(label) == FRAMES:
         settings["frames_per_answer"] = config.patch_size
@@ -75,7 +76,7 @@ def evaluation_clips(
     clips: "datasets.Dataset", config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor"
 ) -> "torch.utils.data.Dataset":
     """Whole clips for a model that takes any length, and otherwise all windows of the length that it was set to."""
-    from ..training.clips import AudioClips, ClipWindows
+    from ..data.windows import AudioClips, ClipWindows
 
     rate = feature_extractor.sampling_rate
     if config.model_type not in ("sslam", "eat"):
@@ -107,7 +108,7 @@ def evaluate_clips(
     Returns:
         What `evaluate_predictions` gives, or for frames the scores of `score_events` in the same layout.
     """
-    from ..training.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
+    from ..data.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
     from ..training.report import evaluate_predictions
 
     label, config = clips.features["label"], trainer.model.config
@@ -157,9 +158,10 @@ def _score_timelines(
 ) -> dict[str, Any]:
     from transformers import EvalPrediction
 
-    from ..training.audio import audio_info
-    from ..training.data import audio_file, clip_name
-    from ..training.sound_events import Event, frame_metrics, plot_timeline, score_events
+    from ..data.audio import audio_info
+    from ..data.events import Event
+    from ..data.readable import audio_file, clip_name
+    from ..training.sound_events import frame_metrics, plot_timeline, score_events
 
     logits = prediction.predictions
     names = [config.id2label[index] for index in range(config.num_labels)]

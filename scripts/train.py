@@ -120,9 +120,9 @@ def run(settings: Settings, division: "Division", training_args: "AudioTrainingA
     """Train on one division, evaluate on what it holds out, and leave a complete model folder."""
     from transformers import set_seed
 
+    from ..data.labels import class_names, classes_of_clips, task_of
+    from ..data.sampling import clip_weights
     from ..training.interrupts import StopOnSignal
-    from ..training.labels import class_names, classes_of_clips, task_of
-    from ..training.sampling import clip_weights
     from ..training.trainer import AudioTrainer
     from .push import push_run
     from .scoring import DEFAULT_METRICS, METRIC_NAMES, evaluate_clips, metrics_of
@@ -198,7 +198,7 @@ def build_model(settings: Settings, names: list[str], task: str) -> tuple:
     """The model and its feature extractor, from a checkpoint or from scratch."""
     from transformers import AutoModelForAudioClassification, AutoModelForAudioFrameClassification
 
-    from ..training.labels import FRAMES, MULTI_LABEL
+    from ..data.labels import FRAMES, MULTI_LABEL
 
     recipe, checkpoint = settings.recipe, settings.model.model_name_or_path
     # A checkpoint that is named on the command line stands in for a model that the recipe describes from scratch
@@ -262,8 +262,9 @@ def choose_trained_weights(model, settings: Settings, training_args: "AudioTrain
 def make_datasets(settings: Settings, splits, config, feature_extractor, seed: int) -> tuple:
     """The splits as the model is to get them, the training split with its augmentation, and the two collators."""
     from ..augmentation.arguments import batch_augmentation, check_augmentation, waveform_augmentation
-    from ..training.clips import AudioClips, AudioCollator, AugmentingCollator
-    from ..training.features import CachedFeatures, FeatureCollator
+    from ..data.cached_features import CachedFeatures
+    from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator
+    from ..data.windows import AudioClips
     from .scoring import evaluation_clips, make_targets
 
     data = settings.data

@@ -5,7 +5,8 @@
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from .loading import load_labelled, report_bad_clips
+from ..data.readable import report_bad_clips
+from .loading import load_labelled
 
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def load_divisions(data_args: "DataArguments") -> list[Division]:
         ValueError: the clips cannot be divided like that, or training and held-out clips have audio in common and
             `allow_leak` is not set.
     """
-    from ..training.data import drop_unreadable
-    from ..training.splits import check_clips, shared_recordings
+    from ..data.readable import drop_unreadable
+    from ..data.splits import check_clips, shared_recordings
 
     clips = load_labelled(data_args, data_args.fold_column)
     if "train" not in clips:
@@ -98,7 +99,7 @@ def divide(clips: "DatasetDict", data_args: "DataArguments") -> Division:
     """The splits of the data; where it has no validation split, recordings of its training split make one."""
     from datasets import DatasetDict
 
-    from ..training.splits import split_by_recording
+    from ..data.splits import split_by_recording
 
     train, validation = clips["train"], clips.get("validation")
     if validation is None:
@@ -121,8 +122,8 @@ def make_folds(clips: "DatasetDict", data_args: "DataArguments") -> "DatasetDict
     """The folds of the data's own column, or as many as asked for, by recording; all splits are divided anew."""
     from datasets import DatasetDict, concatenate_datasets
 
-    from ..training.labels import classes_of_clips
-    from ..training.splits import folds_by_recording
+    from ..data.labels import classes_of_clips
+    from ..data.splits import folds_by_recording
 
     if data_args.folds is not None and data_args.fold_column is not None:
         raise ValueError("fold_column has the data's own folds, so leave out folds")

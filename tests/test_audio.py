@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 import polyaudio
-from polyaudio.training.audio import AudioFileError, audio_info, decode_audio, load_audio
+from polyaudio.data.audio import AudioFileError, audio_info, decode_audio, load_audio
 
 
 FORMATS = [

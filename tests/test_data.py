@@ -21,12 +21,15 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Wav2Vec2FeatureExtractor
 
-from polyaudio.training import ragas
-from polyaudio.training.audio import AudioFileError
-from polyaudio.training.clips import AudioClips, AudioCollator, StreamedWindows, WaveformWindows, combined_seed
-from polyaudio.training.data import drop_unreadable, load_clips, load_recordings
-from polyaudio.training.labels import Targets
-from polyaudio.training.splits import check_clips, split_by_recording
+from polyaudio.data import ragas
+from polyaudio.data.audio import AudioFileError
+from polyaudio.data.collators import AudioCollator
+from polyaudio.data.loading import load_clips, load_recordings
+from polyaudio.data.readable import drop_unreadable
+from polyaudio.data.splits import check_clips, split_by_recording
+from polyaudio.data.streams import StreamedWindows
+from polyaudio.data.targets import Targets
+from polyaudio.data.windows import AudioClips, WaveformWindows, combined_seed
 
 
 def write_clip(path: Path, seconds: float = 0.1, rate: int = 8_000) -> Path:
@@ -745,7 +748,7 @@ def test_a_stream_of_fewer_clips_than_readers(tmp_path):
 STREAM_TRAINING = """
 import json, sys, torch
 from polyaudio.training.clips import StreamedWindows
-from polyaudio.training.data import load_recordings
+from polyaudio.data.loading import load_recordings
 from polyaudio.training.pretraining import PretrainingArguments, PreTrainer
 
 class Recorder(torch.nn.Module):

@@ -18,8 +18,8 @@ import yaml
 
 from polyaudio.curation import chunks as building
 from polyaudio.curation.chunks import Chunking, cut_recording, level_dbfs
+from polyaudio.data.loading import load_clips, load_recordings
 from polyaudio.scripts.dataset import main
-from polyaudio.training.data import load_clips, load_recordings
 
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -303,7 +303,7 @@ def test_a_killed_build_leaves_nothing_that_looks_complete(tmp_path):
     script = """
 import os, sys
 from polyaudio.scripts.dataset import main
-from polyaudio.training import building
+from polyaudio.curation import chunks as building
 building._write_card = lambda *_: os._exit(9)
 main(sys.argv[1:])
 """

@@ -14,8 +14,8 @@ import yaml
 
 from polyaudio import SSLAMFeatureExtractor, load_audio
 from polyaudio.curation.statistics import measure_log_mel
+from polyaudio.data.loading import load_recordings
 from polyaudio.scripts.dataset import main
-from polyaudio.training.data import load_recordings
 
 
 SECONDS = {"loose.wav": 1.5, "a/one.wav": 0.7, "a/b/two.flac": 0.31, "c/tick.wav": 0.01, "c/other rate.wav": 0.9}

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 
 from polyaudio.curation.leaks import Leak, LeakReport, find_leaks
+from polyaudio.data.loading import load_clips
+from polyaudio.data.ragas import RAGAS, SAMPLING_RATE, TIMBRES, synthesize_recording
 from polyaudio.scripts.dataset import main
-from polyaudio.training.data import load_clips
-from polyaudio.training.ragas import RAGAS, SAMPLING_RATE, TIMBRES, synthesize_recording
 
 
 RATE = 8000

@@ -6,10 +6,11 @@ import soundfile
 import torch
 
 from polyaudio import SAMAudioFeatureExtractor
-from polyaudio.training.clips import AudioClips, AudioCollator
-from polyaudio.training.data import load_clips
-from polyaudio.training.features import CachedFeatures, FeatureCollator
-from polyaudio.training.labels import Targets
+from polyaudio.data.cached_features import CachedFeatures
+from polyaudio.data.collators import AudioCollator, FeatureCollator
+from polyaudio.data.loading import load_clips
+from polyaudio.data.targets import Targets
+from polyaudio.data.windows import AudioClips
 
 
 RATE = 16000

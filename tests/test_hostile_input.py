@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from polyaudio import SAMAudioFeatureExtractor, SSLAMFeatureExtractor
-from polyaudio.training.audio import AudioFileError, audio_info, decode_audio, load_audio
+from polyaudio.data.audio import AudioFileError, audio_info, decode_audio, load_audio
 
 
 COMMON = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -15,8 +15,8 @@ import torchaudio
 
 from polyaudio.augmentation.waveforms import PitchShift
 from polyaudio.curation.overlaps import Overlap, find_overlaps, infer_groups
+from polyaudio.data.ragas import synthesize_recording
 from polyaudio.scripts.dataset import main
-from polyaudio.training.ragas import synthesize_recording
 
 
 RATE = 16000

@@ -89,7 +89,7 @@ def test_a_seed_decides_and_our_code_warns_of_nothing(trained, long_runs, clips,
 
 
 def test_own_warnings_are_found(tmp_path):
-    code = "import warnings; from polyaudio.training import audio; warnings.warn_explicit('x', UserWarning, {}, 1)"
+    code = "import warnings; from polyaudio.data import audio; warnings.warn_explicit('x', UserWarning, {}, 1)"
     code = code.format("audio.__file__")
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
     assert len(own_warnings(text)) == 1

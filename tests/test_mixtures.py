@@ -11,10 +11,10 @@ import soundfile
 
 from polyaudio.curation.leaks import find_leaks
 from polyaudio.curation.mixtures import write_mixtures
+from polyaudio.data.labels import FRAMES, MULTI_LABEL, task_of
+from polyaudio.data.loading import load_clips
 from polyaudio.scripts.dataset import main
 from polyaudio.scripts.train import main as train
-from polyaudio.training.data import load_clips
-from polyaudio.training.labels import FRAMES, MULTI_LABEL, task_of
 
 
 RATE = 8000

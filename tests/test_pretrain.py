@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForPreTraining, TrainingArguments
 
 from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForPreTraining, SSLAMModel
+from polyaudio.data.loading import load_recordings
+from polyaudio.data.windows import WaveformWindows
 from polyaudio.scripts.pretrain import main as pretrain
-from polyaudio.training.clips import WaveformWindows
-from polyaudio.training.data import load_recordings
 from polyaudio.training.pretraining import PreTrainer, PretrainingArguments, PretrainingCollator
 
 

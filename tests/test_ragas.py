@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from polyaudio.training.ragas import (
-    RAGAS,
-    SAMPLING_RATE,
-    SWARAS,
-    TIMBRES,
-    _Composer,
-    build_ragas,
-    synthesize_recording,
-)
+from polyaudio.data.ragas import RAGAS, SAMPLING_RATE, SWARAS, TIMBRES, _Composer, build_ragas, synthesize_recording
 
 
 TONIC = 146.8

@@ -9,7 +9,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from torch.utils.data import DataLoader
 
-from polyaudio.training.sampling import BalancedSampler, clip_weights
+from polyaudio.data.sampling import BalancedSampler, clip_weights
 from polyaudio.training.trainer import AudioTrainer, AudioTrainingArguments
 
 

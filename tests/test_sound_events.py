@@ -12,14 +12,8 @@ import scipy.optimize
 import sklearn.metrics
 from transformers import EvalPrediction
 
-from polyaudio.training.sound_events import (
-    Event,
-    events_to_frames,
-    frame_metrics,
-    frames_to_events,
-    plot_timeline,
-    score_events,
-)
+from polyaudio.data.events import Event, events_to_frames, frames_to_events
+from polyaudio.training.sound_events import frame_metrics, plot_timeline, score_events
 
 
 needs_library = pytest.mark.skipif(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from polyaudio.data.ragas import synthesize_recording
 from polyaudio.feature_extraction.tonic_chroma import TonicChroma
-from polyaudio.training.ragas import synthesize_recording
 
 
 RATE = 16_000

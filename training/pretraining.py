@@ -10,8 +10,9 @@ import torch
 from transformers import BatchFeature, SequenceFeatureExtractor, TrainerCallback
 
 from ..configuration.configuration_sslam import SSLAMConfig
+from ..data.streams import StreamedWindows, stream_loader
+from ..data.windows import combined_seed
 from ..modeling.modeling_sslam import SSLAMForPreTraining, draw_mix_starts, draw_view_masks
-from .clips import StreamedWindows, combined_seed, stream_loader
 from .trainer import AudioTrainer, AudioTrainingArguments
 
 

@@ -14,9 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from transformers import EvalPrediction
 
+from ..data.splits import folds_by_recording, recordings_of_classes, stratified_splits
 from .metrics import classification_metrics
 from .report import evaluate_predictions, mean_and_std
-from .splits import folds_by_recording, recordings_of_classes, stratified_splits
 
 
 # Inverse strengths of the regularisation to choose from.

@@ -10,14 +10,23 @@ pandas 3. `sed_eval` has no PSDS, and no release since 2018.
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from transformers import EvalPrediction
 
+from ..data.events import (
+    TIME_PRECISION,
+    Event,
+    checked_scores,
+    class_indices,
+    class_thresholds,
+    event_times,
+    events_to_frames,
+    frames_to_events,
+    median_filtered,
+)
 
-# Times closer than this, in seconds, are the same.
-_TIME_PRECISION = 1e-6
 
 _SEGMENT_SECONDS = 1.0
 _COLLAR_SECONDS = 0.2
@@ -33,71 +42,6 @@ _PADDING = -100
 
 # Beyond this many classes their names cannot be read.
 _MOST_NAMED_CLASSES = 60
-
-
-class Event(NamedTuple):
-    """A sound of a class, given by its index or its name, from `onset` to `offset`, both in seconds."""
-
-    onset: float
-    offset: float
-    label: int | str
-
-
-def events_to_frames(events: Sequence[Event], num_frames: int, frame_seconds: float, num_labels: int) -> np.ndarray:
-    """
-    The labels of a clip's frames.
-
-    A frame has a class where an event of it is heard for at least half of the frame, or for at least half of the event
-    where that is shorter than a frame: an event disappears only where it is outside of the clip.
-
-    Args:
-        events: with class indices as labels. What reaches over the ends of the clip is cut off.
-        num_frames: the number of frames.
-        frame_seconds: how long a frame is.
-        num_labels: the number of classes.
-
-    Returns:
-        `(num_frames, num_labels)`, float32, 0 or 1.
-
-    Raises:
-        ValueError: an event has no length, its times are NaN or infinite, or its label is no class index.
-    """
-    labels = _class_indices(events, range(num_labels))
-    times = _event_times(events).clip(0, num_frames * frame_seconds)
-    onsets, offsets = times[:, :1], times[:, 1:]
-    edges = np.arange(num_frames + 1) * frame_seconds
-    heard = np.minimum(offsets, edges[1:]) - np.maximum(onsets, edges[:-1])
-    enough = np.minimum(offsets - onsets, frame_seconds) / 2
-    event, frame = np.nonzero((heard > 0) & (heard >= enough - _TIME_PRECISION))
-    frames = np.zeros((num_frames, num_labels), dtype=np.float32)
-    frames[frame, labels[event]] = 1
-    return frames
-
-
-def frames_to_events(
-    scores: np.ndarray, frame_seconds: float, *, threshold: float | Sequence[float] = 0.5, median_filter: int = 1
-) -> list[Event]:
-    """
-    The events of a clip: each run of frames whose score is above a threshold.
-
-    Args:
-        scores: `(frames, labels)`.
-        frame_seconds: how long a frame is.
-        threshold: one for all classes, or one for each.
-        median_filter: length in frames, an odd number, of a median filter over the time. 1 changes nothing.
-
-    Returns:
-        Events with class indices as labels, sorted by onset.
-
-    Raises:
-        ValueError: the scores have another shape or are NaN or infinite, or there is not one threshold for each class.
-    """
-    active = _median_filtered(_checked_scores(scores), median_filter) > _thresholds(threshold, np.shape(scores)[1])
-    changes = np.diff(np.pad(active, ((1, 1), (0, 0))).astype(np.int8), axis=0)
-    labels, onsets = np.nonzero(changes.T == 1)
-    _, offsets = np.nonzero(changes.T == -1)
-    times = zip(onsets * frame_seconds, offsets * frame_seconds, labels, strict=True)
-    return sorted(Event(float(onset), float(offset), int(label)) for onset, offset, label in times)
 
 
 def score_events(
@@ -152,15 +96,15 @@ def score_events(
     if len(set(labels)) != len(labels):
         raise ValueError("Some classes have the same name: give each of `labels` a name of its own.")
     _check_same_clips(scores, references, durations)
-    thresholds = _thresholds(threshold, len(labels))
+    thresholds = class_thresholds(threshold, len(labels))
     events, smoothed = {}, {}
     for clip, duration in durations.items():
         try:
             events[clip] = _merged_events(references[clip], duration, labels)
-            clip_scores = _scores_within(_checked_scores(scores[clip], len(labels)), duration, frame_seconds)
+            clip_scores = _scores_within(checked_scores(scores[clip], len(labels)), duration, frame_seconds)
         except ValueError as error:
             raise ValueError(f"Clip {clip!r}: {error}") from error
-        smoothed[clip] = _median_filtered(clip_scores, median_filter)
+        smoothed[clip] = median_filtered(clip_scores, median_filter)
 
     present = sorted({event.label for clip_events in events.values() for event in clip_events})
     if not present:
@@ -284,9 +228,9 @@ def plot_timeline(
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    scores = _checked_scores(scores, len(labels))
-    rows = _class_indices(references, labels)
-    times = _event_times(references)
+    scores = checked_scores(scores, len(labels))
+    rows = class_indices(references, labels)
+    times = event_times(references)
 
     figure = Figure(figsize=(12, float(np.clip(1.5 + 0.3 * len(labels), 3, 20))), layout="constrained")
     axes = figure.add_subplot()
@@ -303,50 +247,20 @@ def plot_timeline(
     figure.savefig(path)
 
 
-def _class_indices(events: Sequence[Event], labels: Sequence[int] | Sequence[str]) -> np.ndarray:
-    """`(events,)`, the index among `labels` of each event's class, which is given by index or by one of `labels`."""
-    index_of = {**{index: index for index in range(len(labels))}, **{name: index for index, name in enumerate(labels)}}
-    for event in events:
-        if event.label not in index_of:
-            raise ValueError(f"{event} has no known class: its label must be from 0 to {len(labels) - 1}, or a name.")
-    return np.array([index_of[event.label] for event in events], dtype=np.int64)
-
-
-def _event_times(events: Sequence[Event]) -> np.ndarray:
-    """`(events, 2)`, float64, onsets and offsets."""
-    times = np.array([(event.onset, event.offset) for event in events], dtype=np.float64).reshape(-1, 2)
-    is_right = np.isfinite(times).all(axis=1) & (times[:, 0] < times[:, 1])
-    if not is_right.all():
-        raise ValueError(
-            f"{events[np.argmin(is_right)]} has no length: give an onset and a later offset in seconds, or remove it."
-        )
-    return times
-
-
 def _merged_events(events: Sequence[Event], duration: float, labels: Sequence[str]) -> list[Event]:
     """The events within a clip with class indices as labels; those of one class that touch or overlap are one."""
     if not 0 < duration < np.inf:
         raise ValueError(f"The duration must be a positive number of seconds, got {duration}.")
-    times = _event_times(events).clip(0, duration)
+    times = event_times(events).clip(0, duration)
     merged: list[Event] = []
-    for label, onset, offset in sorted(zip(_class_indices(events, labels).tolist(), *times.T.tolist(), strict=True)):
+    for label, onset, offset in sorted(zip(class_indices(events, labels).tolist(), *times.T.tolist(), strict=True)):
         if onset == offset:
             raise ValueError(f"An event of {labels[label]!r} is outside of the clip's {duration} s. Remove it.")
-        if merged and merged[-1].label == label and onset <= merged[-1].offset + _TIME_PRECISION:
+        if merged and merged[-1].label == label and onset <= merged[-1].offset + TIME_PRECISION:
             merged[-1] = merged[-1]._replace(offset=max(offset, merged[-1].offset))
         else:
             merged.append(Event(onset, offset, label))
     return merged
-
-
-def _checked_scores(scores: np.ndarray, num_labels: int | None = None) -> np.ndarray:
-    scores = np.asarray(scores, dtype=np.float32)
-    if scores.ndim != 2 or len(scores) == 0 or (num_labels is not None and scores.shape[1] != num_labels):
-        expected = "labels" if num_labels is None else f"{num_labels} labels"
-        raise ValueError(f"The scores must be (frames, {expected}), got {scores.shape}.")
-    if not np.isfinite(scores).all():
-        raise ValueError("Some scores are NaN or infinite: the model is broken. Look at the losses of its training.")
-    return scores
 
 
 def _scores_within(scores: np.ndarray, duration: float, frame_seconds: float) -> np.ndarray:
@@ -356,26 +270,11 @@ def _scores_within(scores: np.ndarray, duration: float, frame_seconds: float) ->
     A part of a frame at the end that is too short for a frame of its own belongs to the last one.
     """
     length = duration / frame_seconds
-    if len(scores) < np.floor(length + _TIME_PRECISION):
+    if len(scores) < np.floor(length + TIME_PRECISION):
         raise ValueError(
             f"{len(scores)} frames of {frame_seconds} s do not cover its {duration} s. Give the scores of all of it."
         )
-    return scores[: max(1, int(np.ceil(length - _TIME_PRECISION)))]
-
-
-def _thresholds(threshold: float | Sequence[float], num_labels: int) -> np.ndarray:
-    """`(1,)` or `(labels,)`, float32 as the scores."""
-    thresholds = np.atleast_1d(np.asarray(threshold, dtype=np.float32))
-    if thresholds.shape not in ((1,), (num_labels,)) or np.isnan(thresholds).any():
-        raise ValueError(f"`threshold` must be one number or one for each of {num_labels} classes, got {threshold}.")
-    return thresholds
-
-
-def _median_filtered(scores: np.ndarray, length: int) -> np.ndarray:
-    if length < 1 or length % 2 == 0:
-        raise ValueError(f"`median_filter` must be an odd number of frames, got {length}.")
-    padded = np.pad(scores, ((length // 2, length // 2), (0, 0)), mode="symmetric")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, length, axis=0), axis=-1)
+    return scores[: max(1, int(np.ceil(length - TIME_PRECISION)))]
 
 
 def _check_same_clips(scores: Mapping[str, Any], references: Mapping[str, Any], durations: Mapping[str, Any]) -> None:

@@ -8,8 +8,9 @@ import datasets
 import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 
-from .clips import AudioClips, combined_seed
-from .labels import FRAMES, Targets, shifted_events, task_of
+from .events import shifted_events
+from .labels import FRAMES, task_of
+from .windows import AudioClips, combined_seed
 
 
 class CachedFeatures(torch.utils.data.Dataset):
@@ -74,28 +75,6 @@ class CachedFeatures(torch.utils.data.Dataset):
             frame_seconds = self.seconds[index] / len(features)
             label = shifted_events(label, start * frame_seconds, frames * frame_seconds)
         return {"input_values": features[start : start + frames], "label": label, "seed": seed}
-
-
-class FeatureCollator:
-    """
-    Makes a batch of the items of `CachedFeatures`: `input_values`, padded, `attention_mask` and `labels`.
-
-    Args:
-        feature_extractor: tells what to pad with.
-        targets: makes the labels a tensor.
-    """
-
-    def __init__(self, feature_extractor: SequenceFeatureExtractor, targets: Targets):
-        self.padding_value = feature_extractor.padding_value
-        self.targets = targets
-
-    def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
-        features = [item["input_values"] for item in items]
-        input_values = torch.nn.utils.rnn.pad_sequence(features, batch_first=True, padding_value=self.padding_value)
-        frames = torch.tensor([len(one) for one in features])
-        attention_mask = (torch.arange(input_values.shape[1]) < frames[:, None]).long()
-        labels = self.targets([item["label"] for item in items], attention_mask)
-        return BatchFeature({"input_values": input_values, "attention_mask": attention_mask, "labels": labels})
 
 
 class _Extract:

@@ -7,37 +7,23 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 
-from .audio import AudioFile, AudioFileError, decode_audio
-from .labels import (
-    find_label_column,
-    is_events,
-    listed,
-    merge_events,
-    read_class_columns,
-    read_classes,
-    read_event_lists,
-    read_events,
-    read_one_class,
-    values_of,
-)
+from .audio import AUDIO_EXTENSIONS
+from .events import is_events, merge_events, read_event_lists, read_events
+from .labels import find_label_column, listed, read_class_columns, read_classes, read_one_class, values_of
+from .readable import clip_paths
 
 
 logger = logging.getLogger(__name__)
 
-# What a folder is searched for. What soundfile cannot open of these needs torchcodec.
-AUDIO_EXTENSIONS = frozenset(
-    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm")
-)
 
 _METADATA_READERS: dict[str, Callable[[Path], pa.Table]] = {
     "metadata.csv": partial(pyarrow.csv.read_csv, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)),
@@ -371,75 +357,3 @@ def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
         split: [recording(path) if path else f"{split}/{row}" for row, path in enumerate(split_paths)]
         for split, split_paths in paths.items()
     }
-
-
-def clip_paths(clips: datasets.Dataset) -> list[str | None]:
-    """The file of each clip where the data tells it, from the column `audio`. No audio is copied."""
-    tables = clips.select_columns("audio").with_format("arrow").iter(batch_size=1000)
-    return [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
-
-
-class BadClip(NamedTuple):
-    """A clip that cannot be read: its file (or row), why, and its split where there are splits."""
-
-    name: str
-    reason: str
-    split: str | None = None
-
-
-def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, list[BadClip]]:
-    """
-    Decode every clip once and leave out those that `load_audio` refuses.
-
-    Args:
-        clips: what `load_clips` gives.
-
-    Returns:
-        The readable clips, and the others with the reasons.
-
-    Raises:
-        ValueError: a split has clips and none of them can be read.
-    """
-    readable, bad = datasets.DatasetDict(), []
-    for split, rows in clips.items():
-        reasons = _decode_all(rows.select_columns("audio"), split)
-        bad += [
-            BadClip(clip_name(rows[row]["audio"], row), reason, split) for row, reason in enumerate(reasons) if reason
-        ]
-        good = [row for row, reason in enumerate(reasons) if not reason]
-        if reasons and not good:
-            raise ValueError(f"None of the {len(reasons)} clips of split {split} can be read. The first: {reasons[0]}")
-        readable[split] = rows if len(good) == len(rows) else rows.select(good)
-    return readable, bad
-
-
-def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
-    """Why each clip cannot be read; None where it can."""
-
-    def reason(row: int) -> str | None:
-        try:
-            decode_audio(audio_file(rows[row]["audio"]))
-        except AudioFileError as error:
-            return str(error)
-        return None
-
-    # Threads are enough: soundfile decodes without holding the interpreter lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(
-            datasets.utils.tqdm(
-                pool.map(reason, range(len(rows))), total=len(rows), desc=f"Checking {split}", unit="clip"
-            )
-        )
-
-
-def clip_name(audio: Mapping[str, Any] | None, row: int) -> str:
-    """The file of a clip where the data tells it, or else its row."""
-    return (audio and audio["path"]) or f"row {row}"
-
-
-def audio_file(audio: Mapping[str, Any] | None) -> AudioFile:
-    """What `load_audio` takes of a value of the column `audio`. Raises `AudioFileError` where there is nothing."""
-    file = audio and (audio["bytes"] or audio["path"])
-    if not file:
-        raise AudioFileError("The clip has no audio: neither bytes nor a path. Leave it out.")
-    return file

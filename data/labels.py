@@ -2,12 +2,12 @@
 # Licensed under the MIT License; see LICENSE.
 """What clips are labelled with: one class, any number of classes, or events: classes with onset and offset."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import datasets
-import torch
+
+from .events import is_events
 
 
 SINGLE_LABEL = "single_label_classification"
@@ -163,171 +163,6 @@ def read_class_columns(
         hot = zip(*(table[column] for column in columns), strict=True)
         values[split] = [[index for index, value in enumerate(row) if value] for row in hot]
     return datasets.List(datasets.ClassLabel(names=list(columns))), values
-
-
-def read_events(
-    clips: datasets.DatasetDict, column: str, dataset: str
-) -> tuple[Any, dict[str, list[list[dict[str, Any]]]]]:
-    """
-    The feature and the values of a column `label` with the events of each clip, sorted by onset.
-
-    Args:
-        clips: with lists in the columns `onset`, `offset` (seconds) and `column` (names of classes), as
-            `merge_events` leaves them.
-        column: the column with the classes.
-        dataset: name of the data, for messages.
-    """
-    names = sorted({name for rows in clips.values() for classes in rows[column][:] for name in classes})
-    if not names:
-        raise ValueError(f"{dataset} has no events: all of its {column!r} are empty.")
-    index_of = {name: index for index, name in enumerate(names)}
-    values = {
-        split: [
-            [
-                {"onset": onset, "offset": offset, "label": index_of[name]}
-                for onset, offset, name in sorted(zip(*events, strict=True))
-            ]
-            for events in zip(rows["onset"][:], rows["offset"][:], rows[column][:], strict=True)
-        ]
-        for split, rows in clips.items()
-    }
-    seconds = datasets.Value("float64")
-    return datasets.List({"onset": seconds, "offset": seconds, "label": datasets.ClassLabel(names=names)}), values
-
-
-def is_events(feature: Any) -> bool:
-    """Whether a column of this feature holds events as `load_clips` gives them, and `save_to_disk` keeps them."""
-    return (
-        isinstance(feature, datasets.List)
-        and isinstance(feature.feature, dict)
-        and set(feature.feature) == {"onset", "offset", "label"}
-        and isinstance(feature.feature["label"], datasets.ClassLabel)
-    )
-
-
-def read_event_lists(clips: datasets.DatasetDict, column: str, dataset: str) -> tuple[Any, dict[str, list]]:
-    """The feature and the values of a column of events, the same in all splits. See `is_events`."""
-    features = [rows.features[column] for rows in clips.values()]
-    if any(feature != features[0] for feature in features):
-        raise ValueError(f"{dataset}: {column!r} does not have the same classes in all splits.")
-    return features[0], {split: rows[column][:] for split, rows in clips.items()}
-
-
-def merge_events(rows: datasets.Dataset, audio_column: str, label_column: str, where: str) -> datasets.Dataset:
-    """
-    One row for each clip of rows that each hold one event: its audio file, onset and offset in seconds, and class.
-
-    A row that names a file and no event stands for a clip in which there is none.
-
-    Args:
-        rows: with paths in `audio_column`, and the columns `onset`, `offset` and `label_column`.
-        audio_column, label_column: columns of the rows.
-        where: name of the rows, for messages.
-
-    Returns:
-        The clips in the order of their first rows, with lists in `onset`, `offset` and `label_column`; of the other
-        columns the values of the first row.
-
-    Raises:
-        ValueError: the audio is not named by paths, or an event lacks a part, or ends before it begins.
-    """
-    if getattr(rows.features[audio_column], "dtype", None) not in ("string", "large_string"):
-        raise ValueError(f"{where}: events need the path of an audio file in each row of {audio_column!r}.")
-    events: dict[str, tuple[list[float], list[float], list[str]]] = {}
-    first_rows = []
-    table = rows.select_columns([audio_column, "onset", "offset", label_column])[:]
-    for row, (path, onset, offset, name) in enumerate(
-        zip(table[audio_column], table["onset"], table["offset"], table[label_column], strict=True)
-    ):
-        if path not in events:
-            events[path] = ([], [], [])
-            first_rows.append(row)
-        is_missing = [part is None or part == "" or part != part for part in (onset, offset, name)]
-        if all(is_missing):
-            continue
-        if any(is_missing) or not 0 <= float(onset) < float(offset) < math.inf:
-            raise ValueError(
-                f"{where}: {path} has an event with onset {onset}, offset {offset} and {label_column} {name!r}. It "
-                "takes an onset of at least 0, an offset behind it, both in seconds, and the name of a class."
-            )
-        for part, value in zip(events[path], (float(onset), float(offset), str(name)), strict=True):
-            part.append(value)
-    merged = rows.select(first_rows).remove_columns(["onset", "offset", label_column])
-    for index, (column, kind) in enumerate((("onset", "float64"), ("offset", "float64"), (label_column, "string"))):
-        lists = [parts[index] for parts in events.values()]
-        merged = merged.add_column(column, lists, feature=datasets.List(datasets.Value(kind)))
-    return merged
-
-
-class Targets:
-    """
-    Makes the labels of a batch of clips a tensor that a model takes.
-
-    Args:
-        label: the feature of the column `label`.
-        frame_seconds: for events, the time from one answer of the model to the next.
-        frames_per_answer: for events, how many of a model's input frames make one answer.
-        soft: give single labels as one-hot vectors, so that they can be mixed.
-        padding: for events, the target of answers behind the end of a clip.
-    """
-
-    def __init__(
-        self,
-        label: Any,
-        *,
-        frame_seconds: float | None = None,
-        frames_per_answer: int | None = None,
-        soft: bool = False,
-        padding: float = 0.0,
-    ):
-        self.task = task_of(label)
-        self.num_labels = len(class_names(label))
-        if self.task == FRAMES and not (frame_seconds and frames_per_answer):
-            raise ValueError("Events need `frame_seconds` and `frames_per_answer`.")
-        self.frame_seconds = frame_seconds
-        self.frames_per_answer = frames_per_answer
-        self.soft = soft
-        self.padding = padding
-
-    def __call__(self, labels: Sequence[Any], attention_mask: torch.Tensor) -> torch.Tensor:
-        """
-        Args:
-            labels: of each clip: a class index, a list of them, or a list of events as `load_clips` gives them.
-            attention_mask: `(batch_size, frames)`, 1 for the frames of a clip.
-
-        Returns:
-            int64 `(batch_size,)` for single labels that are not soft, otherwise float32: `(batch_size, num_labels)`,
-            or `(batch_size, answers, num_labels)` for events.
-        """
-        if self.task == SINGLE_LABEL:
-            indices = torch.tensor(labels)
-            return torch.nn.functional.one_hot(indices, self.num_labels).float() if self.soft else indices
-        if self.task == MULTI_LABEL:
-            hot = torch.zeros(len(labels), self.num_labels)
-            places = [(clip, index) for clip, classes in enumerate(labels) for index in classes]
-            if places:
-                hot[tuple(torch.tensor(places).T)] = 1.0
-            return hot
-        answers = -(-attention_mask.shape[1] // self.frames_per_answer)
-        frames = torch.stack([torch.from_numpy(self._frames_of(events, answers)) for events in labels])
-        own_answers = -(-attention_mask.sum(1, keepdim=True) // self.frames_per_answer)
-        is_padding = torch.arange(answers) >= own_answers
-        return frames.masked_fill(is_padding[..., None], self.padding)
-
-    def _frames_of(self, events: Sequence[Mapping[str, Any]], answers: int):
-        from .sound_events import Event, events_to_frames
-
-        events = [Event(event["onset"], event["offset"], event["label"]) for event in events]
-        return events_to_frames(events, answers, self.frame_seconds, self.num_labels)
-
-
-def shifted_events(events: Sequence[Mapping[str, Any]], start: float, seconds: float) -> list[dict[str, Any]]:
-    """The events of the part of a clip that begins at `start` and lasts `seconds`, in that part's own time."""
-    parts = (
-        {**event, "onset": max(0.0, event["onset"] - start), "offset": min(seconds, event["offset"] - start)}
-        for event in events
-    )
-    return [event for event in parts if event["onset"] < event["offset"]]
 
 
 def values_of(rows: datasets.Dataset, column: str, where: str) -> list[Any]:

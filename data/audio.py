@@ -16,6 +16,13 @@ import numpy as np
 
 AudioFile = str | os.PathLike | bytes | BinaryIO
 
+
+# What a folder is searched for. What soundfile cannot open of these needs torchcodec.
+AUDIO_EXTENSIONS = frozenset(
+    (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm")
+)
+
+
 # What a file may claim as its rate. Beyond this a broken header would ask the resampler for absurd amounts of memory.
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
 

@@ -1,0 +1,97 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Batches: what a model takes, from the items of a dataset."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import BatchFeature, SequenceFeatureExtractor
+
+from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
+from .targets import Targets
+from .windows import combined_seed
+
+
+class AudioCollator:
+    """
+    Makes a batch of the items of `AudioClips`: what a model takes as input, and `labels`.
+
+    The feature extractor is called once for all clips, in the DataLoader's workers where it has some.
+
+    Clips are padded to the longest, which the attention mask tells. An SSLAM feature extractor that is not set to
+    return a mask pads and cuts them to its `max_length` instead, and the model takes the padding for sound, as the
+    published ones do.
+
+    Args:
+        feature_extractor: its `sampling_rate` must be that of the clips.
+        targets: makes the labels a tensor.
+    """
+
+    def __init__(self, feature_extractor: SequenceFeatureExtractor, targets: Targets):
+        self.feature_extractor = feature_extractor
+        self.targets = targets
+        self.hides_padding = (
+            not isinstance(feature_extractor, SSLAMFeatureExtractor) or feature_extractor.return_attention_mask
+        )
+
+    def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
+        """Inputs as `feature_extractor.model_input_names` has them, padded, and `labels` as `targets` makes them."""
+        features = self.feature_extractor(
+            [item["waveform"] for item in items],
+            sampling_rate=self.feature_extractor.sampling_rate,
+            padding=True if self.hides_padding else "max_length",
+            truncation=not self.hides_padding,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        names = set(self.feature_extractor.model_input_names) - (set() if self.hides_padding else {"attention_mask"})
+        batch = BatchFeature({name: value for name, value in features.items() if name in names})
+        batch["labels"] = self.targets([item["label"] for item in items], features["attention_mask"])
+        return batch
+
+
+class AugmentingCollator:
+    """
+    Changes the batches of another collator at random.
+
+    What is random about a batch follows from the `seed`s of its items.
+
+    Args:
+        collator: makes a batch of the items.
+        augmentation: takes the batch and a `torch.Generator`.
+    """
+
+    def __init__(
+        self,
+        collator: Callable[[list[dict[str, Any]]], BatchFeature],
+        augmentation: Callable[[BatchFeature, torch.Generator], BatchFeature],
+    ):
+        self.collator = collator
+        self.augmentation = augmentation
+
+    def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
+        generator = torch.Generator().manual_seed(combined_seed(*(item["seed"] for item in items)))
+        return self.augmentation(self.collator(items), generator)
+
+
+class FeatureCollator:
+    """
+    Makes a batch of the items of `CachedFeatures`: `input_values`, padded, `attention_mask` and `labels`.
+
+    Args:
+        feature_extractor: tells what to pad with.
+        targets: makes the labels a tensor.
+    """
+
+    def __init__(self, feature_extractor: SequenceFeatureExtractor, targets: Targets):
+        self.padding_value = feature_extractor.padding_value
+        self.targets = targets
+
+    def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
+        features = [item["input_values"] for item in items]
+        input_values = torch.nn.utils.rnn.pad_sequence(features, batch_first=True, padding_value=self.padding_value)
+        frames = torch.tensor([len(one) for one in features])
+        attention_mask = (torch.arange(input_values.shape[1]) < frames[:, None]).long()
+        labels = self.targets([item["label"] for item in items], attention_mask)
+        return BatchFeature({"input_values": input_values, "attention_mask": attention_mask, "labels": labels})

@@ -1,0 +1,227 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Events (classes with onset and offset): in datasets, as labels of frames, and found in the scores of frames."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+
+
+# Times closer than this, in seconds, are the same.
+TIME_PRECISION = 1e-6
+
+
+class Event(NamedTuple):
+    """A sound of a class, given by its index or its name, from `onset` to `offset`, both in seconds."""
+
+    onset: float
+    offset: float
+    label: int | str
+
+
+def is_events(feature: Any) -> bool:
+    """Whether a column of this feature holds events as `load_clips` gives them, and `save_to_disk` keeps them."""
+    return (
+        isinstance(feature, datasets.List)
+        and isinstance(feature.feature, dict)
+        and set(feature.feature) == {"onset", "offset", "label"}
+        and isinstance(feature.feature["label"], datasets.ClassLabel)
+    )
+
+
+def read_events(
+    clips: datasets.DatasetDict, column: str, dataset: str
+) -> tuple[Any, dict[str, list[list[dict[str, Any]]]]]:
+    """
+    The feature and the values of a column `label` with the events of each clip, sorted by onset.
+
+    Args:
+        clips: with lists in the columns `onset`, `offset` (seconds) and `column` (names of classes), as
+            `merge_events` leaves them.
+        column: the column with the classes.
+        dataset: name of the data, for messages.
+    """
+    names = sorted({name for rows in clips.values() for classes in rows[column][:] for name in classes})
+    if not names:
+        raise ValueError(f"{dataset} has no events: all of its {column!r} are empty.")
+    index_of = {name: index for index, name in enumerate(names)}
+    values = {
+        split: [
+            [
+                {"onset": onset, "offset": offset, "label": index_of[name]}
+                for onset, offset, name in sorted(zip(*events, strict=True))
+            ]
+            for events in zip(rows["onset"][:], rows["offset"][:], rows[column][:], strict=True)
+        ]
+        for split, rows in clips.items()
+    }
+    seconds = datasets.Value("float64")
+    return datasets.List({"onset": seconds, "offset": seconds, "label": datasets.ClassLabel(names=names)}), values
+
+
+def read_event_lists(clips: datasets.DatasetDict, column: str, dataset: str) -> tuple[Any, dict[str, list]]:
+    """The feature and the values of a column of events, the same in all splits. See `is_events`."""
+    features = [rows.features[column] for rows in clips.values()]
+    if any(feature != features[0] for feature in features):
+        raise ValueError(f"{dataset}: {column!r} does not have the same classes in all splits.")
+    return features[0], {split: rows[column][:] for split, rows in clips.items()}
+
+
+def merge_events(rows: datasets.Dataset, audio_column: str, label_column: str, where: str) -> datasets.Dataset:
+    """
+    One row for each clip of rows that each hold one event: its audio file, onset and offset in seconds, and class.
+
+    A row that names a file and no event stands for a clip in which there is none.
+
+    Args:
+        rows: with paths in `audio_column`, and the columns `onset`, `offset` and `label_column`.
+        audio_column, label_column: columns of the rows.
+        where: name of the rows, for messages.
+
+    Returns:
+        The clips in the order of their first rows, with lists in `onset`, `offset` and `label_column`; of the other
+        columns the values of the first row.
+
+    Raises:
+        ValueError: the audio is not named by paths, or an event lacks a part, or ends before it begins.
+    """
+    if getattr(rows.features[audio_column], "dtype", None) not in ("string", "large_string"):
+        raise ValueError(f"{where}: events need the path of an audio file in each row of {audio_column!r}.")
+    events: dict[str, tuple[list[float], list[float], list[str]]] = {}
+    first_rows = []
+    table = rows.select_columns([audio_column, "onset", "offset", label_column])[:]
+    for row, (path, onset, offset, name) in enumerate(
+        zip(table[audio_column], table["onset"], table["offset"], table[label_column], strict=True)
+    ):
+        if path not in events:
+            events[path] = ([], [], [])
+            first_rows.append(row)
+        is_missing = [part is None or part == "" or part != part for part in (onset, offset, name)]
+        if all(is_missing):
+            continue
+        if any(is_missing) or not 0 <= float(onset) < float(offset) < math.inf:
+            raise ValueError(
+                f"{where}: {path} has an event with onset {onset}, offset {offset} and {label_column} {name!r}. It "
+                "takes an onset of at least 0, an offset behind it, both in seconds, and the name of a class."
+            )
+        for part, value in zip(events[path], (float(onset), float(offset), str(name)), strict=True):
+            part.append(value)
+    merged = rows.select(first_rows).remove_columns(["onset", "offset", label_column])
+    for index, (column, kind) in enumerate((("onset", "float64"), ("offset", "float64"), (label_column, "string"))):
+        lists = [parts[index] for parts in events.values()]
+        merged = merged.add_column(column, lists, feature=datasets.List(datasets.Value(kind)))
+    return merged
+
+
+def shifted_events(events: Sequence[Mapping[str, Any]], start: float, seconds: float) -> list[dict[str, Any]]:
+    """The events of the part of a clip that begins at `start` and lasts `seconds`, in that part's own time."""
+    parts = (
+        {**event, "onset": max(0.0, event["onset"] - start), "offset": min(seconds, event["offset"] - start)}
+        for event in events
+    )
+    return [event for event in parts if event["onset"] < event["offset"]]
+
+
+def events_to_frames(events: Sequence[Event], num_frames: int, frame_seconds: float, num_labels: int) -> np.ndarray:
+    """
+    The labels of a clip's frames.
+
+    A frame has a class where an event of it is heard for at least half of the frame, or for at least half of the event
+    where that is shorter than a frame: an event disappears only where it is outside of the clip.
+
+    Args:
+        events: with class indices as labels. What reaches over the ends of the clip is cut off.
+        num_frames: the number of frames.
+        frame_seconds: how long a frame is.
+        num_labels: the number of classes.
+
+    Returns:
+        `(num_frames, num_labels)`, float32, 0 or 1.
+
+    Raises:
+        ValueError: an event has no length, its times are NaN or infinite, or its label is no class index.
+    """
+    labels = class_indices(events, range(num_labels))
+    times = event_times(events).clip(0, num_frames * frame_seconds)
+    onsets, offsets = times[:, :1], times[:, 1:]
+    edges = np.arange(num_frames + 1) * frame_seconds
+    heard = np.minimum(offsets, edges[1:]) - np.maximum(onsets, edges[:-1])
+    enough = np.minimum(offsets - onsets, frame_seconds) / 2
+    event, frame = np.nonzero((heard > 0) & (heard >= enough - TIME_PRECISION))
+    frames = np.zeros((num_frames, num_labels), dtype=np.float32)
+    frames[frame, labels[event]] = 1
+    return frames
+
+
+def frames_to_events(
+    scores: np.ndarray, frame_seconds: float, *, threshold: float | Sequence[float] = 0.5, median_filter: int = 1
+) -> list[Event]:
+    """
+    The events of a clip: each run of frames whose score is above a threshold.
+
+    Args:
+        scores: `(frames, labels)`.
+        frame_seconds: how long a frame is.
+        threshold: one for all classes, or one for each.
+        median_filter: length in frames, an odd number, of a median filter over the time. 1 changes nothing.
+
+    Returns:
+        Events with class indices as labels, sorted by onset.
+
+    Raises:
+        ValueError: the scores have another shape or are NaN or infinite, or there is not one threshold for each class.
+    """
+    active = median_filtered(checked_scores(scores), median_filter) > class_thresholds(threshold, np.shape(scores)[1])
+    changes = np.diff(np.pad(active, ((1, 1), (0, 0))).astype(np.int8), axis=0)
+    labels, onsets = np.nonzero(changes.T == 1)
+    _, offsets = np.nonzero(changes.T == -1)
+    times = zip(onsets * frame_seconds, offsets * frame_seconds, labels, strict=True)
+    return sorted(Event(float(onset), float(offset), int(label)) for onset, offset, label in times)
+
+
+def class_indices(events: Sequence[Event], labels: Sequence[int] | Sequence[str]) -> np.ndarray:
+    """`(events,)`, the index among `labels` of each event's class, which is given by index or by one of `labels`."""
+    index_of = {**{index: index for index in range(len(labels))}, **{name: index for index, name in enumerate(labels)}}
+    for event in events:
+        if event.label not in index_of:
+            raise ValueError(f"{event} has no known class: its label must be from 0 to {len(labels) - 1}, or a name.")
+    return np.array([index_of[event.label] for event in events], dtype=np.int64)
+
+
+def event_times(events: Sequence[Event]) -> np.ndarray:
+    """`(events, 2)`, float64, onsets and offsets."""
+    times = np.array([(event.onset, event.offset) for event in events], dtype=np.float64).reshape(-1, 2)
+    is_right = np.isfinite(times).all(axis=1) & (times[:, 0] < times[:, 1])
+    if not is_right.all():
+        raise ValueError(
+            f"{events[np.argmin(is_right)]} has no length: give an onset and a later offset in seconds, or remove it."
+        )
+    return times
+
+
+def checked_scores(scores: np.ndarray, num_labels: int | None = None) -> np.ndarray:
+    scores = np.asarray(scores, dtype=np.float32)
+    if scores.ndim != 2 or len(scores) == 0 or (num_labels is not None and scores.shape[1] != num_labels):
+        expected = "labels" if num_labels is None else f"{num_labels} labels"
+        raise ValueError(f"The scores must be (frames, {expected}), got {scores.shape}.")
+    if not np.isfinite(scores).all():
+        raise ValueError("Some scores are NaN or infinite: the model is broken. Look at the losses of its training.")
+    return scores
+
+
+def class_thresholds(threshold: float | Sequence[float], num_labels: int) -> np.ndarray:
+    """`(1,)` or `(labels,)`, float32 as the scores."""
+    thresholds = np.atleast_1d(np.asarray(threshold, dtype=np.float32))
+    if thresholds.shape not in ((1,), (num_labels,)) or np.isnan(thresholds).any():
+        raise ValueError(f"`threshold` must be one number or one for each of {num_labels} classes, got {threshold}.")
+    return thresholds
+
+
+def median_filtered(scores: np.ndarray, length: int) -> np.ndarray:
+    if length < 1 or length % 2 == 0:
+        raise ValueError(f"`median_filter` must be an odd number of frames, got {length}.")
+    padded = np.pad(scores, ((length // 2, length // 2), (0, 0)), mode="symmetric")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, length, axis=0), axis=-1)

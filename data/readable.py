@@ -1,0 +1,101 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Which clips of a dataset can be read, and what they are called."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import datasets
+
+from .audio import AudioFile, AudioFileError, decode_audio
+
+
+logger = logging.getLogger(__name__)
+
+
+class BadClip(NamedTuple):
+    """A clip that cannot be read: its file (or row), why, and its split where there are splits."""
+
+    name: str
+    reason: str
+    split: str | None = None
+
+
+def audio_file(audio: Mapping[str, Any] | None) -> AudioFile:
+    """What `load_audio` takes of a value of the column `audio`. Raises `AudioFileError` where there is nothing."""
+    file = audio and (audio["bytes"] or audio["path"])
+    if not file:
+        raise AudioFileError("The clip has no audio: neither bytes nor a path. Leave it out.")
+    return file
+
+
+def clip_name(audio: Mapping[str, Any] | None, row: int) -> str:
+    """The file of a clip where the data tells it, or else its row."""
+    return (audio and audio["path"]) or f"row {row}"
+
+
+def clip_names(clips: datasets.Dataset) -> list[str]:
+    """The file of each clip where the data tells it, or else its row."""
+    return [path or f"row {row}" for row, path in enumerate(clip_paths(clips))]
+
+
+def clip_paths(clips: datasets.Dataset) -> list[str | None]:
+    """The file of each clip where the data tells it, from the column `audio`. No audio is copied."""
+    tables = clips.select_columns("audio").with_format("arrow").iter(batch_size=1000)
+    return [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
+
+
+def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, list[BadClip]]:
+    """
+    Decode every clip once and leave out those that `load_audio` refuses.
+
+    Args:
+        clips: what `load_clips` gives.
+
+    Returns:
+        The readable clips, and the others with the reasons.
+
+    Raises:
+        ValueError: a split has clips and none of them can be read.
+    """
+    readable, bad = datasets.DatasetDict(), []
+    for split, rows in clips.items():
+        reasons = _decode_all(rows.select_columns("audio"), split)
+        bad += [
+            BadClip(clip_name(rows[row]["audio"], row), reason, split) for row, reason in enumerate(reasons) if reason
+        ]
+        good = [row for row, reason in enumerate(reasons) if not reason]
+        if reasons and not good:
+            raise ValueError(f"None of the {len(reasons)} clips of split {split} can be read. The first: {reasons[0]}")
+        readable[split] = rows if len(good) == len(rows) else rows.select(good)
+    return readable, bad
+
+
+def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
+    """Why each clip cannot be read; None where it can."""
+
+    def reason(row: int) -> str | None:
+        try:
+            decode_audio(audio_file(rows[row]["audio"]))
+        except AudioFileError as error:
+            return str(error)
+        return None
+
+    # Threads are enough: soundfile decodes without holding the interpreter lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(
+            datasets.utils.tqdm(
+                pool.map(reason, range(len(rows))), total=len(rows), desc=f"Checking {split}", unit="clip"
+            )
+        )
+
+
+def report_bad_clips(bad_clips: Sequence[BadClip]) -> None:
+    """Log a warning that names the clips that were left out, and why."""
+    if not bad_clips:
+        return
+    lines = [f"  {bad.split + ', ' if bad.split else ''}{bad.name}: {bad.reason}" for bad in bad_clips]
+    logger.warning("\n".join([f"{len(bad_clips)} clips cannot be read and are left out:", *lines]))
