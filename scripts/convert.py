@@ -173,7 +173,7 @@ def _convert_published_sslam(args) -> None:
     from transformers import AutoModel, AutoModelForAudioClassification
     from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
-    from .loading import load_config, load_feature_extractor
+    from ..modeling.loading import load_config, load_feature_extractor
 
     config = load_config(args.checkpoint)
     if config.model_type != "eat":

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from ..data.readable import report_bad_clips
+from ..modeling.loading import load_classifier, load_feature_extractor
 from .command import argument_parser, command
-from .loading import add_label_arguments, load_classifier, load_feature_extractor, load_labelled
+from .loading import add_label_arguments, load_labelled
 
 
 EXAMPLES = """\
@@ -34,9 +35,10 @@ def main(argv: list[str]) -> None:
     from ..data.collators import AudioCollator
     from ..data.labels import FRAMES, task_of
     from ..data.readable import drop_unreadable
-    from ..training.report import format_report, write_evaluation
+    from ..evaluation.classifier import evaluate_clips, evaluation_clips, make_targets
+    from ..evaluation.tables import format_report
+    from ..evaluation.writing import write_evaluation
     from ..training.trainer import AudioTrainer, AudioTrainingArguments
-    from .scoring import evaluate_clips, evaluation_clips, make_targets
 
     clips = load_labelled(args)
     split = args.split or ("test" if "test" in clips else next(iter(clips)))

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from ..data.readable import report_bad_clips
+from ..modeling.loading import load_feature_extractor, make_config, make_feature_extractor
 from .command import command
-from .loading import last_checkpoint, leave_together, load_feature_extractor, make_config, make_feature_extractor
+from .loading import last_checkpoint, leave_together
 
 
 EXAMPLES = """\
@@ -60,10 +61,10 @@ def pretrain(recipe, model_args, window_args, training_args, command_line: str, 
     """Train on windows of the recordings and leave a complete model folder."""
     from transformers import set_seed
 
-    from ..training.model_card import environment, write_pretraining_card
+    from ..evaluation.plots import plot_losses
+    from ..hub.model_card import environment, write_pretraining_card
+    from ..hub.push import push_run
     from ..training.pretraining import PreTrainer, PretrainingCollator
-    from ..training.report import plot_losses
-    from .push import push_run
 
     set_seed(training_args.seed)
     model, feature_extractor = build_model(recipe, model_args, window_args.crop_seconds)

@@ -6,29 +6,21 @@ import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..data.readable import report_bad_clips
+from ..evaluation.tables import format_probe
+from ..inference.features import choose_features, extract_features
+from ..modeling.loading import choose_device, initialise_like, load_config, load_encoder, load_feature_extractor
 from .command import argument_parser, command
-from .loading import choose_device, load_config, load_feature_extractor
 
 
 if TYPE_CHECKING:
     import argparse
 
-    import numpy as np
-    import torch
     from datasets import Dataset
-    from transformers import PreTrainedModel
-    from transformers.utils import ModelOutput
 
-    from .batches import ClipReader, Inputs
-
-
-# The features of each model type, the default first.
-FEATURES = {"sslam": ("both", "cls", "mean"), "eat": ("both", "cls", "mean"), "sam_audio": ("utterance",)}
 
 DESCRIPTION = """\
 Measure what a model's frozen features know of the classes of a dataset: a logistic regression learns the classes of
@@ -96,8 +88,8 @@ def main(argv: list[str]) -> None:
 
     from .. import __version__
     from ..data.labels import SINGLE_LABEL, task_of
-    from ..training.probe import C_GRID, compare_probes, linear_probe, make_folds
-    from .batches import ClipReader
+    from ..evaluation.probe import C_GRID, compare_probes, linear_probe, make_folds
+    from ..inference.files import ClipReader
 
     config = load_config(args.model)
     args.features = choose_features(args.model, config.model_type, args.features)
@@ -166,18 +158,6 @@ def main(argv: list[str]) -> None:
         )
 
 
-def choose_features(model_name: str, model_type: str, wanted: str | None) -> str:
-    """The features to probe, by default the first of the type. Raises `ValueError` for what a model lacks."""
-    if model_type not in FEATURES:
-        raise ValueError(f"{model_name} is of type {model_type}; only {', '.join(FEATURES)} can be probed")
-    there = FEATURES[model_type]
-    if wanted is not None and wanted not in there:
-        raise ValueError(
-            f"a model of type {model_type} has no features {wanted!r}; choose --features {'|'.join(there)}"
-        )
-    return wanted or there[0]
-
-
 def load_labelled_clips(args: "argparse.Namespace") -> tuple["Dataset", list[bool] | None]:
     """The readable clips, and which are of the split `test` where the data has one and others beside it."""
     from datasets import DatasetDict, concatenate_datasets
@@ -199,147 +179,6 @@ def load_labelled_clips(args: "argparse.Namespace") -> tuple["Dataset", list[boo
     report_bad_clips(bad_clips)
     is_test = [name == "test" for name, rows in clips.items() for _ in range(len(rows))]
     return concatenate_datasets(list(clips.values())), is_test if len(clips) > 1 and "test" in clips else None
-
-
-def load_encoder(model_name: str) -> "PreTrainedModel":
-    """The base model. Raises `ValueError` where weights of it are missing, which would then be random."""
-    from transformers import AutoModel
-
-    model, info = AutoModel.from_pretrained(model_name, output_loading_info=True)
-    if info["missing_keys"]:
-        raise ValueError(f"{model_name} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}")
-    return model
-
-
-def initialise_like(model: "PreTrainedModel", seed: int) -> "PreTrainedModel":
-    """A model of the same architecture with random weights."""
-    import torch
-    from transformers import AutoModel
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AutoModel.from_config(model.config)
-
-
-def extract_features(
-    models: list["PreTrainedModel"], reader: "ClipReader", clips: "Dataset", features: str, *, num_workers: int
-) -> list["np.ndarray"]:
-    """
-    One vector a clip from each of several models that take the same input, so that clips are read once for all.
-
-    Args:
-        models: in evaluation mode, on their device.
-        reader: cuts the clips into windows and makes them the models' input.
-        clips: columns `audio` (`Audio(decode=False)`) and `label`.
-        features: one of `FEATURES`.
-        num_workers: processes that read clips.
-
-    Returns:
-        For each model `(clips, feature_size)`, float32.
-
-    Raises:
-        ValueError: the device has too little memory.
-    """
-    import torch
-    from tqdm.auto import tqdm
-
-    from ..data.windows import AudioClips
-    from .batches import weighted_mean
-
-    loader = torch.utils.data.DataLoader(
-        AudioClips(clips, reader.sampling_rate),
-        batch_size=reader.batch_size,
-        collate_fn=_WindowCollator(reader),
-        num_workers=num_workers,
-    )
-    vectors = [[] for _ in models]
-    with tqdm(total=len(clips), desc="Extracting features", unit="clip", disable=None) as progress:
-        for batches, seconds in loader:
-            for model, own in zip(models, vectors, strict=True):
-                windows = [vector for inputs in batches for vector in _run(model, inputs, features)]
-                for lengths in seconds:
-                    own.append(weighted_mean(windows[: len(lengths)], lengths))
-                    windows = windows[len(lengths) :]
-            progress.update(len(seconds))
-    return [torch.stack(own).numpy() for own in vectors]
-
-
-class _WindowCollator:
-    """Makes model inputs of the windows of all clips, with the seconds of the windows of each clip."""
-
-    def __init__(self, reader: "ClipReader"):
-        self.reader = reader
-
-    def __call__(self, items: list[dict[str, Any]]) -> tuple[list["Inputs"], list[list[float]]]:
-        import torch
-
-        clips = [self.reader.cut(torch.from_numpy(item["waveform"])) for item in items]
-        seconds = [[len(window) / self.reader.sampling_rate for window in windows] for windows in clips]
-        return self.reader.extract([window for windows in clips for window in windows]), seconds
-
-
-def _run(model: "PreTrainedModel", inputs: "Inputs", features: str) -> list["torch.Tensor"]:
-    """The features of each window of a batch, float32 on the CPU."""
-    import torch
-
-    inputs = {
-        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
-        for name, value in inputs.items()
-    }
-    try:
-        with torch.inference_mode():
-            return list(_pool(model, model(**inputs), inputs, features).float().cpu())
-    except torch.OutOfMemoryError as error:
-        raise ValueError("the device has too little memory; lower --batch-size") from error
-
-
-def _pool(model: "PreTrainedModel", outputs: "ModelOutput", inputs: "Inputs", features: str) -> "torch.Tensor":
-    """`(windows, feature_size)`."""
-    import torch
-
-    if features in ("utterance", "cls"):
-        return outputs.pooler_output
-    mask = model.get_time_patch_mask(inputs["attention_mask"])
-    patches = outputs.last_hidden_state[:, 1:].unflatten(1, (mask.shape[1], -1)).mean(2)
-    mean = (patches * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    return mean if features == "mean" else torch.cat([outputs.pooler_output, mean], dim=1)
-
-
-def format_probe(report: Mapping[str, Any]) -> str:
-    """The figures of a probe and of its baselines as text for a terminal."""
-    from ..training.report import format_report
-
-    def row(title: str, scores: Mapping[str, Any], sign: str = "") -> str:
-        cells = []
-        for score in (scores["accuracy"], scores["f1_macro"]):
-            cell = f"{score['mean']:{sign}.4f}" + ("" if score["std"] is None else f" ± {score['std']:.4f}")
-            cells.append(f"{cell:>17}")
-        return f"{title:<18}{'  '.join(cells)}"
-
-    scores = report["probe"]
-    held_out = scores["held_out"]
-    lines = [
-        f"{report['model']}: {report['model_type']}, {report['parameters']['frozen']:,} frozen parameters",
-        f"features {report['features']}: {report['feature_size']} numbers a clip",
-        f"{report['dataset']}: {report['clips']} clips of {report['recordings']} recordings; "
-        f"held out: {report['held_out']}",
-        "",
-        f"{'':<18}{'accuracy':>17}  {'macro F1':>17}",
-        row("this model", scores),
-        *(row(f"untrained, seed {one['seed']}", one) for one in report.get("untrained", ())),
-        *([row("difference", report["difference"], "+")] if "difference" in report else []),
-        f"{'majority class':<18}{held_out['clips']['majority_accuracy']:>17.4f}",
-        "",
-        "fold   clips  recordings  accuracy  macro F1       C",
-    ]
-    for number, fold in enumerate(scores["folds"]):
-        lines.append(
-            f"{number:>4}  {fold['clips']:>6}  {fold['recordings']:>10}  {fold['accuracy']:>8.4f}  "
-            f"{fold['f1_macro']:>8.4f}  {fold['C']:>6g}"
-        )
-    if scores["unseen"]:
-        lines += ["", f"Wrong for want of a recording to learn from: {', '.join(scores['unseen'])}"]
-    return "\n".join([*lines, "", "All that was held out:", format_report(held_out)])
 
 
 if __name__ == "__main__":

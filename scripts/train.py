@@ -11,14 +11,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..modeling.loading import load_feature_extractor, make_config, make_feature_extractor
 from .command import command
-from .loading import (
-    last_checkpoint,
-    leave_together,
-    load_feature_extractor,
-    make_config,
-    make_feature_extractor,
-)
+from .loading import last_checkpoint, leave_together
 
 
 if TYPE_CHECKING:
@@ -122,10 +117,10 @@ def run(settings: Settings, division: "Division", training_args: "AudioTrainingA
 
     from ..data.labels import class_names, classes_of_clips, task_of
     from ..data.sampling import clip_weights
+    from ..evaluation.classifier import DEFAULT_METRICS, METRIC_NAMES, evaluate_clips, metrics_of
+    from ..hub.push import push_run
     from ..training.interrupts import StopOnSignal
     from ..training.trainer import AudioTrainer
-    from .push import push_run
-    from .scoring import DEFAULT_METRICS, METRIC_NAMES, evaluate_clips, metrics_of
 
     set_seed(training_args.seed)
     train_clips = division.splits["train"]
@@ -265,7 +260,7 @@ def make_datasets(settings: Settings, splits, config, feature_extractor, seed: i
     from ..data.cached_features import CachedFeatures
     from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator
     from ..data.windows import AudioClips
-    from .scoring import evaluation_clips, make_targets
+    from ..evaluation.classifier import evaluation_clips, make_targets
 
     data = settings.data
     label = splits["train"].features["label"]
@@ -378,8 +373,10 @@ def write_results(
     result: dict[str, Any],
 ) -> None:
     """Write report, plots and model card beside the model and print the report."""
-    from ..training.model_card import environment, write_model_card
-    from ..training.report import format_report, plot_losses, write_evaluation
+    from ..evaluation.plots import plot_losses
+    from ..evaluation.tables import format_report
+    from ..evaluation.writing import write_evaluation
+    from ..hub.model_card import environment, write_model_card
 
     folder = Path(training_args.output_dir)
     plot_losses(history, folder / "losses.png")
@@ -409,8 +406,9 @@ def write_results(
 
 def summarise(settings: Settings, division: "Division", seeds: list[int], results: dict[str, dict[str, Any]]) -> None:
     """Write and print mean and deviation of several runs."""
-    from ..training.model_card import write_summary
-    from ..training.report import format_summary, summarise_runs
+    from ..evaluation.summary import summarise_runs
+    from ..evaluation.tables import format_summary
+    from ..hub.model_card import write_summary
 
     folder = Path(settings.training.output_dir)
     summary = summarise_runs(list(results.values()), list(results))

@@ -747,7 +747,7 @@ def test_a_stream_of_fewer_clips_than_readers(tmp_path):
 
 STREAM_TRAINING = """
 import json, sys, torch
-from polyaudio.training.clips import StreamedWindows
+from polyaudio.data.streams import StreamedWindows
 from polyaudio.data.loading import load_recordings
 from polyaudio.training.pretraining import PretrainingArguments, PreTrainer
 

@@ -22,8 +22,8 @@ from polyaudio import (
     SSLAMModel,
     load_audio,
 )
+from polyaudio.inference.files import ClipReader
 from polyaudio.scripts import embed as embed_module
-from polyaudio.scripts.batches import ClipReader
 from polyaudio.scripts.embed import main
 
 

@@ -12,7 +12,7 @@ import pytest
 import sklearn.metrics
 from transformers import EvalPrediction
 
-from polyaudio.training.metrics import (
+from polyaudio.evaluation.metrics import (
     F1,
     ROCAUC,
     Accuracy,

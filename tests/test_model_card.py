@@ -21,8 +21,11 @@ from polyaudio import (
     SSLAMForAudioClassification,
     SSLAMForAudioFrameClassification,
 )
-from polyaudio.training.model_card import card_on_hub, environment, write_model_card, write_summary
-from polyaudio.training.report import evaluate_predictions, summarise_runs, write_evaluation
+from polyaudio.evaluation.scores import evaluate_predictions
+from polyaudio.evaluation.summary import summarise_runs
+from polyaudio.evaluation.writing import write_evaluation
+from polyaudio.hub.model_card import environment, write_model_card, write_summary
+from polyaudio.hub.usage import card_on_hub
 
 
 HOSTILE = ["a|b", "```\n# c", "<script>x</script>", "_d_ *e* $f$ [g](h)", "\\"]

@@ -20,9 +20,9 @@ from polyaudio import (
     SSLAMModel,
     load_audio,
 )
+from polyaudio.evaluation.probe import compare_probes, linear_probe, make_folds
 from polyaudio.scripts.embed import main as embed
 from polyaudio.scripts.probe import main
-from polyaudio.training.probe import compare_probes, linear_probe, make_folds
 
 
 TONES = {"high": 3000.0, "low": 300.0, "middle": 1000.0}

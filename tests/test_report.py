@@ -11,16 +11,13 @@ import pytest
 import sklearn.metrics
 from transformers import EvalPrediction
 
-from polyaudio.training.intervals import multi_label_intervals, single_label_intervals
-from polyaudio.training.metrics import multilabel_metrics
-from polyaudio.training.report import (
-    evaluate_predictions,
-    format_report,
-    format_summary,
-    plot_losses,
-    summarise_runs,
-    write_evaluation,
-)
+from polyaudio.evaluation.intervals import multi_label_intervals, single_label_intervals
+from polyaudio.evaluation.metrics import multilabel_metrics
+from polyaudio.evaluation.plots import plot_losses
+from polyaudio.evaluation.scores import evaluate_predictions
+from polyaudio.evaluation.summary import summarise_runs
+from polyaudio.evaluation.tables import format_report, format_summary
+from polyaudio.evaluation.writing import write_evaluation
 
 
 ID2LABEL = {0: "Todi", 1: "Varali", 2: "$Kalyani$"}

@@ -13,7 +13,8 @@ import sklearn.metrics
 from transformers import EvalPrediction
 
 from polyaudio.data.events import Event, events_to_frames, frames_to_events
-from polyaudio.training.sound_events import frame_metrics, plot_timeline, score_events
+from polyaudio.evaluation.plots import plot_timeline
+from polyaudio.evaluation.sound_events import frame_metrics, score_events
 
 
 needs_library = pytest.mark.skipif(

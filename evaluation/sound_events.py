@@ -8,7 +8,6 @@ on: it computes PSDS exactly, where `psds_eval`, whose repository is gone, goes 
 pandas 3. `sed_eval` has no PSDS, and no release since 2018.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,9 +38,6 @@ _PSDS_SCENARIOS = {
 }
 
 _PADDING = -100
-
-# Beyond this many classes their names cannot be read.
-_MOST_NAMED_CLASSES = 60
 
 
 def score_events(
@@ -204,47 +200,6 @@ def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
         "frame_f1_macro": float(np.mean(2 * counts[0] / counts[1])),
         "frame_f1_micro": float(2 * counts[0].sum() / counts[1].sum()),
     }
-
-
-def plot_timeline(
-    scores: np.ndarray,
-    references: Sequence[Event],
-    labels: Sequence[str],
-    frame_seconds: float,
-    path: str | os.PathLike,
-    title: str,
-) -> None:
-    """
-    Draw a clip's scores over the time, a row for each class, with the references as boxes around theirs.
-
-    Args:
-        scores: `(frames, labels)`, from 0 to 1.
-        references: the annotated events.
-        labels: the names of the classes.
-        frame_seconds: how long a frame is.
-        path: the PNG file to write.
-        title: stands above.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    scores = checked_scores(scores, len(labels))
-    rows = class_indices(references, labels)
-    times = event_times(references)
-
-    figure = Figure(figsize=(12, float(np.clip(1.5 + 0.3 * len(labels), 3, 20))), layout="constrained")
-    axes = figure.add_subplot()
-    extent = (0, len(scores) * frame_seconds, len(labels) - 0.5, -0.5)
-    image = axes.imshow(scores.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=extent)
-    figure.colorbar(image, ax=axes, label="score")
-    for (onset, offset), row in zip(times, rows, strict=True):
-        axes.add_patch(Rectangle((onset, row - 0.45), offset - onset, 0.9, fill=False, edgecolor="tab:red", lw=1.5))
-    axes.set(xlabel="time in seconds", ylabel="class")
-    # Data set authors choose the names: a `$` in them is a dollar and no formula.
-    axes.set_title(title, parse_math=False)
-    if len(labels) <= _MOST_NAMED_CLASSES:
-        axes.set_yticks(range(len(labels)), labels, parse_math=False)
-    figure.savefig(path)
 
 
 def _merged_events(events: Sequence[Event], duration: float, labels: Sequence[str]) -> list[Event]:

@@ -5,8 +5,6 @@
 import math
 import os
 import platform
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +15,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from .. import __version__
-from .report import (
+from ..evaluation.tables import (
     class_table,
     interval_table,
     numbers_of,
@@ -26,8 +24,10 @@ from .report import (
     score_table,
     summary_table,
     title_of,
-    write_json,
 )
+from ..evaluation.writing import write_json
+from .markdown import escape, fenced, inline_code, markdown_table
+from .usage import CLIPS, DATA_TITLE, FRAMES, PRETRAINING, SEVERAL_LABELS, USAGE_TITLE, usage_sections
 
 
 if TYPE_CHECKING:
@@ -58,57 +58,6 @@ _ANSWERS = {
     "frame_classification": "It knows {count} classes and scores each by itself in every frame; sounds of other "
     "classes can score high too. The ends of events are no finer than a frame of the model.",
 }
-
-_CLIP_USAGE = """\
-import polyaudio
-from transformers import pipeline
-
-classify = pipeline("audio-classification", {arguments})
-sampling_rate = classify.feature_extractor.sampling_rate
-waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
-classify({{"array": waveform, "sampling_rate": sampling_rate}}{options})"""
-
-_CLIP_USAGE_ANYWHERE = """\
-from transformers import pipeline
-
-classify = pipeline("audio-classification", {arguments}, trust_remote_code=True)
-classify({{"array": waveform, "sampling_rate": sampling_rate}}{options})  # one channel, as a NumPy array"""
-
-_MODEL_USAGE = """\
-import polyaudio
-import torch
-from transformers import AutoFeatureExtractor, {auto_class}
-
-feature_extractor = AutoFeatureExtractor.from_pretrained({name})
-model = {auto_class}.from_pretrained({name}).eval()
-sampling_rate = feature_extractor.sampling_rate
-waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
-inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
-with torch.inference_mode():
-    {answer}"""
-
-_MODEL_USAGE_ANYWHERE = """\
-import torch
-from transformers import AutoFeatureExtractor, {auto_class}
-
-feature_extractor = AutoFeatureExtractor.from_pretrained({name}, trust_remote_code=True)
-model = {auto_class}.from_pretrained({name}, trust_remote_code=True).eval()
-# One channel, as a NumPy array, at the model's rate: feature_extractor.sampling_rate
-inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors="pt")
-with torch.inference_mode():
-    {answer}"""
-
-_CLIPS, _FRAMES, _PRETRAINING = "audio-classification", "audio-frame-classification", "pretraining"
-# The class that loads each kind of model that no pipeline is for, and what it gives
-_LOADED_BY = {
-    _FRAMES: (
-        "AutoModelForAudioFrameClassification",
-        "logits = model(**inputs).logits[0]  # (frames, classes), in the order of model.config.id2label",
-    ),
-    _PRETRAINING: ("AutoModel", "hidden_states = model(**inputs).last_hidden_state"),
-}
-_SEVERAL_LABELS = "multi-label-classification"
-_USAGE_TITLE, _DATA_TITLE = "## How to use", "## Data"
 
 
 def write_model_card(
@@ -157,12 +106,12 @@ def write_model_card(
     is_frames = task == "frame_classification"
     hub_dataset = None if dataset == "ragas" else _hub_id(dataset)
     hub_model = _hub_id(base_model)
-    kind = _FRAMES if is_frames else _CLIPS
+    kind = FRAMES if is_frames else CLIPS
     data = ModelCardData(
         library_name="peft" if adapter else "transformers",
         license=license,
         pipeline_tag=None if is_frames else kind,  # there is no pipeline for frames
-        tags=["polyaudio", model_type, kind, *([_SEVERAL_LABELS] if task == "multi_label_classification" else [])],
+        tags=["polyaudio", model_type, kind, *([SEVERAL_LABELS] if task == "multi_label_classification" else [])],
         datasets=[hub_dataset] if hub_dataset else None,
         base_model=hub_model,
         base_model_relation="adapter" if adapter and hub_model else None,
@@ -179,29 +128,28 @@ def write_model_card(
             for metric_type, name, value in _metrics(result)
         ],
     )
-    introduction = (
-        f"A {_code(model_type)} {_WHAT.get(task, 'audio model')}, trained with polyaudio on {_code(dataset)}"
-    )
-    introduction += f" from {_code(base_model)}." if base_model else "."
+    what = _WHAT.get(task, "audio model")
+    introduction = f"A {inline_code(model_type)} {what}, trained with polyaudio on {inline_code(dataset)}"
+    introduction += f" from {inline_code(base_model)}." if base_model else "."
     if adapter:
         introduction += " What was trained is an adapter of the base model, made with PEFT."
     sections = [
         f"---\n{data.to_yaml()}\n---",
-        f"# {_escape(model_name)}",
+        f"# {escape(model_name)}",
         introduction,
-        _USAGE_TITLE,
-        *_usage(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
-        _DATA_TITLE,
+        USAGE_TITLE,
+        *usage_sections(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
+        DATA_TITLE,
     ]
     sections += [*_data(dataset, split_description, leak_status, splits), "## Evaluation"]
     sections += _evaluation(result, folder)
-    sections += ["## Training", _fenced(command)]
+    sections += ["## Training", fenced(command)]
     sections += [_setup(recipe, seeds, environment() if versions is None else versions)]
     answers = [_ANSWERS[task].format(count=len(result["labels"]))] if task in _ANSWERS else []
     limits = [
         *answers,
-        f"The figures hold for recordings like those of {_code(dataset)}. Other microphones, rooms, sources and noise "
-        "were not measured: `polyaudio evaluate` measures them.",
+        f"The figures hold for recordings like those of {inline_code(dataset)}. Other microphones, rooms, sources and "
+        "noise were not measured: `polyaudio evaluate` measures them.",
         "Scores are no calibrated probabilities: of the answers with a score of 0.9, not nine in ten need be right.",
         "It was not made for decisions about people, or where an error does harm.",
     ]
@@ -236,61 +184,37 @@ def write_pretraining_card(
     hub_dataset, hub_model = None if dataset == "ragas" else _hub_id(dataset), _hub_id(base_model)
     data = ModelCardData(
         library_name="transformers",
-        tags=["polyaudio", model_type, _PRETRAINING],
+        tags=["polyaudio", model_type, PRETRAINING],
         datasets=[hub_dataset] if hub_dataset else None,
         base_model=hub_model,
         model_name=model_name,
     )
-    introduction = f"A {_code(model_type)} audio encoder, pre-trained without labels by polyaudio on {_code(dataset)}"
-    introduction += f" from {_code(base_model)}." if base_model else "."
+    introduction = (
+        f"A {inline_code(model_type)} audio encoder, pre-trained without labels by polyaudio on {inline_code(dataset)}"
+    )
+    introduction += f" from {inline_code(base_model)}." if base_model else "."
     logged = next((entry for entry in reversed(history) if "loss" in entry), {})
     losses = [[name.replace("_", " "), f"{value:.4g}"] for name, value in logged.items() if "loss" in name]
     sections = [
         f"---\n{data.to_yaml()}\n---",
-        f"# {_escape(model_name)}",
+        f"# {escape(model_name)}",
         introduction,
-        _USAGE_TITLE,
-        *_usage(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
-        _DATA_TITLE,
-        f"Data set: {_code(dataset)}.",
-        _escape(data_description),
+        USAGE_TITLE,
+        *usage_sections(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
+        DATA_TITLE,
+        f"Data set: {inline_code(dataset)}.",
+        escape(data_description),
         "## Training",
-        _fenced(command),
-        *([_markdown([["losses logged last", f"step {logged['step']}"], *losses])] if losses else []),
+        fenced(command),
+        *([markdown_table([["losses logged last", f"step {logged['step']}"], *losses])] if losses else []),
         *_plots(folder),
         _setup(recipe, seeds, environment() if versions is None else versions),
         "## Limits of use",
         "- How good the features are for a task, the losses do not tell: `polyaudio probe` measures it on labelled "
         "clips, beside the same model untrained.\n"
-        f"- What does not sound like {_code(dataset)} is represented less well.",
+        f"- What does not sound like {inline_code(dataset)} is represented less well.",
     ]
     ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
-
-
-def card_on_hub(card: str, repo: str, base_model: str | None = None, examples: Mapping[str, str] | None = None) -> str:
-    """
-    A card of [`write_model_card`] as it is to stand on the Hub. The card of somebody else gets the examples only.
-
-    Args:
-        card: the text of `README.md`.
-        repo: name of the model on the Hub, which stands in for the folder where the card tells how to load it.
-        base_model: name on the Hub of the model that an adapter belongs to.
-        examples: title -> address of clips that the Hub's page lets a visitor try.
-    """
-    whole = ModelCard(card)
-    parts = re.fullmatch(rf"(.*\n{_USAGE_TITLE}\n\n)(.*?)(\n\n{_DATA_TITLE}\n.*)", whole.text, re.DOTALL)
-    is_ours = parts is not None and "polyaudio" in (whole.data.tags or [])
-    if not is_ours and not examples:
-        return card
-    if is_ours:
-        before, usage, after = parts.groups()
-        if base_model is not None:
-            whole.data.base_model, whole.data.base_model_relation = base_model, "adapter"
-        usage = "\n\n".join(_usage(repo, whole.data, has_code="trust_remote_code" in usage))
-        whole.text = before + usage + after
-    if examples:
-        whole.data.widget = [{"example_title": title, "src": address} for title, address in examples.items()]
-    return str(whole)
 
 
 def write_summary(
@@ -333,16 +257,16 @@ def write_summary(
     write_json(folder / "summary.json", {**{key: value for key, value in about.items() if value}, **summary})
     count = len(summary["runs"])
     sections = [
-        f"# {_escape(title)}",
-        f"{count} run{'s' if count > 1 else ''} of polyaudio on {_code(dataset)}.",
+        f"# {escape(title)}",
+        f"{count} run{'s' if count > 1 else ''} of polyaudio on {inline_code(dataset)}.",
         "## Data",
         *_data(dataset, split_description, leak_status, splits),
         "## Results",
-        *(_markdown(summary_table(summary, part)) for part in parts_of(summary)),
+        *(markdown_table(summary_table(summary, part)) for part in parts_of(summary)),
         "`±` is the standard deviation between the runs (of a sample), not the error of their mean. All numbers: "
         "`summary.json`.",
         "## Training",
-        _fenced(command),
+        fenced(command),
         _setup(recipe, seeds, versions),
     ]
     (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
@@ -372,29 +296,6 @@ def environment(device: "str | torch.device | None" = None) -> dict[str, str]:
     }
 
 
-def _usage(name: str, data: ModelCardData, has_code: bool) -> list[str]:
-    """How to load a model by its name or from its folder, with polyaudio and without."""
-    # Where the Hub has an adapter, a pipeline would take its base's labels
-    arguments = f"model={name!r}" + (f", config={name!r}" if data.library_name == "peft" else "")
-    # Before 5.23 transformers takes softmax whatever the model is
-    options = ', function_to_apply="sigmoid"' if _SEVERAL_LABELS in data.tags else ""
-    if _CLIPS in data.tags:
-        usages, words = (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE), {"arguments": arguments, "options": options}
-    else:
-        auto_class, answer = next(_LOADED_BY[kind] for kind in _LOADED_BY if kind in data.tags)
-        usages, words = (_MODEL_USAGE, _MODEL_USAGE_ANYWHERE), {"auto_class": auto_class, "answer": answer}
-    here, anywhere = (_fenced(usage.format(name=repr(name), **words), "python") for usage in usages)
-    model = shlex.quote(name)
-    if _PRETRAINING in data.tags:
-        embed = _code(f"polyaudio embed FILES... --model {model} --granularity utterance --output DIR")
-        commands = f"{embed} writes features of audio files; `polyaudio train` can start from the model."
-    else:
-        commands = f"{_code(f'polyaudio predict FILES... --model {model}')} does the same for audio files."
-    needed = "transformers, torch" + (", torchaudio and peft" if data.library_name == "peft" else " and torchaudio")
-    elsewhere = [f"Where polyaudio is not installed, {needed} are enough, if you trust the code beside the weights:"]
-    return [here, commands, *([*elsewhere, anywhere] if has_code else [])]
-
-
 def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
     """Type, name and value of each score for the metadata; the majority's accuracy says nothing of the model."""
     metrics = []
@@ -414,24 +315,24 @@ def _data(
 ) -> list[str]:
     rows = [[name, str(sizes["clips"]), str(sizes["recordings"])] for name, sizes in (splits or {}).items()]
     return [
-        f"Data set: {_code(dataset)}.",
-        *([_markdown([["split", "clips", "recordings"], *rows])] if rows else []),
-        _escape(split_description),
-        f"**Audio in common between the splits:** {_escape(leak_status)}",
+        f"Data set: {inline_code(dataset)}.",
+        *([markdown_table([["split", "clips", "recordings"], *rows])] if rows else []),
+        escape(split_description),
+        f"**Audio in common between the splits:** {escape(leak_status)}",
     ]
 
 
 def _evaluation(result: Mapping[str, Any], folder: Path) -> list[str]:
-    sections = [_markdown(score_table(result))]
+    sections = [markdown_table(score_table(result))]
     intervals = interval_table(result)
     if len(intervals) > 1:
         sections += [
-            _markdown(intervals),
+            markdown_table(intervals),
             "The intervals are of a bootstrap over recordings, and too narrow for less than 20 or so. They tell how "
             "the figures depend on which recordings were evaluated, not on the seeds of the training.",
         ]
     tables = [table for table in (class_table(result, part) for part in parts_of(result)) if len(table) > 1]
-    sections += [_markdown(table) for table in tables if len(table) <= _MOST_CLASSES]
+    sections += [markdown_table(table) for table in tables if len(table) <= _MOST_CLASSES]
     sections += _plots(folder)
     sections += [f"![Timeline of a clip]({path.name})" for path in sorted(folder.glob("timeline_*.png"))]
     if (folder / "evaluation.json").is_file():
@@ -446,7 +347,7 @@ def _plots(folder: Path) -> list[str]:
 def _setup(recipe: str | None, seeds: Mapping[str, int] | None, versions: Mapping[str, str]) -> str:
     rows = [["recipe", recipe]] if recipe else []
     rows += [[f"seed ({name})", str(seed)] for name, seed in (seeds or {}).items()]
-    return _markdown([["", ""], *rows, *([name, value] for name, value in versions.items())])
+    return markdown_table([["", ""], *rows, *([name, value] for name, value in versions.items())])
 
 
 def _hub_id(name: str | None) -> str | None:
@@ -458,31 +359,3 @@ def _hub_id(name: str | None) -> str | None:
     except HFValidationError:
         return None
     return name
-
-
-def _markdown(table: list[list[str]]) -> str:
-    """A table of strings, whose first row is the header, as Markdown."""
-    header, *rows = [" | ".join(map(_escape, row)) for row in table]
-    lines = [header, " | ".join(["---"] + ["---:"] * (len(table[0]) - 1)), *rows]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """The text on one line, with nothing in it that means something in Markdown."""
-    return re.sub(r"([\\`*_\[\]<>|~$&#!])", r"\\\1", one_line(text))
-
-
-def _code(text: str) -> str:
-    text = one_line(text)
-    ticks = "`" * (_longest_ticks(text) + 1)
-    space = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{ticks}{space}{text}{space}{ticks}"
-
-
-def _fenced(text: str, language: str = "") -> str:
-    ticks = "`" * max(3, _longest_ticks(text) + 1)
-    return f"{ticks}{language}\n{text}\n{ticks}"
-
-
-def _longest_ticks(text: str) -> int:
-    return max(map(len, re.findall("`+", text)), default=0)

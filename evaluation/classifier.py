@@ -44,8 +44,8 @@ _TIMELINES = 8
 
 def metrics_of(task: str):
     """The `compute_metrics` of a Trainer for this task."""
-    from ..training.metrics import classification_metrics, multilabel_metrics
-    from ..training.sound_events import frame_metrics
+    from .metrics import classification_metrics, multilabel_metrics
+    from .sound_events import frame_metrics
 
     return {
         "single_label_classification": classification_metrics,
@@ -109,7 +109,7 @@ def evaluate_clips(
         What `evaluate_predictions` gives, or for frames the scores of `score_events` in the same layout.
     """
     from ..data.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
-    from ..training.report import evaluate_predictions
+    from .scores import evaluate_predictions
 
     label, config = clips.features["label"], trainer.model.config
     task = task_of(label)
@@ -161,7 +161,8 @@ def _score_timelines(
     from ..data.audio import audio_info
     from ..data.events import Event
     from ..data.readable import audio_file, clip_name
-    from ..training.sound_events import frame_metrics, plot_timeline, score_events
+    from .plots import plot_timeline
+    from .sound_events import frame_metrics, score_events
 
     logits = prediction.predictions
     names = [config.id2label[index] for index in range(config.num_labels)]

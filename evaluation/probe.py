@@ -16,7 +16,8 @@ from transformers import EvalPrediction
 
 from ..data.splits import folds_by_recording, recordings_of_classes, stratified_splits
 from .metrics import classification_metrics
-from .report import evaluate_predictions, mean_and_std
+from .scores import evaluate_predictions
+from .summary import mean_and_std
 
 
 # Inverse strengths of the regularisation to choose from.

@@ -1,0 +1,137 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Pictures of an evaluation and of a training run."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.events import Event, checked_scores, class_indices, event_times
+from .tables import one_line
+
+
+# Beyond this many classes neither their names nor the counts in the cells can be read.
+_MOST_NAMED_CLASSES = 60
+
+
+_MOST_COUNTED_CLASSES = 20
+
+
+def plot_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    side = float(np.clip(2.5 + 0.35 * len(names), 5, 20))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the clips with this true label", shrink=0.8)
+    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix (clips)")
+    if len(names) <= _MOST_NAMED_CLASSES:
+        # Data set authors choose the names: a `$` in them is a dollar and no formula.
+        titles = list(map(one_line, names))
+        axes.set_xticks(range(len(names)), titles, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(names)), titles, parse_math=False)
+    if len(names) <= _MOST_COUNTED_CLASSES:
+        for row, column in np.argwhere(matrix):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=color)
+    figure.savefig(path)
+
+
+def plot_precision_recall(curves: Mapping[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.add_subplot()
+    lines = [axes.plot(curves["recall"], curves["macro"], color="black", linewidth=2.5)[0]]
+    lines += [axes.plot(curves["recall"], curve, linewidth=1)[0] for curve in curves["classes"].values()]
+    titles = ["mean over the classes", *map(one_line, curves["classes"])]
+    axes.set(xlabel="recall", ylabel="precision", title="Precision and recall (clips)", xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    legend = axes.legend(lines, range(len(lines)), loc="center left", bbox_to_anchor=(1, 0.5))  # beside the curves
+    for text, title in zip(legend.get_texts(), titles, strict=True):
+        text.set(text=title, parse_math=False)  # here, as a legend leaves out names that begin with `_`
+    figure.savefig(path)
+
+
+def plot_losses(log_history: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> bool:
+    """
+    Plot every loss of a training run over its steps.
+
+    Args:
+        log_history: `trainer.state.log_history`: every number whose key contains "loss" is drawn, but for the mean
+            over the run that a Trainer logs at its end.
+        path: the PNG file to write.
+
+    Returns:
+        Whether there was a loss to plot; without one no file is written.
+    """
+    curves: dict[str, tuple[list[float], list[float]]] = {}
+    for entry in log_history:
+        if "train_runtime" in entry:
+            continue
+        for key, value in entry.items():
+            if "loss" in key and isinstance(value, (int, float)):
+                steps, values = curves.setdefault(key, ([], []))
+                steps.append(entry["step"])
+                values.append(value)
+    if not curves:
+        return False
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for key, (steps, values) in curves.items():
+        style = "--" if key.startswith("eval_") else "-"
+        axes.plot(steps, values, style, marker="." if len(steps) < 50 else None, label=key)
+    axes.set(xlabel="step", ylabel="loss", title="Losses")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+    return True
+
+
+def plot_timeline(
+    scores: np.ndarray,
+    references: Sequence[Event],
+    labels: Sequence[str],
+    frame_seconds: float,
+    path: str | os.PathLike,
+    title: str,
+) -> None:
+    """
+    Draw a clip's scores over the time, a row for each class, with the references as boxes around theirs.
+
+    Args:
+        scores: `(frames, labels)`, from 0 to 1.
+        references: the annotated events.
+        labels: the names of the classes.
+        frame_seconds: how long a frame is.
+        path: the PNG file to write.
+        title: stands above.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    scores = checked_scores(scores, len(labels))
+    rows = class_indices(references, labels)
+    times = event_times(references)
+
+    figure = Figure(figsize=(12, float(np.clip(1.5 + 0.3 * len(labels), 3, 20))), layout="constrained")
+    axes = figure.add_subplot()
+    extent = (0, len(scores) * frame_seconds, len(labels) - 0.5, -0.5)
+    image = axes.imshow(scores.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=extent)
+    figure.colorbar(image, ax=axes, label="score")
+    for (onset, offset), row in zip(times, rows, strict=True):
+        axes.add_patch(Rectangle((onset, row - 0.45), offset - onset, 0.9, fill=False, edgecolor="tab:red", lw=1.5))
+    axes.set(xlabel="time in seconds", ylabel="class")
+    # Data set authors choose the names: a `$` in them is a dollar and no formula.
+    axes.set_title(title, parse_math=False)
+    if len(labels) <= _MOST_NAMED_CLASSES:
+        axes.set_yticks(range(len(labels)), labels, parse_math=False)
+    figure.savefig(path)

@@ -1,0 +1,138 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""A folder with the features of files."""
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class FeatureFolder:
+    """
+    The folder with the features of files, or with a file of them all.
+
+    Where the features of a file stand depends on nothing but the file and `root`, the folder that holds all files,
+    which is settled by the first run. So neither equal names in different folders nor a later run with other files can
+    take one file's features for another's.
+
+    Args:
+        folder: the folder.
+        settings: how the features are made. A folder holds features of one kind.
+        files: the audio files.
+        format: `"npy"` or `"safetensors"`.
+        single_file: collect the features in one file.
+
+    Raises:
+        ValueError: the folder holds features that were made in another way, or of files elsewhere.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], files: list[str], format: str, single_file: bool):
+        self.archive = folder / ("features.npz" if format == "npy" else "features.safetensors")
+        self.single_file = single_file
+        self.clips = folder / "parts" if single_file else folder  # the parts of an archive that is not finished
+        self.suffix = f".{format}"
+        self.root = _settle(folder / "embed.json", settings, files)
+
+    def __str__(self) -> str:
+        return str(self.archive if self.single_file else self.clips)
+
+    def _name(self, file: str) -> str:
+        return Path(os.path.relpath(os.path.abspath(file), self.root)).as_posix()
+
+    def _path(self, file: str) -> Path:
+        return self.clips / (self._name(file) + self.suffix)
+
+    def find_done(self, files: list[str]) -> set[str]:
+        """The files whose features are there."""
+        archived = self._archived_names() if self.single_file and self.archive.exists() else set()
+        return {file for file in files if self._path(file).exists() or self._name(file) in archived}
+
+    def write(self, file: str, features: "torch.Tensor") -> None:
+        """Write the features of a file."""
+        import numpy as np
+        from safetensors.torch import save_file
+
+        def save(path: Path) -> None:
+            if self.suffix == ".safetensors":
+                save_file({"features": features.contiguous()}, path)
+            else:
+                with open(path, "wb") as opened:  # np.save would add an extension to a name
+                    np.save(opened, features.numpy())
+
+        _write_whole(self._path(file), save)
+
+    def finish(self) -> None:
+        """Bring all parts into the archive, where there is to be one."""
+        if not self.clips.exists() or not self.single_file:
+            return
+        parts = {
+            path.relative_to(self.clips).as_posix().removesuffix(self.suffix): path
+            for path in sorted(self.clips.rglob(f"*{self.suffix}"))
+        }
+        if parts:
+            _write_whole(self.archive, lambda path: self._pack(path, parts))
+        shutil.rmtree(self.clips)
+
+    def _archived_names(self) -> set[str]:
+        from safetensors import safe_open
+
+        if self.suffix == ".npy":
+            with zipfile.ZipFile(self.archive) as archive:
+                return {name.removesuffix(".npy") for name in archive.namelist()}
+        with safe_open(self.archive, "pt") as archive:
+            return set(archive.keys())
+
+    def _pack(self, path: Path, parts: dict[str, Path]) -> None:
+        from safetensors.torch import load_file, save_file
+
+        if self.suffix == ".safetensors":  # both the old file and the parts stay on disk until they are written
+            tensors = load_file(self.archive) if self.archive.exists() else {}
+            save_file(tensors | {name: load_file(part)["features"] for name, part in parts.items()}, path)
+            return
+        with zipfile.ZipFile(path, "w") as packed:  # an npz file is a zip of npy files
+            if self.archive.exists():
+                with zipfile.ZipFile(self.archive) as archive:
+                    for name in archive.namelist():
+                        if name.removesuffix(".npy") not in parts:
+                            packed.writestr(name, archive.read(name))
+            for name, part in parts.items():
+                packed.write(part, f"{name}.npy")
+
+
+def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
+    """The root that earlier runs settled, once their settings have been found equal; in a new folder, keep both."""
+    folders = [os.path.dirname(os.path.abspath(file)) for file in files]
+    if not path.exists():
+        root = os.path.commonpath(folders)
+        _write_whole(path, lambda new: new.write_text(json.dumps(settings | {"root": root}, indent=2) + "\n"))
+        return root
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    root = kept.pop("root")
+    for name, value in settings.items():
+        if kept.get(name) != value:
+            raise ValueError(
+                f"{path.parent} holds features with {name} {kept.get(name)}, not {value}; choose another --output"
+            )
+    elsewhere = [folder for folder in folders if os.path.commonpath([root, folder]) != root]
+    if elsewhere:
+        raise ValueError(
+            f"{path.parent} holds features of files below {root}, which {elsewhere[0]} is not; choose another --output"
+        )
+    return root
+
+
+def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file under a name of its own and rename it when it is complete: nobody ever finds half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{os.getpid()}.tmp")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
