@@ -13,7 +13,7 @@ from .dataset_inspect import add_inspect
 from .dataset_mix import add_mix
 from .dataset_options import add_action, default_workers, write_json
 from .dataset_split import add_split
-from .loading import add_label_arguments, load_labelled
+from .options import add_label_arguments, load_labelled
 
 
 EXAMPLES = """\

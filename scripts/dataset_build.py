@@ -9,7 +9,7 @@ from pathlib import Path
 from ..data.readable import report_bad_clips
 from ..hub.push import hub_errors
 from .dataset_options import add_action, add_output_arguments, check_output, default_workers, new_folder
-from .loading import add_label_arguments, load_labelled
+from .options import add_label_arguments, load_labelled
 
 
 DESCRIPTION = """\

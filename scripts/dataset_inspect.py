@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..data.readable import report_bad_clips
 from .dataset_options import add_action
-from .loading import add_label_arguments, load_labelled
+from .options import add_label_arguments, load_labelled
 
 
 DESCRIPTION = """\

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..data.readable import report_bad_clips
 from .dataset_options import add_action, add_output_arguments, check_output, new_folder, write_json
-from .loading import add_label_arguments, load_labelled
+from .options import add_label_arguments, load_labelled
 
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ..inference.feature_folder import FeatureFolder
 from ..inference.features import feature_function, join_windows
 from ..modeling.loading import choose_device, load_config, load_feature_extractor
 from .command import argument_parser, command
-from .loading import add_run_arguments
+from .options import add_run_arguments
 
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..data.readable import report_bad_clips
 from ..modeling.loading import load_classifier, load_feature_extractor
 from .command import argument_parser, command
-from .loading import add_label_arguments, load_labelled
+from .options import add_label_arguments, load_labelled
 
 
 EXAMPLES = """\
@@ -38,7 +38,8 @@ def main(argv: list[str]) -> None:
     from ..evaluation.classifier import evaluate_clips, evaluation_clips, make_targets
     from ..evaluation.tables import format_report
     from ..evaluation.writing import write_evaluation
-    from ..training.trainer import AudioTrainer, AudioTrainingArguments
+    from ..training.arguments import AudioTrainingArguments
+    from ..training.trainer import AudioTrainer
 
     clips = load_labelled(args)
     split = args.split or ("test" if "test" in clips else next(iter(clips)))

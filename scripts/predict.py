@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..inference.answers import events_of_file, is_frame_classifier, labels_of_file
 from ..modeling.loading import choose_device, load_classifier, load_config, load_feature_extractor
 from .command import argument_parser, command
-from .loading import add_run_arguments
+from .options import add_run_arguments
 
 
 if TYPE_CHECKING:

@@ -749,7 +749,7 @@ STREAM_TRAINING = """
 import json, sys, torch
 from polyaudio.data.streams import StreamedWindows
 from polyaudio.data.loading import load_recordings
-from polyaudio.training.pretraining import PretrainingArguments, PreTrainer
+from polyaudio.training.pretrainer import PretrainingArguments, PreTrainer
 
 class Recorder(torch.nn.Module):
     def __init__(self):

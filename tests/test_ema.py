@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from polyaudio import SSLAMConfig, SSLAMForAudioClassification
+from polyaudio.training.arguments import AudioTrainingArguments
 from polyaudio.training.ema import ModelEMA
-from polyaudio.training.trainer import AudioTrainer, AudioTrainingArguments
+from polyaudio.training.trainer import AudioTrainer
 
 
 CONFIG = {

@@ -17,8 +17,9 @@ from polyaudio import (
     SSLAMForAudioFrameClassification,
     SSLAMModel,
 )
+from polyaudio.training.arguments import AudioTrainingArguments
 from polyaudio.training.frozen import HeadModel, collate_encoded, encode_clips, freeze_encoder, is_frozen
-from polyaudio.training.trainer import AudioTrainer, AudioTrainingArguments
+from polyaudio.training.trainer import AudioTrainer
 
 
 SSLAM = {

@@ -23,8 +23,9 @@ from polyaudio import (
     SSLAMForAudioFrameClassification,
     SSLAMModel,
 )
+from polyaudio.training.arguments import AudioTrainingArguments
 from polyaudio.training.lora import LoraClassifier, add_lora, lora_config, merge_adapter
-from polyaudio.training.trainer import AudioTrainer, AudioTrainingArguments
+from polyaudio.training.trainer import AudioTrainer
 
 
 LABELS = ["kalyani", "mohanam", "todi"]

@@ -14,8 +14,9 @@ from transformers import BertConfig, BertForSequenceClassification, HfArgumentPa
 
 from polyaudio import SAMAudioConfig, SAMAudioForAudioClassification, SSLAMConfig, SSLAMForAudioClassification
 from polyaudio.modeling.checkpoint_sslam import encoder_key_map, head_key_map
+from polyaudio.training.arguments import AudioTrainingArguments
 from polyaudio.training.optimization import cosine_with_floor, layer_scales
-from polyaudio.training.trainer import AudioTrainer, AudioTrainingArguments
+from polyaudio.training.trainer import AudioTrainer
 
 
 SSLAM = {

@@ -20,7 +20,8 @@ from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForPreTraining, S
 from polyaudio.data.loading import load_recordings
 from polyaudio.data.windows import WaveformWindows
 from polyaudio.scripts.pretrain import main as pretrain
-from polyaudio.training.pretraining import PreTrainer, PretrainingArguments, PretrainingCollator
+from polyaudio.training.arguments import PretrainingArguments
+from polyaudio.training.pretrainer import PreTrainer, PretrainingCollator
 
 
 TINY = {

@@ -11,8 +11,8 @@ import yaml
 
 from polyaudio import SSLAMConfig, SSLAMForPreTraining
 from polyaudio.scripts.pretrain import main as pretrain
-from polyaudio.scripts.recipe import RECIPES, find_recipe, read_recipe
 from polyaudio.scripts.train import main as train
+from polyaudio.training.recipes import RECIPES, find_recipe, read_recipe
 
 
 RATE = 16000

@@ -10,7 +10,8 @@ from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from torch.utils.data import DataLoader
 
 from polyaudio.data.sampling import BalancedSampler, clip_weights
-from polyaudio.training.trainer import AudioTrainer, AudioTrainingArguments
+from polyaudio.training.arguments import AudioTrainingArguments
+from polyaudio.training.trainer import AudioTrainer
 
 
 def test_weights_are_those_of_the_recipe():

@@ -1,209 +1,134 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Self-supervised pre-training on the Trainer: its arguments, its batches, and the teacher's part in it."""
+"""TODO"""
 
-import time
-from dataclasses import dataclass, field
-from typing import Any
+import itertools
+from pathlib import Path
 
-import torch
-from transformers import BatchFeature, SequenceFeatureExtractor, TrainerCallback
-
-from ..configuration.configuration_sslam import SSLAMConfig
-from ..data.streams import StreamedWindows, stream_loader
-from ..data.windows import combined_seed
-from ..modeling.modeling_sslam import SSLAMForPreTraining, draw_mix_starts, draw_view_masks
-from .trainer import AudioTrainer, AudioTrainingArguments
+from ..data.readable import report_bad_clips
+from ..modeling.loading import load_feature_extractor, make_config, make_feature_extractor
 
 
-class CollapseError(RuntimeError):
-    """Targets or predictions have become the same for all patches: such a model has nothing left to learn from."""
+def pretrain(recipe, model_args, window_args, training_args, command_line: str, num_mixtures: int = 0) -> None:
+    """Train on windows of the recordings and leave a complete model folder."""
+    from transformers import set_seed
 
+    from ..evaluation.plots import plot_losses
+    from ..hub.model_card import environment, write_pretraining_card
+    from ..hub.push import push_run
+    from .pretrainer import PreTrainer, PretrainingCollator
 
-@dataclass
-class PretrainingArguments(AudioTrainingArguments):
-    """`AudioTrainingArguments` with the optimiser of SSLAM and no evaluation, and a few settings more."""
+    set_seed(training_args.seed)
+    model, feature_extractor = build_model(recipe, model_args, window_args.crop_seconds)
+    dataset = load_windows(window_args, feature_extractor.sampling_rate, training_args)
+    collator = PretrainingCollator(feature_extractor, model.config)
+    if getattr(model.config, "pretraining_stage", 1) == 2:
+        # A last batch of one clip would have nothing to mix
+        training_args.dataloader_drop_last = True
+        batch_size = training_args.per_device_train_batch_size * training_args.world_size
+        if not window_args.streaming and len(dataset) < batch_size:
+            raise ValueError(f"{len(dataset)} recordings do not fill a batch of {batch_size}; lower --batch-size")
+    if num_mixtures and training_args.process_index == 0:
+        draw_mixtures(model, dataset, collator, num_mixtures, Path(training_args.output_dir))
 
-    eval_strategy: str = field(default="no", metadata={"help": "Pre-training has nothing to evaluate."})
-    save_strategy: str = field(default="steps", metadata={"help": "When to save: no, steps or epoch."})
-    logging_strategy: str = field(default="steps", metadata={"help": "When to log: no, steps or epoch."})
-    logging_steps: float = field(default=50, metadata={"help": "Updates between two log entries."})
-    load_best_model_at_end: bool = field(default=False, metadata={"help": "There is no best: the last one counts."})
-    metric_for_best_model: str | None = field(default=None, metadata={"help": "Of no use in pre-training."})
-    adam_beta2: float = field(default=0.95, metadata={"help": "Beta2 of AdamW."})
-    weight_decay: float = field(default=0.05, metadata={"help": "Weight decay of AdamW."})
-    max_grad_norm: float = field(default=4.0, metadata={"help": "Norm at which the gradient is clipped."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
-    ddp_find_unused_parameters: bool | None = field(
-        default=False, metadata={"help": "Every weight has a gradient, unless layerdrop leaves layers out."}
+    trainer = PreTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=dataset,
+        data_collator=collator,
+        processing_class=feature_extractor,
+        starts_from_checkpoint=model_args.model_name_or_path is not None,
     )
-    decay_norms_and_biases: bool = field(
-        default=True,
-        metadata={"help": "Decay every weight, as the original does in the end, or spare norms and biases."},
-    )
-    skip_first_teacher_update: bool = field(
-        default=True,
-        metadata={"help": "Leave the teacher alone at the first update of a run that starts from a checkpoint."},
-    )
-    min_target_var: float = field(
-        default=0.1, metadata={"help": "Stop when the deviation of the targets falls below this."}
-    )
-    min_pred_var: float = field(
-        default=0.01, metadata={"help": "Stop when the deviation of the predictions falls below this."}
-    )
-    collapse_watch_start: int = field(default=5000, metadata={"help": "Update after which these two are watched."})
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.ema_decay is not None:
-            raise ValueError(
-                "ema_decay averages the weights of a classifier. The decay of the teacher is a setting of the model: "
-                "put it into the section `model` of a recipe."
-            )
-
-
-class PretrainingCollator:
-    """
-    Makes a batch of windows: what a model takes as input and, for SSLAM, its masks and the place of the mixing.
-
-    Masks follow from the seed of each window and the mixing from that of the first, so that neither the number of
-    workers and processes nor a run that was stopped and resumed changes them.
-
-    Args:
-        feature_extractor: its `sampling_rate` must be that of the windows.
-        config: configuration of the model.
-    """
-
-    def __init__(self, feature_extractor: SequenceFeatureExtractor, config):
-        self.feature_extractor = feature_extractor
-        self.config = config
-
-    def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
-        """
-        Args:
-            items: `{"waveform": (samples,) float32 array, "seed": int}` each.
-        """
-        is_sslam = isinstance(self.config, SSLAMConfig)
-        features = self.feature_extractor(
-            [item["waveform"] for item in items],
-            sampling_rate=self.feature_extractor.sampling_rate,
-            padding="max_length" if is_sslam else True,
-            truncation=is_sslam,
-            return_tensors="pt",
+    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.save_model()
+    trainer.save_state()
+    if trainer.is_world_process_zero():
+        folder = Path(training_args.output_dir)
+        plot_losses(trainer.state.log_history, folder / "losses.png")
+        write_pretraining_card(
+            folder,
+            model_name=folder.name,
+            model_type=model.config.model_type,
+            dataset=window_args.dataset,
+            data_description=describe_windows(window_args, dataset),
+            command=command_line,
+            history=trainer.state.log_history,
+            base_model=model_args.model_name_or_path,
+            recipe=recipe.name,
+            seeds={"training": training_args.seed},
+            versions=environment(training_args.device),
         )
-        names = self.feature_extractor.model_input_names
-        batch = BatchFeature({name: value for name, value in features.items() if name in (*names, "attention_mask")})
-        if is_sslam:
-            generators = [torch.Generator().manual_seed(combined_seed(item["seed"], 1)) for item in items]
-            is_real = batch.get("attention_mask", torch.ones_like(batch["input_values"][..., 0]))
-            masks = [
-                draw_view_masks(self.config, row[None], generator)
-                for row, generator in zip(is_real, generators, strict=True)
-            ]
-            batch["bool_masked_pos"] = torch.cat(masks)
-            if self.config.pretraining_stage == 2:
-                batch["mix_starts"] = draw_mix_starts(self.config, is_real.shape[1], generators[0])
-        return batch
+        print(f"The model is in {training_args.output_dir}: AutoModel.from_pretrained({training_args.output_dir!r})")
+    push_run(trainer)
 
 
-class PreTrainer(AudioTrainer):
-    """
-    `AudioTrainer` that moves the teacher after each step of the optimizer, logs the decay of its average and the clips
-    per second, and stops a run that collapses.
+def build_model(recipe, model_args, crop_seconds: float) -> tuple:
+    """The model and its feature extractor, from a checkpoint or from scratch."""
+    from transformers import AutoModelForPreTraining
 
-    Args:
-        starts_from_checkpoint: whether the model was pre-trained before, as a stage 2 is. The original then leaves the
-            teacher alone at the first update (`args.skip_first_teacher_update`).
-    """
+    from .models import fit_to_crops
 
-    # The original means to spare norms and biases, but not its class token
-    spared_names = ()
-
-    def __init__(self, *args, starts_from_checkpoint: bool = False, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._last_logged: tuple[int, float] | None = None
-        if isinstance(self.model, SSLAMForPreTraining):
-            self.add_callback(_UpdateTeacher(self, starts_from_checkpoint and self.args.skip_first_teacher_update))
-
-    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        if not isinstance(self.train_dataset, StreamedWindows):
-            return super().get_train_dataloader()
-        return stream_loader(
-            self.train_dataset,
-            self.args.device,
-            batch_size=self._train_batch_size,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-
-    def training_step(self, *args, **kwargs) -> torch.Tensor:
-        if self._last_logged is None:
-            self._last_logged = self.state.global_step, time.perf_counter()
-        return super().training_step(*args, **kwargs)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs and self._last_logged is not None:
-            step, now = self.state.global_step, time.perf_counter()
-            clips = (step - self._last_logged[0]) * self.args.train_batch_size * self.args.gradient_accumulation_steps
-            logs["clips_per_second"] = round(clips * self.args.world_size / (now - self._last_logged[1]), 3)
-            if isinstance(self.model, SSLAMForPreTraining):
-                logs["ema_decay"] = self.model.ema_decay(step)
-            self._last_logged = step, now
-        super().log(logs, start_time)
-        if self.state.global_step > self.args.collapse_watch_start:
-            self._watch_collapse(self.state.log_history[-1])
-
-    def _watch_collapse(self, logs: dict[str, float]) -> None:
-        for name, floor in (("target_var", self.args.min_target_var), ("pred_var", self.args.min_pred_var)):
-            if name in logs and logs[name] < floor:
-                raise CollapseError(
-                    f"the model has collapsed: at update {self.state.global_step} {name} is {logs[name]:.3g}, below "
-                    f"min_{name} = {floor:g}. Go on from an earlier checkpoint with a lower learning rate, a longer "
-                    "warm-up or a slower teacher (ema_decay closer to 1)."
-                )
+    checkpoint = model_args.model_name_or_path
+    config = make_config(model_args.model_type, checkpoint, recipe.model)
+    settings = recipe.feature_extractor
+    if checkpoint is None:
+        feature_extractor = make_feature_extractor(config, settings)
+        model = AutoModelForPreTraining.from_config(config)
+    else:
+        feature_extractor = load_feature_extractor(checkpoint, config)
+        for name, value in settings.items():
+            setattr(feature_extractor, name, value)
+        model = AutoModelForPreTraining.from_pretrained(checkpoint, config=config)
+    if model.config.model_type == "sslam" and "max_length" not in settings:
+        fit_to_crops(feature_extractor, model.config, crop_seconds)
+    return model, feature_extractor
 
 
-class _UpdateTeacher(TrainerCallback):
-    def __init__(self, trainer: PreTrainer, skip_first: bool):
-        self.trainer = trainer
-        self.skip_first = skip_first
+def load_windows(window_args, sampling_rate: int, training_args):
+    """The recordings as windows, all of them readable or skipped when their turn comes."""
+    from datasets import DatasetDict
 
-    def on_step_end(self, args, state, control, **kwargs):
-        is_skipped = self.skip_first and state.global_step == 1
-        # A step that the gradient scaler of fp16 left out has not moved the student
-        if not is_skipped and not self.trainer.accelerator.optimizer_step_was_skipped:
-            self.trainer.accelerator.unwrap_model(self.trainer.model).update_teacher(state.global_step)
+    from ..augmentation.waveforms import RollAndGain
+    from ..data.loading import load_recordings
+    from ..data.readable import drop_unreadable
+    from ..data.streams import StreamedWindows
+    from ..data.windows import WaveformWindows
 
-
-def plot_mixtures(model: SSLAMForPreTraining, batch: BatchFeature, path) -> None:
-    """
-    Draw the clips of a stage 2 batch, what is mixed into each, and the mixtures.
-
-    Args:
-        model: tells how to mix.
-        batch: what [`PretrainingCollator`] gives, on the model's device.
-        path: the PNG file to write.
-    """
-    from matplotlib.figure import Figure
-
-    clips, attention_mask = batch["input_values"], batch.get("attention_mask")
-    is_mixed = model.mixed_time_patches(clips, batch["mix_starts"], None)
-    mixtures = model.mix(clips, is_mixed, attention_mask)
-    columns = {"clip": clips, "mixed into it": clips.roll(1, 0), "mixture": mixtures}
-    figure = Figure(figsize=(12, 2 * len(clips)), layout="constrained")
-    axes = figure.subplots(len(clips), len(columns), squeeze=False, sharex=True, sharey=True)
-    for column, (title, spectrograms) in enumerate(columns.items()):
-        axes[0, column].set_title(title)
-        axes[-1, column].set_xlabel("frame")
-        for row, spectrogram in enumerate(spectrograms):
-            axes[row, column].imshow(
-                spectrogram.T.float().cpu().numpy(), origin="lower", aspect="auto", vmin=-1, vmax=1
-            )
-            for start in batch["mix_starts"].tolist():
-                length = (~is_mixed).sum().item() // 2 * model.config.patch_size
-                axes[row, column].axvspan(start, start + length, alpha=0.25, color="white")
-    figure.savefig(path)
+    recordings = load_recordings(
+        window_args.dataset,
+        audio_column=window_args.audio_column,
+        split=window_args.split,
+        streaming=window_args.streaming,
+    )
+    settings = {
+        "crop_seconds": window_args.crop_seconds,
+        "transform": RollAndGain() if window_args.roll_and_gain else None,
+        "seed": training_args.seed,
+    }
+    if window_args.streaming:
+        if training_args.max_steps <= 0:
+            raise ValueError("a stream has no end: tell the number of updates with --max-steps")
+        place = {"process_index": training_args.process_index, "num_processes": training_args.world_size}
+        return StreamedWindows(recordings, sampling_rate, **settings, **place)
+    readable, bad_clips = drop_unreadable(DatasetDict({window_args.split: recordings}))
+    report_bad_clips(bad_clips)
+    return WaveformWindows(readable[window_args.split], sampling_rate, **settings)
 
 
-__all__ = ["CollapseError", "PreTrainer", "PretrainingArguments", "PretrainingCollator", "plot_mixtures"]
+def describe_windows(window_args, dataset) -> str:
+    """One sentence on what a model is trained on."""
+    amount = "A stream of recordings" if window_args.streaming else f"{len(dataset)} recordings"
+    return f"{amount} of the split {window_args.split}, cut at random to {window_args.crop_seconds:g} s in each epoch."
+
+
+def draw_mixtures(model, dataset, collator, num_clips: int, folder: Path) -> None:
+    """Write `mixtures.png`, which shows the first clips of the dataset as stage 2 mixes them."""
+    from .pretrainer import plot_mixtures
+
+    if getattr(model.config, "pretraining_stage", 1) != 2:
+        raise ValueError("--plot-mixtures is of use in stage 2 only: there are no mixtures in this training")
+    items = list(itertools.islice(iter(dataset), num_clips))
+    if len(items) < 2:
+        raise ValueError("--plot-mixtures needs two clips or more")
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_mixtures(model, collator(items), folder / "mixtures.png")

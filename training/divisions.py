@@ -6,13 +6,13 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..data.readable import report_bad_clips
-from .loading import load_labelled
+from ..scripts.options import load_labelled
 
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-    from .recipe import DataArguments
+    from .arguments import DataArguments
 
 
 class Division(NamedTuple):

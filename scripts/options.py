@@ -1,19 +1,20 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What the commands need to run a model on data: both, a device, and the arguments that say how."""
+"""Arguments that several commands share."""
 
 import argparse
-import gc
-import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from transformers import HfArgumentParser
+
+from ..training.recipes import _check_names, find_recipe, read_recipe
 
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-    from .recipe import DataArguments
+    from ..training.arguments import DataArguments
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,42 +80,6 @@ def load_labelled(args: "argparse.Namespace | DataArguments", fold_column: str |
     )
 
 
-def leave_together() -> None:
-    """
-    End the process group of a run of several processes, where there is one.
-
-    One that exits while another still uses the group, or with a model that is still bound to it, can abort.
-    """
-    import torch
-
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        gc.collect()
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-
-
-def last_checkpoint(output_dir: str) -> str:
-    """
-    The newest complete checkpoint folder of a run: one that was being written when the run was killed does not count.
-
-    Raises:
-        ValueError: there is none.
-    """
-
-    def is_complete(folder: Path) -> bool:
-        try:  # the file that Trainer writes last
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return True
-
-    folders = {folder.name.rpartition("-")[2]: folder for folder in Path(output_dir).glob("checkpoint-*")}
-    complete = [int(step) for step, folder in folders.items() if step.isdecimal() and is_complete(folder)]
-    if not complete:
-        raise ValueError(f"there is no checkpoint in {output_dir} to resume from; leave --resume out to start anew")
-    return str(folders[str(max(complete))])
-
-
 def _positive(kind: type, or_zero: bool = False):
     def convert(text: str):
         value = kind(text)
@@ -124,3 +89,29 @@ def _positive(kind: type, or_zero: bool = False):
 
     convert.__name__ = f"positive {kind.__name__}"  # for argparse's message
     return convert
+
+
+def parse_arguments(parser: HfArgumentParser, argv: list[str], default_recipe: str) -> tuple:
+    """
+    Parse a command line that may name a recipe with `--config`: flags win over the recipe, the recipe over defaults.
+
+    Returns:
+        The recipe, an instance of each of the parser's dataclasses, and a namespace of the parser's other arguments.
+    """
+    parser.add_argument("--config", metavar="RECIPE", default=default_recipe, help="recipe: a YAML file or its name")
+    for flag, name, kind in (
+        ("--epochs", "num_train_epochs", float),
+        ("--batch-size", "per_device_train_batch_size", int),
+        ("--lr", "learning_rate", float),
+    ):
+        parser.add_argument(
+            flag, dest=name, type=kind, default=argparse.SUPPRESS, help=f"short for --{name.replace('_', '-')}"
+        )
+    only_config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    only_config.add_argument("--config", default=default_recipe)
+    path = find_recipe(only_config.parse_known_args(argv)[0].config)
+    recipe = read_recipe(path)
+    known = {action.dest for action in parser._actions}
+    _check_names(path, "setting", recipe.arguments, known)
+    parser.set_defaults(**recipe.arguments)
+    return recipe, *parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
