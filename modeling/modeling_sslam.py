@@ -141,10 +141,10 @@ class SSLAMAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
 
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.q_proj = onednn_linear(config.hidden_size, config.hidden_size)
+        self.k_proj = onednn_linear(config.hidden_size, config.hidden_size)
+        self.v_proj = onednn_linear(config.hidden_size, config.hidden_size)
+        self.o_proj = onednn_linear(config.hidden_size, config.hidden_size)
 
     def forward(
         self,
@@ -181,9 +181,9 @@ class SSLAMMLP(nn.Module):
 
     def __init__(self, config: SSLAMConfig):
         super().__init__()
-        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc1 = onednn_linear(config.hidden_size, config.intermediate_size)
         self.activation_fn = ACT2FN[config.hidden_act]
-        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.fc2 = onednn_linear(config.intermediate_size, config.hidden_size)
         self.dropout = nn.Dropout(config.activation_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -222,7 +222,6 @@ class SSLAMLayer(GradientCheckpointingLayer):
         self.mlp_dropout = nn.Dropout(config.post_mlp_dropout)
         self.drop_path = SSLAMDropPath(drop_path_rate)
 
-    @onednn_linear
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -836,9 +835,8 @@ class SSLAMDecoder(nn.Module):
         super().__init__()
         widths = [config.hidden_size] + [config.decoder_hidden_size] * (config.decoder_num_layers - 1)
         self.layers = nn.ModuleList([SSLAMDecoderLayer(width, config) for width in widths])
-        self.projection = nn.Linear(config.decoder_hidden_size, config.hidden_size)
+        self.projection = onednn_linear(config.decoder_hidden_size, config.hidden_size)
 
-    @onednn_linear
     def forward(self, hidden_states: torch.Tensor, grid_mask: torch.Tensor | None = None) -> torch.Tensor:
         """
         Args:
