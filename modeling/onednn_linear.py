@@ -2,10 +2,10 @@
 # Licensed under the MIT License; see LICENSE.
 """Linear layers in float32 at the full speed of AMD processors.
 
-On a CPU, torch computes float32 linear layers with MKL and convolutions with oneDNN. On AMD processors MKL uses its AVX2
-kernels, while oneDNN uses AVX-512, which is twice as fast since Zen 5 (Zen 4 splits each AVX-512 operation in two). A
-linear layer is a convolution with a kernel of size 1, so oneDNN can compute it: the same products and sums of float32
-numbers, in another order.
+On a CPU, torch computes float32 linear layers with MKL and convolutions with oneDNN. On AMD processors MKL uses its
+AVX2 kernels, while oneDNN uses AVX-512, which is twice as fast since Zen 5 (Zen 4 splits each AVX-512 operation in
+two). A linear layer is a convolution with a kernel of size 1, so oneDNN can compute it: the same products and sums of
+float32 numbers, in another order.
 """
 
 import functools
