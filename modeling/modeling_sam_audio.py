@@ -220,8 +220,8 @@ class SAMAudioConvLayer(nn.Module):
         """
         kernel_size, stride, padding = self.kernel_size, self.stride, self.padding
         output_frames = (frame_mask.shape[1] + 2 * padding - kernel_size) // stride + 1
-        # Output frame j exists if its window ends within the zeros that the convolution adds after the clip. That is the
-        # case if input frame j * stride + kernel_size - 1 - 2 * padding exists.
+        # Output frame j exists if its window ends within the zeros that the convolution adds after the clip. That is
+        # the case if input frame j * stride + kernel_size - 1 - 2 * padding exists.
         needed = torch.arange(output_frames, device=frame_mask.device) * stride + (kernel_size - 1 - 2 * padding)
         return frame_mask[:, needed.clamp(min=0)]
 

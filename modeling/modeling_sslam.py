@@ -663,7 +663,7 @@ def draw_block_mask(
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
     """
-    Draw EAT's inverse block masks (https://arxiv.org/abs/2401.03497): they hide all patches except a few square blocks.
+    Draw EAT's inverse block masks (https://arxiv.org/abs/2401.03497), which hide all patches but a few square blocks.
 
     Block centres are drawn with replacement, and blocks are cut off at the borders of the grid. Then single patches
     are added or removed at random, so that all masks leave the same share of patches visible.
@@ -1001,8 +1001,8 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        # Student and teacher have their own `_init_weights`, so these are the layers of the decoder. As in the original
-        # they get torch's default initialisation.
+        # Student and teacher have their own `_init_weights`, so these are the layers of the decoder. As in the
+        # original they get torch's default initialisation.
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             bound = 1 / math.sqrt(module.weight[0].numel())
