@@ -2,30 +2,30 @@
 # Licensed under the MIT License; see LICENSE.
 """SAMAudio model configuration"""
 
+from typing import Literal
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
-# Front ends, and the values in a frame of each
+# Number of values in a frame of each front end, if the configuration does not say
 FRONTENDS = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}
-CONV_NORMS = ("group", "layer", "batch")
-CONTRASTIVE_MODES = ("clip", "label")
-PROBLEM_TYPES = (None, "single_label_classification", "multi_label_classification", "regression")
 
 
 @strict
 class SAMAudioConfig(PreTrainedConfig):
     r"""
-    Configuration of a SAMAudio model: a convolutional encoder over the frames of a clip, learnable segment tokens that
-    attend to the frames, masked segment prediction, contrastive segment learning and a light classifier. The defaults
-    are those of the original Carnatic raga classifier. The model is not Meta's separation model of the same name.
+    Configuration of [`SAMAudioModel`] and of the models built on it: a convolutional encoder over the frames of a
+    clip, learnable segment tokens that attend to the frames, masked segment prediction, contrastive segment learning
+    and a light classifier. The defaults give the original classifier of Carnatic ragas. The model is not Meta's
+    separation model of the same name.
 
     Args:
         frontend (`str`, *optional*, defaults to `"log_mel"`):
-            What the model is fed: `"log_mel"` or `"tonic_chroma"` frames of shape
-            `(batch_size, frames, feature_size)`, or the `"waveform"` itself, `(batch_size, samples)`.
+            Input of the model: `"log_mel"` or `"tonic_chroma"` frames of shape
+            `(batch_size, frames, feature_size)`, or the `"waveform"` of shape `(batch_size, samples)`.
         feature_size (`int`, *optional*):
-            Values in a frame: by default 80 mel bins, 36 pitch classes, or the 1 sample of a waveform.
+            Number of values in a frame. The default is 80 mel bins, 36 pitch classes or 1 sample of a waveform.
         conv_dim (`list[int]`, *optional*, defaults to `[64, 128, 256, 512]`):
             Output channels of each convolution of the encoder.
         conv_kernel (`list[int]`, *optional*, defaults to `[3, 3, 3, 3]`):
@@ -33,25 +33,31 @@ class SAMAudioConfig(PreTrainedConfig):
         conv_stride (`list[int]`, *optional*, defaults to `[2, 2, 2, 2]`):
             Stride of each convolution.
         feat_extract_norm (`str`, *optional*, defaults to `"group"`):
-            Normalisation after each convolution: `"group"` over frames and channels of a clip in
-            `num_feat_extract_norm_groups` groups, `"layer"` over the channels of a frame, or `"batch"`.
+            Normalisation after each convolution: `"group"` over the frames of a clip and groups of channels,
+            `"layer"` over the channels of a frame, or `"batch"`.
         num_feat_extract_norm_groups (`int`, *optional*, defaults to 1):
-            Groups of the group normalisation.
+            Number of groups of the group normalisation.
         feat_extract_activation (`str`, *optional*, defaults to `"gelu"`):
             Activation after each normalisation.
         feat_extract_dropout (`float`, *optional*, defaults to 0.25):
             Dropout after each activation.
         hidden_size (`int`, *optional*):
-            Width of the segment representations, by default that of the last convolution. Where the two differ, a
-            linear projection stands between them.
+            Width of the segment representations, by default that of the last convolution. If the two differ, a linear
+            projection connects them.
         num_hidden_layers (`int`, *optional*, defaults to 1):
-            Layers in which the segment tokens attend to the frames. The original has one.
+            Number of layers in which the segment tokens attend to the frames. The original has one.
         num_attention_heads (`int`, *optional*, defaults to 8):
-            Attention heads of each of those layers.
+            Number of attention heads of each of those layers.
+        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.1):
+            Dropout on the attention weights.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-5):
+            Epsilon of the layer norms.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of fresh segment tokens.
         num_segments (`int`, *optional*, defaults to 64):
-            Segment tokens.
+            Number of segment tokens.
         projection_dim (`int`, *optional*, defaults to 128):
-            Width of the space in which segments are compared by the contrastive loss.
+            Width of the space in which the contrastive loss compares segments.
         classifier_proj_size (`int`, *optional*):
             Width of the classifier's hidden layer, by default half of `hidden_size`.
         classifier_dropout (`float`, *optional*, defaults to 0.1):
@@ -61,8 +67,9 @@ class SAMAudioConfig(PreTrainedConfig):
         temperature (`float`, *optional*, defaults to 0.07):
             Temperature of the contrastive loss.
         contrastive_mode (`str`, *optional*, defaults to `"clip"`):
-            Which segments the contrastive loss draws together: those of the same `"clip"` (the original's), or those
-            of all clips with the same `"label"` (supervised contrastive learning, arXiv 2004.11362).
+            Which segments the contrastive loss attracts to each other: those of the same `"clip"`, as in the original,
+            or those of all clips with the same `"label"` (supervised contrastive learning,
+            https://arxiv.org/abs/2004.11362).
         mask_weight (`float`, *optional*, defaults to 0.5):
             Weight of the masked segment loss in the total loss; 0 leaves it out.
         contrastive_weight (`float`, *optional*, defaults to 0.3):
@@ -83,12 +90,13 @@ class SAMAudioConfig(PreTrainedConfig):
     model_type = "sam_audio"
     keys_to_ignore_at_inference = ["classification_loss", "masked_segment_loss", "contrastive_loss"]
 
-    frontend: str = "log_mel"
+    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+    frontend: Literal["log_mel", "tonic_chroma", "waveform"] = "log_mel"
     feature_size: int | None = None
     conv_dim: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     conv_kernel: list[int] | tuple[int, ...] = (3, 3, 3, 3)
     conv_stride: list[int] | tuple[int, ...] = (2, 2, 2, 2)
-    feat_extract_norm: str = "group"
+    feat_extract_norm: Literal["group", "layer", "batch"] = "group"
     num_feat_extract_norm_groups: int = 1
     feat_extract_activation: str = "gelu"
     feat_extract_dropout: float | int = 0.25
@@ -104,13 +112,13 @@ class SAMAudioConfig(PreTrainedConfig):
     classifier_dropout: float | int = 0.1
     mask_ratio: float | int = 0.15
     temperature: float | int = 0.07
-    contrastive_mode: str = "clip"
+    contrastive_mode: Literal["clip", "label"] = "clip"
     mask_weight: float | int = 0.5
     contrastive_weight: float | int = 0.3
     label_smoothing: float | int = 0.1
 
     def __post_init__(self, **kwargs):
-        # JSON knows no tuples: a configuration that was saved and loaded must equal itself
+        # JSON has no tuples, and a configuration must equal itself after it was saved and loaded
         self.conv_dim = list(self.conv_dim)
         self.conv_kernel = list(self.conv_kernel)
         self.conv_stride = list(self.conv_stride)
@@ -123,38 +131,29 @@ class SAMAudioConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):
-        """Part of `@strict`-powered validation: whether the fields fit together."""
+        """Raise `ValueError` for values that do not fit together."""
         super().validate_architecture()
-        _check_choice("frontend", self.frontend, tuple(FRONTENDS))
-        _check_choice("feat_extract_norm", self.feat_extract_norm, CONV_NORMS)
-        _check_choice("contrastive_mode", self.contrastive_mode, CONTRASTIVE_MODES)
-        _check_choice("problem_type", self.problem_type, PROBLEM_TYPES)
         if not self.conv_dim or not len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride):
             raise ValueError(
-                "conv_dim, conv_kernel and conv_stride need one value for each convolution, at least one, but have "
-                f"{len(self.conv_dim)}, {len(self.conv_kernel)} and {len(self.conv_stride)}."
+                "`conv_dim`, `conv_kernel` and `conv_stride` must have one value for each convolution, at least one; "
+                f"got {len(self.conv_dim)}, {len(self.conv_kernel)} and {len(self.conv_stride)}."
             )
         if self.frontend == "waveform" and self.feature_size != 1:
-            raise ValueError(f"frontend='waveform' has feature_size=1, not {self.feature_size}.")
+            raise ValueError(f"`frontend='waveform'` has `feature_size=1`, got {self.feature_size}.")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
-                f"({self.num_attention_heads})."
+                f"`hidden_size` must be a multiple of `num_attention_heads`, got {self.hidden_size} and "
+                f"{self.num_attention_heads}."
             )
         if self.feat_extract_norm == "group" and any(dim % self.num_feat_extract_norm_groups for dim in self.conv_dim):
             raise ValueError(
-                f"Every width in conv_dim ({self.conv_dim}) must be a multiple of num_feat_extract_norm_groups "
-                f"({self.num_feat_extract_norm_groups})."
+                "Every value of `conv_dim` must be a multiple of `num_feat_extract_norm_groups`, got "
+                f"{self.conv_dim} and {self.num_feat_extract_norm_groups}."
             )
         if not 0 <= self.mask_ratio < 1:
-            raise ValueError(f"mask_ratio must be at least 0 and below 1, not {self.mask_ratio}.")
+            raise ValueError(f"`mask_ratio` must be at least 0 and below 1, got {self.mask_ratio}.")
         if self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, not {self.temperature}.")
-
-
-def _check_choice(name: str, value: str | None, choices: tuple) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+            raise ValueError(f"`temperature` must be above 0, got {self.temperature}.")
 
 
 __all__ = ["SAMAudioConfig"]

@@ -92,6 +92,6 @@ class FeatureCollator:
         features = [item["input_values"] for item in items]
         input_values = torch.nn.utils.rnn.pad_sequence(features, batch_first=True, padding_value=self.padding_value)
         frames = torch.tensor([len(one) for one in features])
-        attention_mask = (torch.arange(input_values.shape[1]) < frames[:, None]).long()
+        attention_mask = (torch.arange(input_values.shape[1]) < frames[:, None]).to(torch.int32)
         labels = self.targets([item["label"] for item in items], attention_mask)
         return BatchFeature({"input_values": input_values, "attention_mask": attention_mask, "labels": labels})

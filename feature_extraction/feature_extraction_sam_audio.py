@@ -1,47 +1,65 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Feature extractor class for SAMAudio"""
+"""Feature extractor of SAMAudio: log-mel frames, tonic-relative pitch or the waveform itself, over whole batches."""
 
 from typing import Any
 
 import torch
-from transformers import BatchFeature, SequenceFeatureExtractor
+from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
+from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from ..integration.saving import PortableFeatureExtractorMixin
+from .batch_output import as_batch_feature
 from .spectrogram import mel_filters, power_spectrogram
 from .tonic_chroma import TonicChroma
-from .waveform_input import as_mono_waveforms, check_length, check_sampling_rate
+from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
 
 
-# Samples of a window and from one window to the next
+# Samples of a window, and samples from one window to the next
 _FRAMES = {"log_mel": (1024, 256), "tonic_chroma": (4096, 640), "waveform": (1, 1)}
 
+# Number of samples that are computed at a time on a CPU, where the spectra fit into the cache
 _BLOCK_SAMPLES = 2**20
 
 
 class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtractor):
     r"""
-    Turns audio into what a SAMAudio model takes, whole batches at once, on any device.
+    Turns mono waveforms into the input of a SAMAudio model.
 
     Args:
         frontend (`str`, *optional*, defaults to `"log_mel"`):
-            - `"log_mel"`: `log(mel + 1e-8)` of the power spectrum on torchaudio's (HTK) mel scale, as the original.
-            - `"tonic_chroma"`: pitch classes relative to the tonic, which is estimated from the clip or given.
+            - `"log_mel"`: `log(mel + 1e-8)` of the power spectrum on torchaudio's (HTK) mel scale, as in the original.
+            - `"tonic_chroma"`: pitch classes relative to the tonic, which is given or estimated from the clip.
             - `"waveform"`: the samples themselves.
         feature_size (`int`, *optional*):
-            Values in a frame: mel bins (80 by default) or pitch classes an octave (36 by default); 1 for a waveform.
+            Number of values in a frame: mel bins (80 by default), pitch classes of an octave (36 by default), or 1 for
+            a waveform.
         sampling_rate (`int`, *optional*, defaults to 16000):
-            Rate of the audio in hertz.
+            Sampling rate of the audio, in Hz.
         padding_value (`float`, *optional*, defaults to 0.0):
-            Value of the frames behind the end of a clip.
+            Value of padding frames.
         n_fft (`int`, *optional*):
             Samples of a window: 1024 by default for `"log_mel"`, 4096 for `"tonic_chroma"`.
         hop_length (`int`, *optional*):
             Samples from one window to the next: 256 by default for `"log_mel"`, 640 for `"tonic_chroma"`.
         return_attention_mask (`bool`, *optional*, defaults to `True`):
-            Whether calls return the mask by default.
-    """
+            Whether calls return `attention_mask` by default.
+
+    Raises:
+        ValueError: `frontend` is unknown, `feature_size` does not fit it, or `padding_side` is not `"right"`.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from polyaudio import SAMAudioFeatureExtractor
+
+    >>> feature_extractor = SAMAudioFeatureExtractor()
+    >>> inputs = feature_extractor(torch.randn(16000), sampling_rate=16000, return_tensors="pt")
+    >>> inputs["input_values"].shape
+    torch.Size([1, 63, 80])
+    ```"""
 
     model_input_names = ["input_values", "attention_mask"]
 
@@ -57,9 +75,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         **kwargs,
     ):
         if frontend not in _FRAMES:
-            raise ValueError(f"frontend must be one of {', '.join(map(repr, _FRAMES))}, not {frontend!r}.")
-        if kwargs.get("padding_side", "right") != "right":
-            raise ValueError("A SAMAudio model expects padding behind a clip: padding_side must be 'right'.")
+            raise ValueError(f"`frontend` must be one of {', '.join(map(repr, _FRAMES))}, got {frontend!r}.")
         if feature_size is None:
             feature_size = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}[frontend]
         super().__init__(
@@ -69,6 +85,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             return_attention_mask=return_attention_mask,
             **kwargs,
         )
+        if self.padding_side != "right":
+            raise ValueError(f"`padding_side` must be 'right', got {self.padding_side!r}.")
         self.frontend = frontend
         self.n_fft = n_fft or _FRAMES[frontend][0]
         self.hop_length = hop_length or _FRAMES[frontend][1]
@@ -79,11 +97,11 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
                 sampling_rate, n_fft=self.n_fft, hop_length=self.hop_length, bins_per_octave=feature_size
             )
         elif feature_size != 1:
-            raise ValueError(f"frontend='waveform' has feature_size=1, not {feature_size}.")
+            raise ValueError(f"`frontend='waveform'` has `feature_size=1`, got {feature_size}.")
 
     def __call__(
         self,
-        raw_speech,
+        raw_speech: RawSpeech,
         sampling_rate: int | None = None,
         padding: bool | str | PaddingStrategy = True,
         max_length: int | None = None,
@@ -95,47 +113,57 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         tonic=None,
     ) -> BatchFeature:
         r"""
+        Compute the features of a clip or of a batch of clips.
+
         Args:
             raw_speech (`np.ndarray`, `torch.Tensor`, `list[float]` or a list of those):
-                One mono clip of shape `(samples,)`, or a batch of clips of any lengths. Floats in [-1, 1], or 8, 16 or
-                32 bit integer PCM. Clips shorter than a window are zero-padded to one window.
+                One mono clip of shape `(samples,)`, or a batch of mono clips: an array of shape
+                `(batch_size, samples)` or a list of clips of any lengths. Floats in [-1, 1], or 8, 16 or 32 bit
+                integer PCM. A clip shorter than a window is padded with zeros to one window.
             sampling_rate (`int`, *optional*):
-                Rate of `raw_speech`; must be the extractor's.
+                Sampling rate of `raw_speech` in Hz. It must be the rate of the extractor; a warning asks for it.
             padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `True`):
-                `True` or `"longest"`, `"max_length"`, or `False` for a list of clips of their own lengths.
-            max_length, pad_to_multiple_of (`int`, *optional*):
-                Lengths in samples.
+                `"max_length"` pads to `max_length` samples, `True` or `"longest"` to the longest clip of the batch,
+                `False` or `"do_not_pad"` not at all.
+            max_length (`int`, *optional*):
+                Number of samples to pad and cut to.
             truncation (`bool`, *optional*, defaults to `False`):
-                Cut clips to `max_length`.
+                Whether to cut clips to `max_length` samples.
+            pad_to_multiple_of (`int`, *optional*):
+                Round the number of samples to pad to up to a multiple of this.
             return_attention_mask (`bool`, *optional*):
-                Whether to return the mask; by default as the extractor was set up.
+                Whether to return `attention_mask`. The default is `self.return_attention_mask`.
             return_tensors (`str` or [`~utils.TensorType`], *optional*):
-                `"pt"` or `"np"`; by default lists of numpy arrays.
+                `"pt"` for torch tensors, `"np"` for numpy arrays. By default lists with one numpy array for each clip.
             device (`str` or `torch.device`, *optional*, defaults to `"cpu"`):
-                Where the features are computed.
+                Where the features are computed. Torch tensors stay there.
             tonic (`float` or a sequence of `float`, *optional*):
-                Tonic of each clip in hertz, for `frontend="tonic_chroma"`; estimated where it is not given or NaN.
+                Tonic of the clips in Hz, one number or one for each clip, for `frontend="tonic_chroma"` only. Where it
+                is not given or NaN, it is estimated.
 
         Returns:
             [`BatchFeature`] with
-            - `input_values`: float32, `(batch_size, frames, feature_size)`, or `(batch_size, samples)` for a waveform;
-              a clip has `1 + samples // hop_length` frames,
-            - `attention_mask`: int64, `(batch_size, frames)` or `(batch_size, samples)`, 1 for the clip's own,
-            - `tonic` and `tonic_confidence` (`frontend="tonic_chroma"` only): float32, `(batch_size,)`, the tonic in
-              hertz that the clip was related to, and how sure its estimate is, from 0 to 1 (1 where it was given).
+            - `input_values`: float32, `(batch_size, frames, feature_size)`, or `(batch_size, samples)` for a waveform.
+              A clip has `1 + samples // hop_length` frames.
+            - `attention_mask` (if asked for): int32, `(batch_size, frames)` or `(batch_size, samples)`, 1 for the clip
+              and 0 for padding.
+            - `tonic` (`frontend="tonic_chroma"` only): float32, `(batch_size,)`, the tonic of each clip in Hz.
+            - `tonic_confidence` (`frontend="tonic_chroma"` only): float32, `(batch_size,)`, the confidence of the
+              estimate from 0 to 1, or 1 for a given tonic.
 
         Raises:
-            ValueError: for an empty batch or clip, NaN or infinity, more than one channel, another sampling rate,
-                lengths that are not positive, or tonics that are not one a clip.
-            TypeError: for what is no audio.
+            ValueError: an empty batch or clip, NaN or infinity, more than one channel, another sampling rate, a length
+                that is not positive, clips of different lengths with `return_tensors` but without padding, or a tonic
+                that does not fit.
+            TypeError: the input is not audio.
         """
         check_sampling_rate(sampling_rate, self.sampling_rate, self.__class__.__name__)
         check_length("max_length", max_length)
         check_length("pad_to_multiple_of", pad_to_multiple_of)
         if tonic is not None and self.frontend != "tonic_chroma":
-            raise ValueError(f"A tonic is of no use to frontend={self.frontend!r}, only to 'tonic_chroma'.")
+            raise ValueError(f"`tonic` belongs only to 'tonic_chroma', this extractor has frontend={self.frontend!r}.")
         if truncation and max_length is None:
-            raise ValueError("truncation=True needs max_length, the number of samples to cut clips to.")
+            raise ValueError("`truncation=True` needs `max_length`, the number of samples to cut clips to.")
         padding_strategy = self._get_padding_strategies(padding=padding, max_length=max_length)
 
         clips, _ = as_mono_waveforms(raw_speech)
@@ -150,7 +178,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         waveforms = _stack(clips, longest).to(device)
         lengths = torch.tensor(sizes, device=device)
 
-        features: dict[str, Any] = self._extract(waveforms, lengths, tonic)
+        features = self._extract(waveforms, lengths, tonic)
         input_values = features["input_values"]
         num_frames = lengths if self.frontend == "waveform" else 1 + lengths // self.hop_length
         attention_mask = torch.arange(input_values.shape[1], device=device) < num_frames[:, None]
@@ -158,22 +186,23 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             behind_end = ~attention_mask if input_values.ndim == 2 else ~attention_mask[:, :, None]
             input_values.masked_fill_(behind_end, self.padding_value)
         if return_attention_mask if return_attention_mask is not None else self.return_attention_mask:
-            features["attention_mask"] = attention_mask.long()
+            features["attention_mask"] = attention_mask.to(torch.int32)
 
-        if padding_strategy == PaddingStrategy.DO_NOT_PAD:
-            own_frames = num_frames.tolist()
-            for name in features.keys() & {"input_values", "attention_mask"}:
-                features[name] = [values[:frames] for values, frames in zip(features[name], own_frames, strict=True)]
-        return _as_batch_feature(features, return_tensors)
+        is_padded = padding_strategy != PaddingStrategy.DO_NOT_PAD
+        row_lengths = [input_values.shape[1]] * len(clips) if is_padded else num_frames.tolist()
+        return as_batch_feature(features, row_lengths, return_tensors)
 
     def _extract(self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic) -> dict[str, torch.Tensor]:
         if self.frontend == "waveform":
             return {"input_values": waveforms}
         tonic = torch.as_tensor(float("nan") if tonic is None else tonic, dtype=torch.float32, device=waveforms.device)
         if tonic.ndim > 1 or tonic.numel() not in (1, len(waveforms)):
-            raise ValueError(f"Pass one tonic, or one a clip ({len(waveforms)}), not {tuple(tonic.shape)}.")
+            raise ValueError(
+                f"`tonic` must be one number or one for each of the {len(waveforms)} clips, got the shape "
+                f"{tuple(tonic.shape)}."
+            )
         tonic = tonic.expand(len(waveforms))
-        # The spectra of a few clips stay in a CPU's cache: in blocks a batch takes a third to a half of the time.
+        # In blocks a batch takes a third to a half of the time on a CPU
         clips = len(waveforms) if waveforms.device.type != "cpu" else max(1, _BLOCK_SAMPLES // waveforms.shape[1])
         blocks = zip(waveforms.split(clips), lengths.split(clips), tonic.split(clips), strict=True)
         features = [self._extract_block(*block) for block in blocks]
@@ -190,7 +219,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         return {"input_values": input_values, "tonic": tonic, "tonic_confidence": confidence}
 
     def to_dict(self) -> dict[str, Any]:
-        """What is saved: the arguments of the constructor, without the filters that follow from them."""
+        """The settings of the extractor, without the filters that `__init__` computes from them."""
         output = super().to_dict()
         output.pop("mel_filters", None)
         output.pop("tonic_chroma", None)
@@ -198,20 +227,10 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
 
 
 def _stack(clips: list[torch.Tensor] | torch.Tensor, samples: int) -> torch.Tensor:
-    """The clips as `(batch_size, samples)`, zero behind their ends."""
+    """The clips as one tensor `(batch_size, samples)`, padded with zeros."""
     if not isinstance(clips, torch.Tensor):
         clips = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
     return torch.nn.functional.pad(clips, (0, samples - clips.shape[1]))
-
-
-def _as_batch_feature(features: dict, return_tensors: str | TensorType | None) -> BatchFeature:
-    if return_tensors is not None and TensorType(return_tensors) == TensorType.PYTORCH:
-        return BatchFeature(features, tensor_type=return_tensors)
-    as_lists = {
-        name: [value.cpu().numpy() for value in values] if isinstance(values, list) else list(values.cpu().numpy())
-        for name, values in features.items()
-    }
-    return BatchFeature(as_lists, tensor_type=return_tensors)
 
 
 __all__ = ["SAMAudioFeatureExtractor"]

@@ -1,36 +1,36 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Feature extractor of SSLAM and EAT: Kaldi's log-mel filter bank, for whole batches at once."""
+"""Feature extractor of SSLAM and EAT: Kaldi's log-mel filter bank over whole batches."""
 
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from ..integration.saving import PortableFeatureExtractorMixin
-from .waveform_input import as_mono_waveforms, check_length, check_sampling_rate
+from .batch_output import as_batch_feature
+from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
 
 
-# Frames handled at a time: on a CPU as many as stay in its cache, elsewhere as many as fit well into memory.
+# Number of frames that are computed at a time: on a CPU they fit into its cache, elsewhere into memory
 _CPU_FRAMES_PER_BLOCK = 1024
 _DEVICE_FRAMES_PER_BLOCK = 65536
-# The mel filters are applied in groups of so many neighbours, which together reach only a few of the spectrum's bins.
+# Neighbouring filters are applied together, because a group of them covers only a few bins of the spectrum
 _FILTERS_PER_GROUP = 16
 
 
 def kaldi_mel_filters(num_mel_bins: int, n_fft: int, sampling_rate: int, min_frequency: float = 20.0) -> torch.Tensor:
     """
-    Kaldi's triangular mel filters from `min_frequency` (Hz) to the Nyquist frequency, triangular on the mel scale.
+    Kaldi's mel filters from `min_frequency` (Hz) to the Nyquist frequency. They are triangular on the mel scale.
 
     Returns:
-        `(n_fft // 2, num_mel_bins)`, float32. The bin at the Nyquist frequency, which no filter reaches, is left out.
+        `(n_fft // 2, num_mel_bins)`, float32. The bin at the Nyquist frequency is left out: no filter reaches it.
     """
 
-    # In float32, as Kaldi: near a filter's edge the rounding shows, and in the logarithm it is not small.
+    # In float32 as in Kaldi: the rounding at the edges of the filters is not small in the logarithm
     def mel(frequency: torch.Tensor) -> torch.Tensor:
         return 1127.0 * torch.log(1.0 + frequency / 700.0)
 
@@ -48,10 +48,11 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
     r"""
     Turns mono waveforms into the normalised log-mel frames that SSLAM and EAT models read.
 
-    A clip loses its mean. Then come, as in Kaldi with dither and energy off, frames of 25 ms every 10 ms, none beyond
-    the end of the clip; in each the removal of its mean, pre-emphasis of 0.97, a Hann window, the power spectrum, the
-    mel filters and the logarithm. The frames are cut or padded with zeros and, zeros included, normalised to
-    `(x - mean) / (2 * std)`. A clip shorter than one window is padded with silence to one.
+    The steps are those of Kaldi without dither and energy. The mean of the clip is removed. Frames of 25 ms start
+    every 10 ms and end within the clip. Each frame goes through removal of its mean, pre-emphasis of 0.97, a Hann
+    window, the power spectrum, the mel filters and the logarithm. The frames are cut or padded with `padding_value`
+    and then normalised, padding included, to `(x - mean) / (2 * std)`. A clip shorter than a window is padded with
+    zeros to one window.
 
     Args:
         feature_size (`int`, *optional*, defaults to 128):
@@ -59,19 +60,18 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         sampling_rate (`int`, *optional*, defaults to 16000):
             Sampling rate of the audio, in Hz.
         padding_value (`float`, *optional*, defaults to 0.0):
-            Value of padded frames, before normalisation.
+            Value of padding frames before normalisation.
         max_length (`int`, *optional*, defaults to 1024):
-            Number of frames that clips are padded and cut to, unless a call asks for something else.
+            Number of frames to which clips are padded and cut, unless a call passes another.
         mean (`float`, *optional*, defaults to -4.268):
             Mean of the log-mel energies of AudioSet.
         std (`float`, *optional*, defaults to 4.569):
-            Their standard deviation.
+            Standard deviation of the log-mel energies of AudioSet.
         return_attention_mask (`bool`, *optional*, defaults to `False`):
-            Whether to return a mask that tells real frames (1) from padding (0). Published checkpoints were trained
-            without one.
+            Whether calls return `attention_mask` by default. The published checkpoints were trained without a mask.
 
     Raises:
-        ValueError: for padding on the left: the model counts positions from the start of a clip.
+        ValueError: `padding_side` is not `"right"`.
 
     Example:
 
@@ -106,7 +106,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             **kwargs,
         )
         if self.padding_side != "right":
-            raise ValueError(f"SSLAM clips are padded on the right, got `padding_side={self.padding_side!r}`.")
+            raise ValueError(f"`padding_side` must be 'right', got {self.padding_side!r}.")
         self.max_length = max_length
         self.mean = mean
         self.std = std
@@ -130,19 +130,19 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         return 2 ** (self.window_length - 1).bit_length()
 
     def _group_filters(self) -> list[tuple[slice, slice, torch.Tensor]]:
-        """For each group of filters: its mel bins, the part of the spectrum it reaches, its weights for that part."""
+        """For each group of filters: its mel bins, the part of the spectrum that it covers, its weights there."""
         groups = []
         for first in range(0, self.feature_size, _FILTERS_PER_GROUP):
             mel_bins = slice(first, first + _FILTERS_PER_GROUP)
             reached = self.mel_filters[:, mel_bins].any(dim=1).nonzero().flatten()
             low, high = (int(reached[0]), int(reached[-1]) + 1) if len(reached) else (0, 1)
-            # Squared real and imaginary parts stand next to each other in the spectrum, and both get the same weight.
+            # The squared real and imaginary parts of a bin are neighbours in the spectrum and get the same weight
             weights = self.mel_filters[low:high, mel_bins].repeat_interleave(2, dim=0)
             groups.append((mel_bins, slice(2 * low, 2 * high), weights))
         return groups
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments of this extractor, without what `__init__` computes from them."""
+        """The settings of the extractor, without the filters that `__init__` computes from them."""
         output = super().to_dict()
         for name in ("window", "mel_filters", "filter_groups"):
             output.pop(name, None)
@@ -154,7 +154,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
 
         Args:
             waveforms: `(batch_size, samples)`, float32.
-            log_mel: `(batch_size, num_frames, feature_size)`, float32, where they are written.
+            log_mel: `(batch_size, num_frames, feature_size)`, float32; the output is written into it.
         """
         window = self.window.to(waveforms.device)
         filter_groups = [(mel, bins, weights.to(waveforms.device)) for mel, bins, weights in self.filter_groups]
@@ -167,7 +167,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             frames = frames - frames.mean(dim=-1, keepdim=True)
             padded = buffer[:, : frames.shape[1]]
             # Pre-emphasis. The first sample of a frame does not matter, because the window is zero there. Product and
-            # difference are rounded one by one as in Kaldi: in bands without sound this rounding is all there is.
+            # difference are rounded separately as in Kaldi: bands without sound contain nothing but this rounding.
             torch.sub(frames[..., 1:], 0.97 * frames[..., :-1], out=padded[..., 1 : self.window_length])
             padded[..., : self.window_length] *= window
             spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(2).square_()
@@ -177,46 +177,52 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
 
     def __call__(
         self,
-        raw_speech: np.ndarray
-        | torch.Tensor
-        | list[float]
-        | list[np.ndarray]
-        | list[torch.Tensor]
-        | list[list[float]],
+        raw_speech: RawSpeech,
         sampling_rate: int | None = None,
         padding: bool | str | PaddingStrategy = "max_length",
-        truncation: bool = True,
         max_length: int | None = None,
+        truncation: bool = True,
         pad_to_multiple_of: int | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: str | TensorType | None = None,
         device: str | torch.device = "cpu",
     ) -> BatchFeature:
-        """
-        Compute the features of one clip or of a batch of clips.
+        r"""
+        Compute the features of a clip or of a batch of clips.
 
         Args:
-            raw_speech: one clip (1-D) or several (2-D, or a list of 1-D clips of any lengths), mono; floats in [-1, 1]
-                or integer PCM.
-            sampling_rate: rate of the audio, in Hz; leave it out only if you are sure of it.
-            padding: `"max_length"` to pad to `max_length` frames, `True` or `"longest"` to pad to the longest clip of
-                the batch, `False` or `"do_not_pad"` not to pad.
-            truncation: cut clips at `max_length` frames.
-            max_length: number of frames, `self.max_length` if not given.
-            pad_to_multiple_of: round the length to pad (and cut) to up to a multiple of this; 16 fills whole patches.
-            return_attention_mask: whether to return `attention_mask`, `self.return_attention_mask` if not given.
-            return_tensors: `"pt"` for torch tensors, `"np"` (and the default) for numpy arrays.
-            device: where to compute; torch tensors are left there.
+            raw_speech (`np.ndarray`, `torch.Tensor`, `list[float]` or a list of those):
+                One mono clip of shape `(samples,)`, or a batch of mono clips: an array of shape
+                `(batch_size, samples)` or a list of clips of any lengths. Floats in [-1, 1], or 8, 16 or 32 bit
+                integer PCM. A clip shorter than a window is padded with zeros to one window.
+            sampling_rate (`int`, *optional*):
+                Sampling rate of `raw_speech` in Hz. It must be the rate of the extractor; a warning asks for it.
+            padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `"max_length"`):
+                `"max_length"` pads to `max_length` frames, `True` or `"longest"` to the longest clip of the batch,
+                `False` or `"do_not_pad"` not at all.
+            max_length (`int`, *optional*):
+                Number of frames to pad and cut to. The default is `self.max_length`.
+            truncation (`bool`, *optional*, defaults to `True`):
+                Whether to cut clips to `max_length` frames.
+            pad_to_multiple_of (`int`, *optional*):
+                Round the number of frames to pad and cut to up to a multiple of this. 16 fills whole patches.
+            return_attention_mask (`bool`, *optional*):
+                Whether to return `attention_mask`. The default is `self.return_attention_mask`.
+            return_tensors (`str` or [`~utils.TensorType`], *optional*):
+                `"pt"` for torch tensors, `"np"` for numpy arrays. By default lists with one numpy array for each clip.
+            device (`str` or `torch.device`, *optional*, defaults to `"cpu"`):
+                Where the features are computed. Torch tensors stay there.
 
         Returns:
-            [`BatchFeature`] with `input_values` of shape `(batch_size, num_frames, feature_size)`, float32, and on
-            request `attention_mask` of shape `(batch_size, num_frames)`, int32. Without padding, clips of different
-            lengths come as lists.
+            [`BatchFeature`] with
+            - `input_values`: float32, `(batch_size, num_frames, feature_size)`,
+            - `attention_mask` (if asked for): int32, `(batch_size, num_frames)`, 1 for frames of the clip and 0 for
+              padding.
 
         Raises:
-            ValueError: for audio at another rate, empty clips, more than one channel, NaN or infinity, lengths that
-                are not positive, or clips of different lengths that are asked for as one tensor without padding.
-            TypeError: for what is no audio.
+            ValueError: an empty batch or clip, NaN or infinity, more than one channel, another sampling rate, a length
+                that is not positive, clips of different lengths with `return_tensors` but without padding.
+            TypeError: the input is not audio.
         """
         check_sampling_rate(sampling_rate, self.sampling_rate, type(self).__name__)
         check_length("max_length", max_length)
@@ -242,7 +248,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             lengths = num_frames
 
         waveforms = self._to_batch(clips, num_samples.to(device))
-        # Behind the frames that are computed here stands padding, or what is not asked for.
+        # The computed frames come first, then padding
         shape = (len(clips), int(lengths.max()), self.feature_size)
         features = torch.full(shape, self.padding_value, dtype=torch.float32, device=device)
         self._log_mel(waveforms, features[:, :longest])
@@ -251,23 +257,13 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             features.masked_fill_(~mask[..., None], self.padding_value)
         features.sub_(self.mean).div_(2 * self.std)
 
-        data: dict[str, Any] = {"input_values": features}
+        batch = {"input_values": features}
         if return_attention_mask:
-            data["attention_mask"] = mask.to(torch.int32)
-        if lengths.min() < lengths.max():
-            data = {name: [row[:n] for row, n in zip(rows, lengths, strict=True)] for name, rows in data.items()}
-            if return_tensors is not None:
-                raise ValueError(
-                    f"Clips of {', '.join(map(str, lengths.tolist()))} frames do not fit into one tensor. Pad them "
-                    "(`padding=True`), cut them (`truncation=True`), or leave `return_tensors` out."
-                )
-            return BatchFeature({name: [row.cpu().numpy() for row in rows] for name, rows in data.items()})
-        if return_tensors != TensorType.PYTORCH:
-            data = {name: rows.cpu().numpy() for name, rows in data.items()}
-        return BatchFeature(data, tensor_type=return_tensors)
+            batch["attention_mask"] = mask.to(torch.int32)
+        return as_batch_feature(batch, lengths.tolist(), return_tensors)
 
     def _to_batch(self, clips: torch.Tensor | list[torch.Tensor], num_samples: torch.Tensor) -> torch.Tensor:
-        """Clips without their means, on the device of `num_samples`, zero-padded to the longest or to one window."""
+        """The clips without their means, on the device of `num_samples`, padded with zeros, at least to one window."""
         if isinstance(clips, list):
             clips = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
         waveforms = clips.to(num_samples.device)

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Power spectrograms of padded batches in which every clip is treated as if it stood alone, and mel filters."""
+"""Power spectrograms of padded batches, and mel filters."""
 
 import math
 
@@ -11,21 +11,21 @@ def power_spectrogram(
     waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int, hop_length: int, num_bins: int | None = None
 ) -> torch.Tensor:
     """
-    Short-time power spectra, centred, with each clip reflected at its own two ends.
+    Centred short-time power spectra, where each clip is reflected at both of its ends.
 
-    On clips of one length this is `torchaudio.transforms.Spectrogram(n_fft, hop_length=hop_length, power=2)`. In a
-    padded batch a clip's last frames are the same as if it stood alone, which zero padding would change.
+    For clips of the same length this is `torchaudio.transforms.Spectrogram(n_fft, hop_length=hop_length, power=2)`.
+    In a padded batch the last frames of a clip are the same as when the clip is alone.
 
     Args:
-        waveforms: `(batch_size, samples)`, zero behind the end of each clip; at least `n_fft` samples.
-        lengths: `(batch_size,)`, int64, samples of each clip, at least `n_fft // 2 + 1`.
-        n_fft: samples of a (Hann) window.
+        waveforms: `(batch_size, samples)`, zero after the end of each clip; at least `n_fft` samples.
+        lengths: `(batch_size,)`, int64, number of samples of each clip, at least `n_fft // 2 + 1`.
+        n_fft: samples of a Hann window.
         hop_length: samples from one window to the next.
-        num_bins: the lowest bins to keep; all `n_fft // 2 + 1` if not given.
+        num_bins: number of the lowest bins to keep. The default is all `n_fft // 2 + 1` bins.
 
     Returns:
-        `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a
-        clip are its own; what stands behind them has no meaning.
+        `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a clip
+        belong to it; the frames after them have no meaning.
     """
     half = n_fft // 2
     padded = torch.nn.functional.pad(waveforms, (half, half))
@@ -44,9 +44,9 @@ def mel_filters(n_fft: int, num_mel_bins: int, sampling_rate: int) -> torch.Tens
     Triangular filters with peaks of 1, equally spaced from 0 to half the sampling rate on the HTK mel scale,
     `mel = 2595 log10(1 + hertz / 700)`.
 
-    Computed in float32, as `torchaudio.functional.melscale_fbanks` does. In float64, as by
-    `transformers.audio_utils.mel_filter_bank`, weights at the feet of the triangles differ by up to 0.07 %, which
-    shows in the log-mel of pure tones.
+    Computed in float32 as `torchaudio.functional.melscale_fbanks` does. `transformers.audio_utils.mel_filter_bank`
+    computes in float64: its weights at the edges of the triangles differ by up to 0.07 %, which changes the log-mel of
+    pure tones.
 
     Returns:
         float32, `(n_fft // 2 + 1, num_mel_bins)`.

@@ -80,19 +80,19 @@ class TonicChroma:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
-            waveforms: `(batch_size, samples)`, float32, zero behind the end of each clip; at least `n_fft` samples.
+            waveforms: `(batch_size, samples)`, float32, zero after the end of each clip; at least `n_fft` samples.
             lengths: `(batch_size,)`, int64, samples of each clip, each at least `n_fft // 2 + 1`.
             tonic: in Hz, one for all clips or `(batch_size,)`; estimated where it is NaN, or for all if not given.
 
         Returns:
             - features, `(batch_size, 1 + samples // hop_length, bins_per_octave)`. The first
-              `1 + length // hop_length` frames of a clip are its own; what stands behind them has no meaning.
+              `1 + length // hop_length` frames of a clip belong to it; the frames after them have no meaning.
             - tonic of each clip in Hz, `(batch_size,)`. An estimate lies between 98 and 262 Hz.
             - confidence, `(batch_size,)`: the posterior probability that the tonic is right within 40 cents in some
               octave, scaled such that a blind guess, as for silence, has 0; 1 where the tonic was given.
 
         Raises:
-            ValueError: for a given tonic that is not positive or infinite.
+            ValueError: a given tonic is not positive or not finite.
         """
         power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, len(self.frequencies))
         frames = 1 + lengths // self.hop_length

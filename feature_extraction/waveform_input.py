@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What both feature extractors do with the audio they are handed, before any feature: check it and batch it."""
+"""How both feature extractors check and batch their input audio."""
 
 import numpy as np
 import torch
@@ -9,14 +9,16 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
+RawSpeech = np.ndarray | torch.Tensor | list[float] | list[list[float]] | list[np.ndarray] | list[torch.Tensor]
+
 _FULL_SCALE = {torch.uint8: 2**7, torch.int8: 2**7, torch.int16: 2**15, torch.int32: 2**31}
 
-# The root of the sum of squares of a clip that is louder than any PCM. Beyond it power spectra overflow float32.
+# Largest norm of a clip. Power spectra of louder clips overflow float32, and no PCM is that loud.
 _LOUDEST_NORM = 1e14
 
 
 def check_sampling_rate(sampling_rate: int | None, expected: int, extractor: str) -> None:
-    """Raise `ValueError` for audio at another rate than the extractor's; warn where the rate is not told."""
+    """Raise `ValueError` if the audio has another rate than the extractor. Warn if the rate is not given."""
     if sampling_rate is None:
         logger.warning_once(
             f"{extractor} was called without `sampling_rate`. Pass `sampling_rate={expected}` if that is the rate of "
@@ -30,28 +32,28 @@ def check_sampling_rate(sampling_rate: int | None, expected: int, extractor: str
 
 
 def check_length(name: str, length: int | None) -> None:
-    """Raise `ValueError` for a length, an argument called `name`, that is neither `None` nor a positive integer."""
+    """Raise `ValueError` unless the argument called `name` is `None` or a positive integer."""
     if length is not None and not (isinstance(length, (int, np.integer)) and length > 0):
-        raise ValueError(f"{name} must be a positive integer, got {length!r}.")
+        raise ValueError(f"`{name}` must be a positive integer, got {length!r}.")
 
 
-def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bool]:
+def as_mono_waveforms(raw_speech: RawSpeech) -> tuple[list[torch.Tensor] | torch.Tensor, bool]:
     """
-    Turn what users pass as audio into float32 mono waveforms in [-1, 1].
+    Turn the input of an extractor into float32 mono waveforms in [-1, 1].
 
     Args:
-        raw_speech: one clip (a 1-D array, tensor or list of floats) or a batch of clips (a list of such, or a 2-D
-            array or tensor of shape `(batch_size, samples)`). Floats of any width are taken as they are; 8, 16 and
-            32 bit integers are read as PCM and scaled to [-1, 1]. Gradients do not flow back to it.
+        raw_speech: one clip (a 1-D array, tensor or list of floats) or a batch of clips (a list of clips, or an array
+            or tensor of shape `(batch_size, samples)`). Floats of any width are used as they are. Integers of 8, 16
+            and 32 bits are PCM and are scaled to [-1, 1]. Gradients do not flow back to the input.
 
     Returns:
-        The clips, as a tensor of shape `(batch_size, samples)` where they came as one array and as a list of 1-D
-        tensors otherwise, and whether they came as a batch.
+        The clips and whether the input was a batch. The clips are a tensor of shape `(batch_size, samples)` if the
+        input was one array, and a list of 1-D tensors otherwise.
 
     Raises:
-        ValueError: for no clip, an empty clip, more than one channel, NaN or infinity, values beyond any PCM, or
+        ValueError: no clip, an empty clip, more than one channel, NaN or infinity, values louder than any PCM, or
             integers of another width.
-        TypeError: for what is no audio.
+        TypeError: the input is not audio.
     """
     clips: list[torch.Tensor] | torch.Tensor
     if isinstance(raw_speech, (np.ndarray, torch.Tensor)):
@@ -87,7 +89,7 @@ def as_mono_waveforms(raw_speech) -> tuple[list[torch.Tensor] | torch.Tensor, bo
         raise ValueError("There is no clip in the batch.")
     if shortest == 0:
         raise ValueError("A clip has no samples. Leave empty clips out of the batch.")
-    # The norm is finite only where every sample is: one pass, and no copy of the audio.
+    # The norm is finite only if every sample is. It takes one pass and no copy of the audio.
     is_sound = norms <= _LOUDEST_NORM
     if not bool(is_sound.all()):
         wrong = ", ".join(map(str, torch.nonzero(~is_sound).flatten().tolist()))
@@ -103,7 +105,7 @@ def _as_tensor(clip) -> torch.Tensor:
         if not isinstance(clip, torch.Tensor):
             clip = np.asarray(clip)
             dtype = np.float32 if clip.dtype.kind == "f" else clip.dtype.newbyteorder("=")
-            # Torch takes neither strides that are negative (of one sample, too) nor memory that is read-only.
+            # torch accepts neither negative strides (even of a single sample) nor read-only memory
             copy = True if min(clip.strides, default=0) < 0 or not clip.flags.writeable else None
             with np.errstate(over="ignore"):  # it becomes infinity, which is refused
                 clip = torch.from_numpy(np.array(clip, dtype, order="C", copy=copy))

@@ -46,6 +46,7 @@ _MODELS = {
             "AutoModel": "modeling.modeling_eat:EATModel",
             "AutoModelForPreTraining": "modeling.modeling_eat:EATForPreTraining",
             "AutoModelForAudioClassification": "modeling.modeling_eat:EATForAudioClassification",
+            "AutoModelForAudioFrameClassification": "modeling.modeling_eat:EATForAudioFrameClassification",
         },
     ),
 }

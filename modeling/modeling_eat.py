@@ -1,9 +1,9 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Loads what the authors of SSLAM and EAT publish on the Hub (`model_type: "eat"`) as native SSLAM models.
+"""Loads the checkpoints that the authors of SSLAM and EAT publish on the Hub (`model_type: "eat"`) as SSLAM models.
 
-`AutoModel.from_pretrained("ta012/SSLAM_pretrain")` comes here by the model type, and gives an [`SSLAMModel`] that is
-saved like any other. Nothing of the remote code in those repositories is run.
+The Auto classes choose these classes by the model type: `AutoModel.from_pretrained("ta012/SSLAM_pretrain")` returns an
+[`SSLAMModel`], which is saved like any other. The remote code in those repositories is not run.
 """
 
 import os
@@ -14,7 +14,13 @@ from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
 from ..configuration.configuration_sslam import EATConfig
 from .checkpoint_sslam import convert_hub_state_dict
-from .modeling_sslam import SSLAMForAudioClassification, SSLAMForPreTraining, SSLAMModel, SSLAMPreTrainedModel
+from .modeling_sslam import (
+    SSLAMForAudioClassification,
+    SSLAMForAudioFrameClassification,
+    SSLAMForPreTraining,
+    SSLAMModel,
+    SSLAMPreTrainedModel,
+)
 
 
 _DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
@@ -47,7 +53,7 @@ class EATModel(SSLAMModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, *model_args, **kwargs) -> SSLAMModel:
-        """Load a folder or Hub repository of type "eat" as a [`SSLAMModel`]; the arguments are those of any model."""
+        """Load a folder or Hub repository of type "eat" as a [`SSLAMModel`]. It takes the usual arguments."""
         return _load_native(SSLAMModel, pretrained_model_name_or_path, *model_args, **kwargs)
 
     @classmethod
@@ -72,10 +78,30 @@ class EATForAudioClassification(SSLAMForAudioClassification):
         return SSLAMForAudioClassification._from_config(config.to_sslam(), **kwargs)
 
 
+class EATForAudioFrameClassification(SSLAMForAudioFrameClassification):
+    """
+    [`SSLAMForAudioFrameClassification`] as `AutoModelForAudioFrameClassification` finds it for a checkpoint of type
+    "eat". The classifier of a checkpoint that classifies clips becomes the classifier of the time patches.
+    """
+
+    config: EATConfig
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, *model_args, **kwargs
+    ) -> SSLAMForAudioFrameClassification:
+        """Load a folder or Hub repository of type "eat" as a [`SSLAMForAudioFrameClassification`]."""
+        return _load_native(SSLAMForAudioFrameClassification, pretrained_model_name_or_path, *model_args, **kwargs)
+
+    @classmethod
+    def _from_config(cls, config: EATConfig, **kwargs) -> SSLAMForAudioFrameClassification:
+        return SSLAMForAudioFrameClassification._from_config(config.to_sslam(), **kwargs)
+
+
 class EATForPreTraining(SSLAMForPreTraining):
     """
-    [`SSLAMForPreTraining`] as `AutoModelForPreTraining` finds it for a checkpoint of type "eat". Those hold an encoder
-    alone: the teacher begins as its copy, the decoder anew.
+    [`SSLAMForPreTraining`] as `AutoModelForPreTraining` finds it for a checkpoint of type "eat". Such a checkpoint
+    holds an encoder only: the teacher starts as a copy of it, the decoder with fresh weights.
     """
 
     config: EATConfig
@@ -92,4 +118,4 @@ class EATForPreTraining(SSLAMForPreTraining):
         return SSLAMForPreTraining._from_config(config.to_sslam(), **kwargs)
 
 
-__all__ = ["EATForAudioClassification", "EATForPreTraining", "EATModel"]
+__all__ = ["EATForAudioClassification", "EATForAudioFrameClassification", "EATForPreTraining", "EATModel"]

@@ -1,22 +1,20 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""PyTorch SAMAudio model"""
+"""SAMAudio: segment tokens that attend to the frames of a convolutional encoder."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -27,20 +25,27 @@ from .classification_loss import classification_loss
 
 
 @dataclass
+@auto_docstring(
+    custom_intro="""
+    Output of [`SAMAudioModel`].
+    """
+)
 class SAMAudioModelOutput(ModelOutput):
     r"""
     last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_segments, hidden_size)`):
         The segment representations.
     pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
-        Their mean.
+        Mean of the segment representations.
     encoder_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, encoder_frames, hidden_size)`):
-        The frames that the segments attend to.
-    masked_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_segments, hidden_size)`):
-        The segment representations of the clip with frames hidden. Returned when `mask_time_indices` is given.
-    hidden_states (`tuple(torch.FloatTensor)`, returned with `output_hidden_states=True`):
-        The segments before the first and after each layer, each of shape `(batch_size, num_segments, hidden_size)`.
-    attentions (`tuple(torch.FloatTensor)`, returned with `output_attentions=True`):
-        For each layer the weights with which segments attend to frames, of shape
+        Frames of the encoder, which the segments attend to.
+    masked_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_segments, hidden_size)`, *optional*):
+        The segment representations of the clip with some frames hidden. Returned with `mask_time=True` or when
+        `mask_time_indices` is passed.
+    hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
+        The segments before the first layer and after each layer, each of shape
+        `(batch_size, num_segments, hidden_size)`.
+    attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
+        For each layer the weights with which the segments attend to the frames, of shape
         `(batch_size, num_attention_heads, num_segments, encoder_frames)`.
     """
 
@@ -53,16 +58,29 @@ class SAMAudioModelOutput(ModelOutput):
 
 
 @dataclass
+@auto_docstring(
+    custom_intro="""
+    Output of [`SAMAudioForPreTraining`].
+    """
+)
 class SAMAudioForPreTrainingOutput(ModelOutput):
     r"""
-    loss (`torch.FloatTensor` of shape `(1,)`):
+    loss (`torch.FloatTensor` of shape `()`):
         `mask_weight * masked_segment_loss + contrastive_weight * contrastive_loss`.
-    masked_segment_loss (`torch.FloatTensor` of shape `(1,)`, returned unless `config.mask_weight` is 0):
-        Mean squared error of the segments predicted from the clip with frames hidden.
-    contrastive_loss (`torch.FloatTensor` of shape `(1,)`, returned unless `config.contrastive_weight` is 0):
-        InfoNCE over the segments of the batch.
-    last_hidden_state, encoder_last_hidden_state, hidden_states, attentions:
-        As in [`SAMAudioModelOutput`].
+    masked_segment_loss (`torch.FloatTensor` of shape `()`, *optional*, returned unless `config.mask_weight` is 0):
+        Mean squared error between the segments and their prediction from the clip with some frames hidden.
+    contrastive_loss (`torch.FloatTensor` of shape `()`, *optional*, returned unless `config.contrastive_weight` is 0):
+        InfoNCE loss over the segments of the batch.
+    last_hidden_state (`torch.FloatTensor` of shape `(batch_size, num_segments, hidden_size)`):
+        The segment representations.
+    encoder_last_hidden_state (`torch.FloatTensor` of shape `(batch_size, encoder_frames, hidden_size)`):
+        Frames of the encoder, which the segments attend to.
+    hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
+        The segments before the first layer and after each layer, each of shape
+        `(batch_size, num_segments, hidden_size)`.
+    attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
+        For each layer the weights with which the segments attend to the frames, of shape
+        `(batch_size, num_attention_heads, num_segments, encoder_frames)`.
     """
 
     loss: torch.FloatTensor | None = None
@@ -75,19 +93,30 @@ class SAMAudioForPreTrainingOutput(ModelOutput):
 
 
 @dataclass
+@auto_docstring(
+    custom_intro="""
+    Output of [`SAMAudioForAudioClassification`].
+    """
+)
 class SAMAudioClassifierOutput(ModelOutput):
     r"""
-    loss (`torch.FloatTensor` of shape `(1,)`, returned when `labels` are given):
+    loss (`torch.FloatTensor` of shape `()`, *optional*, returned when `labels` is passed):
         In training `classification_loss + mask_weight * masked_segment_loss + contrastive_weight * contrastive_loss`,
-        in evaluation the first of them.
+        in evaluation `classification_loss`.
     logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
         Scores before the softmax or sigmoid.
-    classification_loss (`torch.FloatTensor` of shape `(1,)`, returned when `labels` are given):
+    classification_loss (`torch.FloatTensor` of shape `()`, *optional*, returned when `labels` is passed):
         Cross entropy with label smoothing, binary cross entropy or mean squared error, by `config.problem_type`.
-    masked_segment_loss, contrastive_loss (`torch.FloatTensor` of shape `(1,)`, returned in training with `labels`):
-        As in [`SAMAudioForPreTrainingOutput`].
-    hidden_states, attentions:
-        As in [`SAMAudioModelOutput`].
+    masked_segment_loss (`torch.FloatTensor` of shape `()`, *optional*, returned in training when `labels` is passed):
+        Mean squared error between the segments and their prediction from the clip with some frames hidden.
+    contrastive_loss (`torch.FloatTensor` of shape `()`, *optional*, returned in training when `labels` is passed):
+        InfoNCE loss over the segments of the batch.
+    hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
+        The segments before the first layer and after each layer, each of shape
+        `(batch_size, num_segments, hidden_size)`.
+    attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
+        For each layer the weights with which the segments attend to the frames, of shape
+        `(batch_size, num_attention_heads, num_segments, encoder_frames)`.
     """
 
     loss: torch.FloatTensor | None = None
@@ -100,7 +129,7 @@ class SAMAudioClassifierOutput(ModelOutput):
 
 
 class SAMAudioGroupNorm(nn.GroupNorm):
-    """Group normalisation of `(batch_size, channels, frames)` whose statistics leave padding frames out."""
+    """Group norm of `(batch_size, channels, frames)`. Padding frames do not count in its statistics."""
 
     def forward(self, hidden_states: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
         if frame_mask is None:
@@ -115,7 +144,7 @@ class SAMAudioGroupNorm(nn.GroupNorm):
 
 
 class SAMAudioBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of `(batch_size, channels, frames)` whose batch statistics leave padding frames out."""
+    """Batch norm of `(batch_size, channels, frames)`. Padding frames do not count in its statistics."""
 
     def forward(self, hidden_states: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
         if frame_mask is None or not self.training:
@@ -136,18 +165,20 @@ class SAMAudioBatchNorm(nn.BatchNorm1d):
 
 
 class SAMAudioLayerNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of `(batch_size, channels, frames)`; padding frames play no part."""
+    """Layer norm over the channels of `(batch_size, channels, frames)`. It needs no mask, as frames do not mix."""
 
     def forward(self, hidden_states: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
         return super().forward(hidden_states.transpose(1, 2)).transpose(1, 2)
 
 
-class SAMAudioConvLayer(GradientCheckpointingLayer):
+class SAMAudioConvLayer(nn.Module):
+    """Convolution, norm, activation and dropout."""
+
     def __init__(self, config: SAMAudioConfig, layer_id: int):
         super().__init__()
         in_channels = config.conv_dim[layer_id - 1] if layer_id > 0 else config.feature_size
         out_channels = config.conv_dim[layer_id]
-        # Beside those of `self.conv`, which an adapter may wrap
+        # Not read from `self.conv`, which an adapter may wrap
         self.kernel_size, self.stride = config.conv_kernel[layer_id], config.conv_stride[layer_id]
         self.padding = self.kernel_size // 2
         self.conv = nn.Conv1d(in_channels, out_channels, self.kernel_size, stride=self.stride, padding=self.padding)
@@ -164,32 +195,51 @@ class SAMAudioConvLayer(GradientCheckpointingLayer):
         """
         Args:
             hidden_states: `(batch_size, in_channels, frames)`.
-            frame_mask: bool, `(batch_size, output_frames)`, the output frames that are no padding.
+            frame_mask: `(batch_size, output_frames)`, bool, `False` for padding.
+
+        Returns:
+            `(batch_size, out_channels, output_frames)`.
         """
         hidden_states = self.conv(hidden_states)
         hidden_states = self.norm(hidden_states, frame_mask)
         hidden_states = self.dropout(self.activation(hidden_states))
         if frame_mask is not None:
-            # So that the next convolution sees behind the end of a clip what it sees behind the end of a batch: zeros
+            # The next convolution then sees zeros after a clip, as it does when the clip is alone
             hidden_states = hidden_states * frame_mask[:, None, :].to(hidden_states.dtype)
         return hidden_states
 
     def output_mask(self, frame_mask: torch.Tensor) -> torch.Tensor:
-        """Which of this layer's output frames a clip of the given input frames has if it stands alone."""
+        """
+        The output frames that a clip has when it is alone.
+
+        Args:
+            frame_mask: `(batch_size, frames)`, bool, `False` for padding.
+
+        Returns:
+            `(batch_size, output_frames)`, bool.
+        """
         kernel_size, stride, padding = self.kernel_size, self.stride, self.padding
         output_frames = (frame_mask.shape[1] + 2 * padding - kernel_size) // stride + 1
-        # Output frame j exists when its window ends within the padding behind the clip, that is, when input frame
-        # j * stride + kernel_size - 1 - 2 * padding exists.
+        # Output frame j exists if its window ends within the zeros that the convolution adds after the clip. That is
+        # the case if input frame j * stride + kernel_size - 1 - 2 * padding exists.
         needed = torch.arange(output_frames, device=frame_mask.device) * stride + (kernel_size - 1 - 2 * padding)
         return frame_mask[:, needed.clamp(min=0)]
 
 
+class SAMAudioCheckpointedConvLayer(GradientCheckpointingLayer, SAMAudioConvLayer):
+    """A [`SAMAudioConvLayer`] that takes part in gradient checkpointing."""
+
+
 class SAMAudioEncoder(nn.Module):
-    """Strided convolutions from the features of a clip, or its waveform, to encoder frames."""
+    """Strided convolutions over the features of a clip or over its waveform."""
 
     def __init__(self, config: SAMAudioConfig):
         super().__init__()
-        self.layers = nn.ModuleList([SAMAudioConvLayer(config, i) for i in range(len(config.conv_dim))])
+        # The input of the first layer needs no gradient. Reentrant checkpointing would give this layer none either.
+        self.layers = nn.ModuleList(
+            [SAMAudioConvLayer(config, layer_id=0)]
+            + [SAMAudioCheckpointedConvLayer(config, layer_id) for layer_id in range(1, len(config.conv_dim))]
+        )
         if config.conv_dim[-1] == config.hidden_size:
             self.projection = nn.Identity()
         else:
@@ -201,16 +251,13 @@ class SAMAudioEncoder(nn.Module):
         """
         Args:
             hidden_states: `(batch_size, feature_size, frames)`.
-            frame_mask: bool, `(batch_size, frames)`.
+            frame_mask: `(batch_size, frames)`, bool, `False` for padding.
 
         Returns:
-            The encoder frames, `(batch_size, encoder_frames, hidden_size)`, and their mask if one was given.
+            The encoder frames `(batch_size, encoder_frames, hidden_size)`, and their mask if `frame_mask` is given.
         """
         if frame_mask is not None:
             hidden_states = hidden_states * frame_mask[:, None, :].to(hidden_states.dtype)
-        if self.training and self.layers[0].gradient_checkpointing:
-            # Reentrant checkpointing gives a layer's weights gradients only if an input of the layer needs one
-            hidden_states.requires_grad_(True)
         for layer in self.layers:
             if frame_mask is not None:
                 frame_mask = layer.output_mask(frame_mask)
@@ -228,17 +275,18 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention in plain torch, softmax in float32. `query`, `key` and `value`: `(batch, heads, tokens, head_dim)`."""
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
-    attn_weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    attn_weights = F.dropout(attn_weights, p=dropout, training=module.training)
+    attn_weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    attn_weights = nn.functional.dropout(attn_weights, p=dropout, training=module.training)
     attn_output = torch.matmul(attn_weights, value)
     return attn_output.transpose(1, 2).contiguous(), attn_weights
 
 
 class SAMAudioSegmentAttention(nn.Module):
-    """Multi-head attention of segments to encoder frames."""
+    """Multi-head attention from the segments to the encoder frames."""
 
     def __init__(self, config: SAMAudioConfig):
         super().__init__()
@@ -258,24 +306,28 @@ class SAMAudioSegmentAttention(nn.Module):
         encoder_hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
+        is_same_for_all_clips: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Args:
-            hidden_states: the segments, `(batch_size, num_segments, hidden_size)`, or with `mask_time_indices`
-                `(2 * batch_size, ...)`: first those that see all frames, then those that see some frames as zeros.
+            hidden_states: the segments, `(batch_size, num_segments, hidden_size)`. With `mask_time_indices`
+                `(2 * batch_size, num_segments, hidden_size)`: first the segments that see all frames, then those that
+                see the hidden frames as zeros.
             encoder_hidden_states: the frames, `(batch_size, encoder_frames, hidden_size)`.
-            mask_time_indices: bool, `(batch_size, encoder_frames)`, True for the frames that are seen as zeros.
+            attention_mask: a mask made by `create_bidirectional_mask`.
+            mask_time_indices: `(batch_size, encoder_frames)`, bool, `True` for hidden frames.
+            is_same_for_all_clips: whether all rows of `hidden_states` are equal. They are then projected once.
 
         Returns:
-            The attended segments, of the shape of `hidden_states`, and where the attention implementation gives them
-            the weights of the segments that see all frames.
+            The attended segments, in the shape of `hidden_states`, and the attention weights of the segments that see
+            all frames, if the attention implementation returns weights.
         """
         batch_size = encoder_hidden_states.shape[0]
         keys = self.k_proj(encoder_hidden_states)
         values = self.v_proj(encoder_hidden_states)
         if mask_time_indices is not None:
-            # A frame of zeros projects to the bias: the frames need not be projected a second time.
+            # All frames of zeros have the same projection, so the frames are not projected a second time.
             hidden = mask_time_indices[:, :, None]
             zero_frame = encoder_hidden_states.new_zeros(1, 1, encoder_hidden_states.shape[2])
             keys = torch.cat([keys, torch.where(hidden, self.k_proj(zero_frame), keys)])
@@ -283,12 +335,17 @@ class SAMAudioSegmentAttention(nn.Module):
             if attention_mask is not None:
                 attention_mask = torch.cat([attention_mask, attention_mask])
 
+        if is_same_for_all_clips:
+            queries = self.q_proj(hidden_states[:1]).expand_as(hidden_states)
+        else:
+            queries = self.q_proj(hidden_states)
+
         attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         attn_output, attn_weights = attention_interface(
             self,
-            self._split_heads(self._queries(hidden_states)),
+            self._split_heads(queries),
             self._split_heads(keys),
             self._split_heads(values),
             attention_mask,
@@ -301,18 +358,12 @@ class SAMAudioSegmentAttention(nn.Module):
             attn_weights = attn_weights[:batch_size]
         return attn_output, attn_weights
 
-    def _queries(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        if hidden_states.stride(0) == 0:
-            # The first layer's segments are the tokens, expanded over the batch: projecting them once is enough
-            return self.q_proj(hidden_states[:1]).expand_as(hidden_states)
-        return self.q_proj(hidden_states)
-
     def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
         return states.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
 
 
 class SAMAudioSegmentLayer(GradientCheckpointingLayer):
-    """One round in which the segments attend to the frames: attention, residual, layer norm."""
+    """The segments attend to the frames: attention, residual, layer norm."""
 
     def __init__(self, config: SAMAudioConfig):
         super().__init__()
@@ -326,18 +377,33 @@ class SAMAudioSegmentLayer(GradientCheckpointingLayer):
         attention_mask: torch.Tensor | None = None,
         masked_hidden_states: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
+        is_same_for_all_clips: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Advance the segments that see all frames (`hidden_states`), and with `mask_time_indices` those that see some
-        frames as zeros (`masked_hidden_states`; None in the first layer, where both are the tokens of every clip).
+        Args:
+            hidden_states: `(batch_size, num_segments, hidden_size)`, the segments that see all frames.
+            encoder_hidden_states: the frames, `(batch_size, encoder_frames, hidden_size)`.
+            attention_mask: a mask made by `create_bidirectional_mask`.
+            masked_hidden_states: `(batch_size, num_segments, hidden_size)`, the segments that see the hidden frames as
+                zeros. Needed with `mask_time_indices`.
+            mask_time_indices: `(batch_size, encoder_frames)`, bool, `True` for hidden frames.
+            is_same_for_all_clips: whether the segments of all clips are equal, as before the first layer.
+
+        Returns:
+            The new `hidden_states` and the new `masked_hidden_states`.
         """
         batch_size = hidden_states.shape[0]
-        if mask_time_indices is not None and masked_hidden_states is None:
-            hidden_states = hidden_states[:1].expand(2 * batch_size, -1, -1)
-        elif mask_time_indices is not None:
+        if mask_time_indices is not None:
             hidden_states = torch.cat([hidden_states, masked_hidden_states])
-        attended, _ = self.attention(hidden_states, encoder_hidden_states, attention_mask, mask_time_indices, **kwargs)
+        attended, _ = self.attention(
+            hidden_states,
+            encoder_hidden_states,
+            attention_mask,
+            mask_time_indices,
+            is_same_for_all_clips=is_same_for_all_clips,
+            **kwargs,
+        )
         hidden_states = self.layernorm(attended + hidden_states)
         if mask_time_indices is None:
             return hidden_states, None
@@ -349,18 +415,18 @@ def choose_time_mask(frame_mask: torch.Tensor, mask_ratio: float, at_random: boo
     Choose the frames that masked segment prediction hides: `int(mask_ratio * frames)` frames of each clip.
 
     Args:
-        frame_mask: bool, `(batch_size, encoder_frames)`, True for the frames that are no padding.
-        mask_ratio: share of a clip's frames.
-        at_random: anew at each call, reproducible by `torch.manual_seed`. Otherwise frames spread over the clip, the
-            same at each call, so that losses in evaluation can be compared.
+        frame_mask: `(batch_size, encoder_frames)`, bool, `False` for padding.
+        mask_ratio: share of the frames to hide.
+        at_random: `True` draws the frames from torch's generator. `False` takes frames spread evenly over the clip,
+            the same at each call, so that evaluation losses can be compared.
 
     Returns:
-        bool, `(batch_size, encoder_frames)`, True for hidden frames.
+        `(batch_size, encoder_frames)`, bool, `True` for hidden frames.
     """
     if at_random:
         order = torch.rand(frame_mask.shape, device=frame_mask.device)
     else:
-        # Multiples of the golden ratio modulo 1 are spread evenly, however many of them are taken
+        # Multiples of the golden ratio modulo 1 are spread evenly, for any number of them
         golden_ratio = (1 + math.sqrt(5)) / 2
         steps = torch.arange(frame_mask.shape[1], dtype=torch.float32, device=frame_mask.device)
         order = (steps * (golden_ratio - 1) % 1).expand(frame_mask.shape)
@@ -370,7 +436,7 @@ def choose_time_mask(frame_mask: torch.Tensor, mask_ratio: float, at_random: boo
 
 
 class _GatherFromProcesses(torch.autograd.Function):
-    """Concatenate a tensor over the processes of a DDP run; gradients flow back to the process each part came from."""
+    """Concatenates a tensor over the processes of a DDP run. The gradient of each part flows back to its process."""
 
     @staticmethod
     def forward(ctx, tensor: torch.Tensor) -> torch.Tensor:
@@ -393,20 +459,23 @@ def contrastive_segment_loss(
     temperature: float,
 ) -> torch.Tensor:
     """
-    InfoNCE over segments: each anchor is drawn to the other segments of its group and pushed off all the rest.
+    InfoNCE loss over segments: attracts each anchor to the other segments of its group and repels it from all others.
 
-    For anchor i with positives P(i) the loss is `logsumexp_j(s_ij) - mean_{p in P(i)} s_ip`, `s` the cosine similarity
-    over the temperature, averaged over the anchors; an anchor without a positive counts as 0. As in the original, j
-    runs over all segments, the anchor itself included.
+    The loss of anchor i with positives P(i) is `logsumexp_j(s_ij) - mean_{p in P(i)} s_ip`, where `s` is the cosine
+    similarity divided by the temperature. The loss of an anchor without positives is 0. As in the original, j runs
+    over all segments, including the anchor itself.
 
     Args:
-        anchors: float32, `(clips, num_segments, projection_dim)`, of unit length; they stand among the candidates.
-        anchor_groups: int64, `(clips,)`; the clips with the same number are each other's positives.
-        candidates: float32, `(all_clips, num_segments, projection_dim)`, of unit length.
-        candidate_groups: int64, `(all_clips,)`.
+        anchors: `(num_clips, num_segments, projection_dim)`, float32, of unit length; also part of `candidates`.
+        anchor_groups: `(num_clips,)`, int64; clips of the same group are each other's positives.
+        candidates: `(num_all_clips, num_segments, projection_dim)`, float32, of unit length.
+        candidate_groups: `(num_all_clips,)`, int64.
         temperature: above 0.
+
+    Returns:
+        The mean loss of the anchors, a scalar.
     """
-    # The mean over positives is linear in them, so their sum by clip is enough: no mask of segments by segments.
+    # The mean over the positives is linear, so the sum of each clip is enough and no segment by segment mask is needed
     same_group = (anchor_groups[:, None] == candidate_groups[None, :]).to(anchors.dtype)
     positive_sums = same_group @ candidates.sum(1)
     num_positives = same_group.sum(1) * candidates.shape[1] - 1
@@ -418,6 +487,8 @@ def contrastive_segment_loss(
 
 
 class SAMAudioMLP(nn.Module):
+    """Two linear layers with a GELU between them."""
+
     def __init__(self, in_features: int, hidden_features: int, out_features: int):
         super().__init__()
         self.fc1 = nn.Linear(in_features, hidden_features)
@@ -438,21 +509,30 @@ class SAMAudioSegmentObjectives(nn.Module):
         self.contrastive_projection = SAMAudioMLP(config.hidden_size, config.hidden_size, config.projection_dim)
 
     def masked_segment_loss(self, masked_segments: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
-        """Mean squared error of the segments of the whole clip (no gradient) as predicted from the masked one's."""
-        return F.mse_loss(self.segment_predictor(masked_segments).float(), segments.detach().float())
+        """Mean squared error between `segments`, detached, and their prediction from `masked_segments`."""
+        return nn.functional.mse_loss(self.segment_predictor(masked_segments).float(), segments.detach().float())
 
     def contrastive_loss(self, segments: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """The contrastive loss of `(batch_size, num_segments, hidden_size)` over the clips of all processes."""
+        """
+        Contrastive loss over the clips of all processes.
+
+        Args:
+            segments: `(batch_size, num_segments, hidden_size)`.
+            labels: `(batch_size,)`, int64; needed by `contrastive_mode="label"` only.
+
+        Raises:
+            ValueError: `contrastive_mode="label"` without one class label for each clip.
+        """
         batch_size = segments.shape[0]
         projected = self.contrastive_projection(segments)
         # Half precision cannot hold exponentials of similarities at low temperatures
         with torch.autocast(device_type=segments.device.type, enabled=False):
-            anchors = F.normalize(projected.float(), dim=-1)
+            anchors = nn.functional.normalize(projected.float(), dim=-1)
             if self.config.contrastive_mode == "clip":
                 groups = torch.arange(batch_size, device=segments.device)
             elif labels is None or labels.shape != (batch_size,):
                 raise ValueError(
-                    "contrastive_mode='label' needs one class label a clip: `labels` of shape "
+                    "`contrastive_mode='label'` needs one class label for each clip: `labels` must have the shape "
                     f"({batch_size},), got {None if labels is None else tuple(labels.shape)}."
                 )
             else:
@@ -468,7 +548,7 @@ class SAMAudioSegmentObjectives(nn.Module):
     def forward(
         self, segments: torch.Tensor, masked_segments: torch.Tensor | None, labels: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Returns the weighted sum of the two losses, and each of them unless its weight is 0."""
+        """Returns the weighted sum of the two losses, then each loss by itself, `None` if its weight is 0."""
         total = segments.new_zeros((), dtype=torch.float32)
         masked_segment_loss = contrastive_loss = None
         if self.config.mask_weight != 0:
@@ -480,22 +560,23 @@ class SAMAudioSegmentObjectives(nn.Module):
         return total, masked_segment_loss, contrastive_loss
 
 
+@auto_docstring
 class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedModel):
     config: SAMAudioConfig
     base_model_prefix = "sam_audio"
     main_input_name = "input_values"
     input_modalities = ("audio",)
     supports_gradient_checkpointing = True
-    # The losses here are means over a micro-batch: the Trainer has to divide them by its accumulation steps
+    # The losses are means over the batch at hand, so the Trainer has to divide for gradient accumulation.
     accepts_loss_kwargs = False
-    _no_split_modules = ["SAMAudioConvLayer", "SAMAudioSegmentLayer"]
+    _no_split_modules = ["SAMAudioConvLayer", "SAMAudioCheckpointedConvLayer", "SAMAudioSegmentLayer"]
     _supports_sdpa = True
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": SAMAudioSegmentLayer, "attentions": SAMAudioSegmentAttention}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """Initialise as the original does: He for convolutions, torch's own for linear layers."""
+        # As in the original: He for convolutions, torch's default for linear layers
         super()._init_weights(module)
         if isinstance(module, nn.Conv1d):
             init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -507,9 +588,12 @@ class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTraine
             init.normal_(module.segment_tokens, mean=0.0, std=self.config.initializer_range)
 
 
+@auto_docstring(
+    custom_intro="""
+    The bare SAMAudio model, which turns a clip into `config.num_segments` segment representations.
+    """
+)
 class SAMAudioModel(SAMAudioPreTrainedModel):
-    """The SAMAudio model without a head: it turns a clip into `config.num_segments` segment representations."""
-
     def __init__(self, config: SAMAudioConfig):
         super().__init__(config)
         self.encoder = SAMAudioEncoder(config)
@@ -525,6 +609,7 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
+    @auto_docstring
     def forward(
         self,
         input_values: torch.Tensor,
@@ -534,22 +619,28 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioModelOutput:
         r"""
-        Args:
-            input_values (`torch.FloatTensor`):
-                What [`SAMAudioFeatureExtractor`] gives for `config.frontend`: frames of shape
-                `(batch_size, frames, feature_size)`, or a waveform of shape `(batch_size, samples)`.
-            attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
-                1 for what belongs to a clip, 0 for the padding behind it.
-            mask_time_indices (`torch.BoolTensor` of shape `(batch_size, encoder_frames)`, *optional*):
-                Encoder frames to hide. The segments of the clip without them are returned as
-                `masked_last_hidden_state`, beside those of the whole clip.
-            mask_time (`bool`, *optional*, defaults to `False`):
-                Hide `config.mask_ratio` of the encoder frames where `mask_time_indices` is not given: random ones in
-                training, the same ones at each call in evaluation.
+        input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+        attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
+            1 for frames or samples of the clip and 0 for padding, which is ignored.
+        mask_time_indices (`torch.BoolTensor` of shape `(batch_size, encoder_frames)`, *optional*):
+            `True` for encoder frames to hide. The model then also returns `masked_last_hidden_state`, the segments of
+            the clip with these frames hidden.
+        mask_time (`bool`, *optional*, defaults to `False`):
+            Whether to hide `config.mask_ratio` of the encoder frames if `mask_time_indices` is not given: random
+            frames in training, the same frames at each call in evaluation.
 
-        Raises:
-            ValueError: for inputs whose shapes do not fit the configuration or each other.
-        """
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioModel
+
+        >>> model = SAMAudioModel(SAMAudioConfig()).eval()
+        >>> inputs = SAMAudioFeatureExtractor()(torch.randn(16000), sampling_rate=16000, return_tensors="pt")
+        >>> model(**inputs).last_hidden_state.shape
+        torch.Size([1, 64, 512])
+        ```"""
         hidden_states = self._check_input(input_values, attention_mask)
         frame_mask = attention_mask.bool() if attention_mask is not None else None
         frames, frame_mask = self.encoder(hidden_states, frame_mask)
@@ -561,18 +652,24 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
             )
         if mask_time_indices is not None and mask_time_indices.shape != frames.shape[:2]:
             raise ValueError(
-                f"mask_time_indices has shape {tuple(mask_time_indices.shape)}, but this input has "
-                f"{tuple(frames.shape[:2])} encoder frames."
+                f"`mask_time_indices` must have the shape {tuple(frames.shape[:2])} of the encoder frames, got "
+                f"{tuple(mask_time_indices.shape)}."
             )
 
         segments = self.segment_tokens.expand(frames.shape[0], -1, -1)
-        masked_segments = None
+        masked_segments = None if mask_time_indices is None else segments
         attention_mask = create_bidirectional_mask(
             config=self.config, inputs_embeds=segments, attention_mask=frame_mask, encoder_hidden_states=frames
         )
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             segments, masked_segments = layer(
-                segments, frames, attention_mask, masked_segments, mask_time_indices, **kwargs
+                segments,
+                frames,
+                attention_mask,
+                masked_segments,
+                mask_time_indices,
+                is_same_for_all_clips=index == 0,
+                **kwargs,
             )
         return SAMAudioModelOutput(
             last_hidden_state=segments,
@@ -582,7 +679,15 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         )
 
     def _check_input(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """The input as `(batch_size, feature_size, frames)`."""
+        """
+        Check the shapes of the input.
+
+        Returns:
+            The input as `(batch_size, feature_size, frames)`.
+
+        Raises:
+            ValueError: a shape does not fit the configuration, or the mask does not fit the input.
+        """
         if self.config.frontend == "waveform":
             expected, fits = "(batch_size, samples)", input_values.ndim == 2
         else:
@@ -590,20 +695,23 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
             fits = input_values.ndim == 3 and input_values.shape[2] == self.config.feature_size
         if not fits:
             raise ValueError(
-                f"A SAMAudio model with frontend={self.config.frontend!r} takes input_values of shape {expected}, got "
+                f"`input_values` must have the shape {expected} for `frontend={self.config.frontend!r}`, got "
                 f"{tuple(input_values.shape)}."
             )
         if attention_mask is not None and attention_mask.shape != input_values.shape[:2]:
             raise ValueError(
-                f"attention_mask has shape {tuple(attention_mask.shape)}, but input_values needs "
-                f"{tuple(input_values.shape[:2])}."
+                f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of `input_values`, got "
+                f"{tuple(attention_mask.shape)}."
             )
         return input_values[:, None] if self.config.frontend == "waveform" else input_values.transpose(1, 2)
 
 
+@auto_docstring(
+    custom_intro="""
+    SAMAudio with its two self-supervised objectives: masked segment prediction and contrastive segment learning.
+    """
+)
 class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
-    """SAMAudio with its two self-supervised objectives, masked segment prediction and contrastive segments."""
-
     def __init__(self, config: SAMAudioConfig):
         super().__init__(config)
         self.sam_audio = SAMAudioModel(config)
@@ -611,6 +719,7 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
         self.post_init()
 
     @can_return_tuple
+    @auto_docstring
     def forward(
         self,
         input_values: torch.Tensor,
@@ -622,14 +731,30 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioForPreTrainingOutput:
         r"""
-        Args:
-            input_values, attention_mask, mask_time_indices:
-                As in [`SAMAudioModel.forward`], with `mask_time=True`.
-            labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-                Classes of the clips; used only by `config.contrastive_mode="label"`.
-            tonic, tonic_confidence:
-                Ignored: they let `model(**features)` work on what the extractor gives.
-        """
+        input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+        attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
+            1 for frames or samples of the clip and 0 for padding, which is ignored.
+        mask_time_indices (`torch.BoolTensor` of shape `(batch_size, encoder_frames)`, *optional*):
+            `True` for encoder frames to hide. Drawn where not given: random frames in training, the same frames at
+            each call in evaluation.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            Class of each clip; used by `config.contrastive_mode="label"` only.
+        tonic (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+            Ignored. Accepted because [`SAMAudioFeatureExtractor`] returns it.
+        tonic_confidence (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+            Ignored, like `tonic`.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from polyaudio import SAMAudioConfig, SAMAudioForPreTraining
+
+        >>> model = SAMAudioForPreTraining(SAMAudioConfig())
+        >>> outputs = model(torch.randn(2, 100, 80))
+        >>> outputs.loss.backward()
+        ```"""
         outputs = self.sam_audio(
             input_values,
             attention_mask=attention_mask,
@@ -652,6 +777,8 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
 
 
 class SAMAudioClassificationHead(nn.Module):
+    """Two linear layers, with a GELU and a layer norm between them."""
+
     def __init__(self, config: SAMAudioConfig):
         super().__init__()
         self.dropout = nn.Dropout(config.classifier_dropout)
@@ -665,9 +792,13 @@ class SAMAudioClassificationHead(nn.Module):
         return self.out_proj(self.dropout(self.layernorm(hidden_states)))
 
 
+@auto_docstring(
+    custom_intro="""
+    SAMAudio with a classifier on the mean of its segments. In training its loss includes both self-supervised
+    objectives.
+    """
+)
 class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
-    """SAMAudio with a classifier over the mean of its segments, trained beside both self-supervised objectives."""
-
     def __init__(self, config: SAMAudioConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
@@ -676,19 +807,43 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         self.classifier = SAMAudioClassificationHead(config)
         self.post_init()
 
+    def freeze_base_model(self):
+        """Disable the gradients of the base model and of the self-supervised objectives, which only train it."""
+        self.sam_audio.requires_grad_(False)
+        self.objectives.requires_grad_(False)
+
     def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """One vector a clip, `(batch_size, hidden_size)`: the mean of its segments."""
+        """
+        Mean of the segments of each clip.
+
+        Args:
+            hidden_states: `(batch_size, num_segments, hidden_size)`, the `last_hidden_state` of the base model.
+            attention_mask: not needed, since a segment never stands for padding.
+
+        Returns:
+            `(batch_size, hidden_size)`.
+        """
         return hidden_states.mean(dim=1)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """The logits of what [`pool`] gives, `(batch_size, num_labels)`."""
+        """The logits `(batch_size, num_labels)` of what [`pool`] returns."""
         return self.classifier(pooled)
 
-    def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """[`classification_loss`] as the configuration says, without the self-supervised objectives."""
+    def compute_loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        The [`classification_loss`] for `config.problem_type`, without the self-supervised objectives.
+
+        Args:
+            logits: `(batch_size, num_labels)`.
+            labels: as `forward` takes them.
+            attention_mask: not needed, since a clip has one answer.
+        """
         return classification_loss(logits, labels, self.config, label_smoothing=self.config.label_smoothing)
 
     @can_return_tuple
+    @auto_docstring
     def forward(
         self,
         input_values: torch.Tensor,
@@ -700,17 +855,32 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioClassifierOutput:
         r"""
-        Args:
-            input_values, attention_mask, mask_time_indices:
-                As in [`SAMAudioModel.forward`]. In training frames are hidden at random where `mask_time_indices` is
-                not given; in evaluation nothing is hidden.
-            labels (`torch.Tensor`, *optional*):
-                int64 of shape `(batch_size,)`, or the probability of each class, for single-label classification,
-                float of shape `(batch_size, num_labels)` for multi-label classification, float for regression.
-            tonic, tonic_confidence:
-                Ignored: they let `model(**features)` work on what the extractor gives.
-        """
-        # The objectives train the encoder: one in evaluation mode, as a frozen one is, has none
+        input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+        attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
+            1 for frames or samples of the clip and 0 for padding, which is ignored.
+        mask_time_indices (`torch.BoolTensor` of shape `(batch_size, encoder_frames)`, *optional*):
+            `True` for encoder frames to hide in training, drawn where not given. Evaluation hides no frames.
+        labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
+            Class indices, or the probability of each class, for single-label classification, floats from 0 to 1 for
+            each class for multi-label classification, or values for regression, as `config.problem_type` says. If
+            that is unset, the dtype of the first labels sets it.
+        tonic (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+            Ignored. Accepted because [`SAMAudioFeatureExtractor`] returns it.
+        tonic_confidence (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+            Ignored, like `tonic`.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from polyaudio import SAMAudioConfig, SAMAudioForAudioClassification
+
+        >>> model = SAMAudioForAudioClassification(SAMAudioConfig(num_labels=5)).eval()
+        >>> model(torch.randn(1, 100, 80)).logits.shape
+        torch.Size([1, 5])
+        ```"""
+        # The objectives only train the base model: without them if it is in evaluation mode, as a frozen one is
         with_objectives = self.sam_audio.training and labels is not None
         outputs = self.sam_audio(
             input_values,

@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput, TokenClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, torch_compilable_check
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -30,7 +30,7 @@ def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_si
     """
     The fixed 2-D position table of EAT (https://arxiv.org/abs/2401.03497, section 3.1).
 
-    The first half of the channels encodes the mel index of a patch, the second half its time index; each half holds
+    The first half of the channels encodes the mel index of a patch, the second half its time index. Each half holds
     the sines of the index at `hidden_size / 4` frequencies from 1 down to 1/10000, then the cosines.
 
     Returns:
@@ -51,11 +51,11 @@ def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_si
 
 def sounding_time_patches(attention_mask: torch.Tensor, patch_size: int) -> torch.Tensor:
     """
-    Tell which time patches hold sound: those with at least one real frame.
+    The time patches with at least one frame that is not padding.
 
     Args:
-        attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
-        patch_size: frames in a patch.
+        attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding.
+        patch_size: number of frames in a patch.
 
     Returns:
         `(batch_size, ceil(num_frames / patch_size))`, bool.
@@ -68,8 +68,8 @@ def sounding_time_patches(attention_mask: torch.Tensor, patch_size: int) -> torc
 class SSLAMEmbeddings(nn.Module):
     """
     Turns mel spectrograms `(batch_size, num_frames, num_mel_bins)` into tokens
-    `(batch_size, 1 + num_patches, hidden_size)`: the class token, which has no position, then the patches with theirs,
-    those of one time step (from the lowest mel bins to the highest) next to each other.
+    `(batch_size, 1 + num_patches, hidden_size)`. The class token comes first and has no position. The patches follow
+    in the order of time, and within a time patch from the lowest mel bins to the highest.
     """
 
     def __init__(self, config: SSLAMConfig):
@@ -80,12 +80,12 @@ class SSLAMEmbeddings(nn.Module):
         self.max_time_patches = config.max_time_patches
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.hidden_size))
         self.patch_embeddings = nn.Conv2d(1, config.hidden_size, config.patch_size, stride=config.patch_size)
-        # Saved with the model: converted checkpoints hold a table that was rounded to float16 on its way.
+        # Persistent, because converted checkpoints hold a table that was rounded to float16
         table = sincos_position_table(self.max_time_patches, self.num_mel_patches, config.hidden_size)
         self.register_buffer("position_embeddings", table.to(self.cls_token.dtype))
 
     def check_shape(self, input_values: torch.Tensor) -> None:
-        """Raise `ValueError` for what is no batch of mel spectrograms."""
+        """Raise `ValueError` unless the input is a batch of mel spectrograms."""
         if input_values.ndim != 3 or input_values.shape[2] != self.num_mel_bins:
             raise ValueError(
                 f"`input_values` must have the shape (batch_size, num_frames, {self.num_mel_bins}), got "
@@ -97,12 +97,12 @@ class SSLAMEmbeddings(nn.Module):
         num_time_patches = -(-input_values.shape[1] // self.patch_size)
         if num_time_patches > self.max_time_patches:
             raise ValueError(
-                f"A clip has {input_values.shape[1]} frames, but the position table ends at {self.max_time_patches} "
-                f"patches of {self.patch_size} frames. Cut the clip, run the model on windows of it, or extend the "
-                "table, which is only a formula: load the model with a larger `max_time_patches` and with "
-                "`ignore_mismatched_sizes=True`."
+                f"The clips have {input_values.shape[1]} frames, but the position table ends at "
+                f"{self.max_time_patches} patches of {self.patch_size} frames. Cut the clips, run the model on "
+                "windows of them, or load the model with a larger `max_time_patches` and with "
+                "`ignore_mismatched_sizes=True`, which computes a longer table."
             )
-        # The original cuts the last frames off where they do not fill a patch; here no sound is lost.
+        # The original drops the last frames if they do not fill a patch
         missing_frames = num_time_patches * self.patch_size - input_values.shape[1]
         input_values = nn.functional.pad(input_values, (0, 0, 0, missing_frames))
         patches = self.patch_embeddings(input_values.unsqueeze(1)).flatten(2).transpose(1, 2)
@@ -141,10 +141,10 @@ class SSLAMAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.is_causal = False
 
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.q_proj = onednn_linear(config.hidden_size, config.hidden_size)
+        self.k_proj = onednn_linear(config.hidden_size, config.hidden_size)
+        self.v_proj = onednn_linear(config.hidden_size, config.hidden_size)
+        self.o_proj = onednn_linear(config.hidden_size, config.hidden_size)
 
     def forward(
         self,
@@ -177,13 +177,13 @@ class SSLAMAttention(nn.Module):
 
 
 class SSLAMMLP(nn.Module):
-    """Two linear layers, with the dropout behind each of them that timm's `Mlp` has."""
+    """Two linear layers with dropout after each of them, as in timm's `Mlp`."""
 
     def __init__(self, config: SSLAMConfig):
         super().__init__()
-        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.fc1 = onednn_linear(config.hidden_size, config.intermediate_size)
         self.activation_fn = ACT2FN[config.hidden_act]
-        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.fc2 = onednn_linear(config.intermediate_size, config.hidden_size)
         self.dropout = nn.Dropout(config.activation_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -192,7 +192,7 @@ class SSLAMMLP(nn.Module):
 
 
 class SSLAMDropPath(nn.Module):
-    """Drops a residual branch for some clips of a batch in training (stochastic depth) and scales up the others."""
+    """Stochastic depth: in training drops a residual branch for some clips of a batch and scales up the others."""
 
     def __init__(self, drop_prob: float):
         super().__init__()
@@ -208,8 +208,8 @@ class SSLAMDropPath(nn.Module):
 
 class SSLAMLayer(GradientCheckpointingLayer):
     """
-    A Transformer block that normalises after each residual. Its second output, the MLP's output before it joins the
-    residual, is what the teacher's targets are made of in pre-training (data2vec 2.0's "layer results").
+    A Transformer block that normalises after each residual. It also returns the output of the MLP before the residual
+    is added, from which the teacher's targets are computed in pre-training (data2vec 2.0's "layer results").
     """
 
     def __init__(self, config: SSLAMConfig, drop_path_rate: float):
@@ -222,7 +222,6 @@ class SSLAMLayer(GradientCheckpointingLayer):
         self.mlp_dropout = nn.Dropout(config.post_mlp_dropout)
         self.drop_path = SSLAMDropPath(drop_path_rate)
 
-    @onednn_linear
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -255,7 +254,7 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": SSLAMLayer, "attentions": SSLAMAttention}
     _input_embed_layer = "patch_embeddings"
-    # An encoder is taken out of a pre-training checkpoint without a warning about the rest.
+    # Loading an encoder from a pre-training checkpoint gives no warning about the rest of that checkpoint
     _keys_to_ignore_on_load_unexpected = [r"^teacher\.", r"^decoder\."]
 
     @torch.no_grad()
@@ -263,7 +262,7 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
         super()._init_weights(module)
         if isinstance(module, SSLAMEmbeddings):
             init.normal_(module.cls_token)
-            # Xavier's bound for the patch projection seen as a linear layer, as in MAE.
+            # Xavier's bound for the patch projection as a linear layer, as in MAE
             patch_area, hidden_size = module.patch_size**2, module.cls_token.shape[-1]
             bound = math.sqrt(6 / (patch_area + hidden_size))
             init.uniform_(module.patch_embeddings.weight, -bound, bound)
@@ -271,22 +270,22 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
             init.copy_(module.position_embeddings, table)
 
     def get_time_patch_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
-        """[`sounding_time_patches`] for the patches of this model."""
+        """[`sounding_time_patches`] for the patch size of this model."""
         return sounding_time_patches(attention_mask, self.config.patch_size)
 
     def get_patch_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """
-        Tell which patches hold sound.
+        The patches with at least one frame that is not padding.
 
         Args:
             input_values: `(batch_size, num_frames, num_mel_bins)`.
-            attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
+            attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding.
 
         Returns:
             `(batch_size, num_patches)`, bool.
 
         Raises:
-            ValueError: the mask is not one over the frames.
+            ValueError: `attention_mask` has another shape.
         """
         if attention_mask.shape != input_values.shape[:2]:
             raise ValueError(
@@ -297,7 +296,11 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
         return self.get_time_patch_mask(attention_mask).repeat_interleave(num_mel_patches, dim=1)
 
 
-@auto_docstring
+@auto_docstring(
+    custom_intro="""
+    The bare SSLAM model, which turns a mel spectrogram into a class token and a token for each patch.
+    """
+)
 class SSLAMModel(SSLAMPreTrainedModel):
     def __init__(self, config: SSLAMConfig):
         super().__init__(config)
@@ -320,10 +323,10 @@ class SSLAMModel(SSLAMPreTrainedModel):
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
         """
-        Run the context norm and the blocks on any set of tokens, for instance those that a mask leaves visible.
+        Run the context norm and the blocks on any set of tokens, for example on the visible patches only.
 
         Args:
-            hidden_states: `(batch_size, num_tokens, hidden_size)`, tokens of `self.embeddings`.
+            hidden_states: `(batch_size, num_tokens, hidden_size)`, tokens from `self.embeddings`.
             attention_mask: a mask made by `create_bidirectional_mask` for these tokens.
 
         Returns:
@@ -347,10 +350,10 @@ class SSLAMModel(SSLAMPreTrainedModel):
     ) -> BaseModelOutputWithPooling:
         r"""
         input_values (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`):
-            Log-mel frames from [`SSLAMFeatureExtractor`], padded with zeros up to a whole patch here.
+            Log-mel frames from [`SSLAMFeatureExtractor`]. The model pads the last patch with zeros.
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
-            1 for frames that hold sound and 0 for padding, which is then ignored. Without it padding counts as sound,
-            which is how the published checkpoints were trained on clips padded to 1024 frames.
+            1 for frames of the clip and 0 for padding, which is ignored. Without a mask padding counts as sound: the
+            published checkpoints were trained that way on clips padded to 1024 frames.
 
         Example:
 
@@ -367,7 +370,7 @@ class SSLAMModel(SSLAMPreTrainedModel):
         if attention_mask is not None:
             patch_mask = self.get_patch_mask(input_values, attention_mask)
             patch_mask = nn.functional.pad(patch_mask, (1, 0), value=True)  # the class token
-            # What pads the last patch of a clip is then the same alone and in a batch.
+            # Zeros fill the last patch of a clip then, as they do when the clip is alone
             input_values = input_values.masked_fill(~attention_mask.bool()[..., None], 0.0)
 
         hidden_states = self.embeddings(input_values)
@@ -379,24 +382,24 @@ class SSLAMModel(SSLAMPreTrainedModel):
 
     def extract_features(self, mel: torch.Tensor) -> torch.Tensor:
         """
-        The tokens of clips, by the name and input shape that code written for the published EAT models uses.
+        The tokens of clips, under the name and with the input shape of the published EAT models.
 
         Args:
             mel: `(batch_size, 1, num_frames, num_mel_bins)`.
 
         Returns:
-            `(batch_size, 1 + num_patches, hidden_size)`, class token first.
+            `(batch_size, 1 + num_patches, hidden_size)`, the class token first.
         """
         return self(mel.squeeze(1)).last_hidden_state
 
 
 def masked_mean(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
     """
-    Mean over the patches that hold sound.
+    Mean over the patches.
 
     Args:
         hidden_states: `(batch_size, num_patches, hidden_size)`.
-        patch_mask: `(batch_size, num_patches)`, bool, `False` for patches to leave out.
+        patch_mask: `(batch_size, num_patches)`, bool, `False` for padding.
 
     Returns:
         `(batch_size, hidden_size)`.
@@ -409,12 +412,12 @@ def masked_mean(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) ->
 
 def linear_softmax_pooling(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
     """
-    Pool tokens as if every channel were the log-odds of an event: probabilities weighted by themselves (linear
-    softmax, https://arxiv.org/abs/1810.09050), given back as log-odds.
+    Linear softmax pooling (https://arxiv.org/abs/1810.09050): the mean of probabilities, weighted by themselves. The
+    channels are taken as log-odds, and the result is returned as log-odds.
 
     Args:
         hidden_states: `(batch_size, num_patches, hidden_size)`.
-        patch_mask: `(batch_size, num_patches)`, bool, `False` for patches to leave out.
+        patch_mask: `(batch_size, num_patches)`, bool, `False` for padding.
 
     Returns:
         `(batch_size, hidden_size)`.
@@ -422,7 +425,7 @@ def linear_softmax_pooling(hidden_states: torch.Tensor, patch_mask: torch.Tensor
     log_probs = nn.functional.logsigmoid(hidden_states.float())
     if patch_mask is not None:
         log_probs = log_probs.masked_fill(~patch_mask[..., None], -torch.inf)
-    # log(sum p^2 / sum p); the 1e-6 is the original's.
+    # log(sum p^2 / sum p), with the epsilon of the original
     pooled = torch.logsumexp(2 * log_probs, dim=1) - torch.logsumexp(log_probs + 1e-6, dim=1)
     pooled = pooled.clamp(max=0)
     log_odds = pooled - torch.log(-torch.expm1(pooled))
@@ -431,7 +434,7 @@ def linear_softmax_pooling(hidden_states: torch.Tensor, patch_mask: torch.Tensor
 
 @auto_docstring(
     custom_intro="""
-    SSLAM with a linear layer on top of the pooled tokens, for instance for AudioSet or ESC-50.
+    SSLAM with a linear layer on the pooled tokens, for audio classification, for example on AudioSet or ESC-50.
     """
 )
 class SSLAMForAudioClassification(SSLAMPreTrainedModel):
@@ -445,8 +448,21 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+    def freeze_base_model(self):
+        """Disable the gradients of the base model, so that training changes the classification head only."""
+        self.sslam.requires_grad_(False)
+
     def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """One vector a clip, `(batch_size, hidden_size)`, by `config.prediction_mode`."""
+        """
+        One vector for each clip, computed as `config.prediction_mode` says.
+
+        Args:
+            hidden_states: `(batch_size, 1 + num_patches, hidden_size)`, the `last_hidden_state` of the base model.
+            attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding.
+
+        Returns:
+            `(batch_size, hidden_size)`.
+        """
         if self.config.prediction_mode == "cls_token":
             return hidden_states[:, 0]
         patches, patch_mask = hidden_states[:, 1:], None
@@ -458,11 +474,20 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         return masked_mean(patches, patch_mask)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """The logits of what [`pool`] gives, `(batch_size, num_labels)`."""
+        """The logits `(batch_size, num_labels)` of what [`pool`] returns."""
         return self.classifier(self.fc_norm(pooled))
 
-    def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """[`classification_loss`] as the configuration says."""
+    def compute_loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        The [`classification_loss`] that the configuration describes.
+
+        Args:
+            logits: `(batch_size, num_labels)`.
+            labels: as `forward` takes them.
+            attention_mask: not needed, since a clip has one answer.
+        """
         return classification_loss(
             logits,
             labels,
@@ -485,10 +510,10 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         input_values (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`):
             Log-mel frames from [`SSLAMFeatureExtractor`].
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
-            1 for frames that hold sound and 0 for padding.
+            1 for frames of the clip and 0 for padding.
         labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
             Class indices, or the probability of each class, for single-label classification, floats from 0 to 1 for
-            each class for multi-label classification, or values for regression, as `config.problem_type` says; where
+            each class for multi-label classification, or values for regression, as `config.problem_type` says. If
             that is unset, the dtype of the first labels sets it.
 
         Example:
@@ -515,15 +540,15 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
 
 @auto_docstring(
     custom_intro="""
-    SSLAM with a linear layer on each time patch (the mean over its mel patches), for sound event detection: one answer
-    every `patch_size` frames, which is 160 ms.
+    SSLAM with a linear layer on each time patch (the mean over its mel patches), for sound event detection. It gives
+    one answer every `patch_size` frames: every 160 ms by default.
     """
 )
 class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
     def __init__(self, config: SSLAMConfig):
         super().__init__(config)
         if config.problem_type == "regression":
-            raise ValueError("Frames can be classified, but there is no `problem_type='regression'` for them.")
+            raise ValueError("A frame classifier does not support `problem_type='regression'`.")
         self.num_labels = config.num_labels
         self.sslam = SSLAMModel(config)
         self.fc_norm = (
@@ -532,18 +557,41 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
+    def freeze_base_model(self):
+        """Disable the gradients of the base model, so that training changes the classification head only."""
+        self.sslam.requires_grad_(False)
+
     def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """One vector a time patch, `(batch_size, num_time_patches, hidden_size)`: the mean over its mel patches."""
+        """
+        One vector for each time patch: the mean over its mel patches.
+
+        Args:
+            hidden_states: `(batch_size, 1 + num_patches, hidden_size)`, the `last_hidden_state` of the base model.
+            attention_mask: not needed, since time patches are not mixed.
+
+        Returns:
+            `(batch_size, num_time_patches, hidden_size)`.
+        """
         return hidden_states[:, 1:].unflatten(1, (-1, self.sslam.embeddings.num_mel_patches)).mean(dim=2)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """The logits of what [`pool`] gives, `(batch_size, num_time_patches, num_labels)`."""
+        """The logits `(batch_size, num_time_patches, num_labels)` of what [`pool`] returns."""
         return self.classifier(self.fc_norm(pooled))
 
-    def frame_loss(
-        self, logits: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor | None
+    def compute_loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Mean cross entropy (integer labels) or binary cross entropy (float labels) over the real time patches."""
+        """
+        Mean cross entropy (integer labels) or binary cross entropy (float labels) over the time patches.
+
+        Args:
+            logits: `(batch_size, num_time_patches, num_labels)`.
+            labels: as `forward` takes them; -100 for time patches to leave out.
+            attention_mask: `(batch_size, num_frames)`, zero for padding, which is left out as well.
+
+        Raises:
+            ValueError: `labels` have another shape, or a dtype that does not fit `config.problem_type`.
+        """
         expected = logits.shape if labels.is_floating_point() else logits.shape[:2]
         if labels.shape != expected:
             raise ValueError(
@@ -580,10 +628,10 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         input_values (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`):
             Log-mel frames from [`SSLAMFeatureExtractor`].
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
-            1 for frames that hold sound and 0 for padding.
+            1 for frames of the clip and 0 for padding.
         labels (`torch.Tensor` of shape `(batch_size, num_time_patches[, num_labels])`, *optional*):
-            For each time patch (there are `ceil(num_frames / patch_size)`) a class index, or floats of 0 and 1 for
-            each class for multi-label classification; -100 for patches to leave out. Patches of padding do not count.
+            For each of the `ceil(num_frames / patch_size)` time patches a class index, or a float from 0 to 1 for each
+            class for multi-label classification. -100 leaves a time patch out of the loss; padding is left out anyway.
 
         Example:
 
@@ -600,7 +648,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
 
         loss = None
         if labels is not None:
-            loss = self.frame_loss(logits, labels, attention_mask)
+            loss = self.compute_loss(logits, labels, attention_mask)
 
         return TokenClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
@@ -615,23 +663,22 @@ def draw_block_mask(
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
     """
-    Draw what the student does not see: everything but a few square blocks of patches (EAT's inverse block masking,
-    https://arxiv.org/abs/2401.03497).
+    Draw EAT's inverse block masks (https://arxiv.org/abs/2401.03497), which hide all patches but a few square blocks.
 
-    Block centres are drawn with replacement, blocks are cut off at the borders of the grid, and then single patches
-    are added or taken away at random until each clip has exactly the same share of visible patches.
+    Block centres are drawn with replacement, and blocks are cut off at the borders of the grid. Then single patches
+    are added or removed at random, so that all masks leave the same share of patches visible.
 
     Args:
-        patch_mask: `(num_masks, num_time_patches, num_mel_patches)`, bool, `False` for padding; a mask is drawn for
+        patch_mask: `(num_masks, num_time_patches, num_mel_patches)`, bool, `False` for padding. One mask is drawn for
             each entry of the first dimension.
         mask_ratio: share of the patches to hide.
-        mask_length: height and width of a block.
-        mask_adjust: how much more than `1 - mask_ratio` of the patches the blocks would cover if none overlapped.
-        generator: source of all that is random, on the device of `patch_mask`.
+        mask_length: height and width of a block, in patches.
+        mask_adjust: share of the patches that the blocks would cover beyond `1 - mask_ratio` if none overlapped.
+        generator: random generator on the device of `patch_mask`.
 
     Returns:
-        `(num_masks, num_patches)`, bool, `True` for hidden patches. All but `int((1 - mask_ratio) * num_patches)` are
-        hidden where there is no padding; padding is hidden.
+        `(num_masks, num_patches)`, bool, `True` for hidden patches. Without padding `int((1 - mask_ratio) *
+        num_patches)` patches are visible. Padding is hidden.
     """
     visible_ratio = 1 - mask_ratio
     real = patch_mask.flatten(1)
@@ -639,14 +686,14 @@ def draw_block_mask(
     device, size = real.device, real.shape[1]
 
     def share_of_lengths(ratio: float) -> tuple[int, torch.Tensor]:
-        # Rounded down in double precision as in the original, but for Apple's GPUs, which have none
+        # Rounded down in double precision as in the original, except on Apple GPUs, which do not support it
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return int(size * ratio), (lengths.to(dtype) * ratio).long()
 
     max_centres, num_centres = share_of_lengths((visible_ratio + mask_adjust) / mask_length**2)
     _, num_visible = share_of_lengths(visible_ratio)
 
-    drawable = (real | (lengths == 0)).float()  # of a clip without sound nothing is used
+    drawable = (real | (lengths == 0)).float()  # multinomial needs something to draw, also in an empty clip
     centres = torch.multinomial(drawable, max(max_centres, 1), replacement=True, generator=generator)
     is_used = torch.arange(centres.shape[1], device=device) < num_centres
     grid = torch.zeros(real.shape, dtype=torch.float32, device=device).scatter_add(1, centres, is_used.float())
@@ -666,13 +713,12 @@ def draw_view_masks(
     Draw the masks of a pre-training batch by [`draw_block_mask`].
 
     Args:
-        config: tells number, share and blocks.
-        attention_mask: `(batch_size, num_frames)`, nonzero for real frames.
-        generator: source of the draw, on the device of `attention_mask`.
+        config: number of masks for each clip, share of hidden patches and size of the blocks.
+        attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding.
+        generator: random generator on the device of `attention_mask`.
 
     Returns:
-        `(batch_size * clone_batch, num_patches)`, bool, `True` for hidden patches; the views of a clip next to each
-        other.
+        `(batch_size * clone_batch, num_patches)`, bool, `True` for hidden patches. The views of a clip are neighbours.
     """
     time_patches = sounding_time_patches(attention_mask, config.patch_size)
     patch_mask = time_patches[..., None].expand(-1, -1, config.num_mel_bins // config.patch_size)
@@ -681,7 +727,7 @@ def draw_view_masks(
 
 
 def num_unmixed_patches(config: SSLAMConfig, num_time_patches: int) -> int:
-    """Length of each of the two regions of a mixture that hold one clip only, in time patches."""
+    """Length of each of the two regions of a mixture that hold a single clip, in time patches."""
     return int(num_time_patches * config.unmixed_region_ratio)
 
 
@@ -692,17 +738,17 @@ def draw_mix_starts(
     device: torch.device | None = None,
 ) -> torch.Tensor:
     """
-    Draw where the two unmixed regions of a batch begin: the first in the share `config.unmixed_region_range` of the
-    clip, the second anywhere after the end of the first. For 1024 frames the ranges are the original's.
+    Draw where the two unmixed regions of a batch begin. The first begins in the first `config.unmixed_region_range` of
+    the clip, the second anywhere after the end of the first. For 1024 frames the ranges are those of the original.
 
     Args:
-        config: tells the regions' length and range.
+        config: length and range of the regions.
         num_frames: length of the clips.
-        generator: source of the draw, on `device`.
-        device: where to draw.
+        generator: random generator on `device`.
+        device: device of the result.
 
     Returns:
-        `(2,)`, int64, frames, multiples of `config.patch_size`.
+        `(2,)`, int64, in frames; multiples of `config.patch_size`.
     """
     num_time_patches = -(-num_frames // config.patch_size)
     region = num_unmixed_patches(config, num_time_patches)
@@ -710,7 +756,7 @@ def draw_mix_starts(
     num_first = min(num_first, num_time_patches - 2 * region)
     draw = torch.rand(2, generator=generator, device=device, dtype=torch.float32)
     first = (draw[0] * num_first).long()
-    # The last place that there is for the second is never drawn, as in the original.
+    # The last possible place of the second region is never drawn, as in the original
     num_second = (num_time_patches - 2 * region - first).clamp(min=1)
     second = first + region + (draw[1] * num_second).long()
     return torch.stack([first, second]) * config.patch_size
@@ -718,11 +764,14 @@ def draw_mix_starts(
 
 def normalize_over_patches(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
     """
-    Instance norm without weights: each channel of each clip to mean 0 and variance 1 over the patches that hold sound.
+    Instance norm without weights: each channel of each clip gets mean 0 and variance 1 over its patches.
 
     Args:
         hidden_states: `(batch_size, num_patches, hidden_size)`.
-        patch_mask: `(batch_size, num_patches)`, bool, `False` for patches to leave out.
+        patch_mask: `(batch_size, num_patches)`, bool, `False` for padding.
+
+    Returns:
+        The shape of `hidden_states`; zeros for padding.
     """
     if patch_mask is None:
         centred = hidden_states - hidden_states.mean(dim=1, keepdim=True)
@@ -732,7 +781,7 @@ def normalize_over_patches(hidden_states: torch.Tensor, patch_mask: torch.Tensor
         count = mask.sum(dim=1, keepdim=True).clamp(min=1)
         mean = hidden_states.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / count
         centred = (hidden_states - mean).masked_fill(~mask, 0.0)
-    # Several times as fast on a CPU as a variance over a dimension that is not the last
+    # On a CPU several times as fast as `torch.var` over a dimension that is not the last
     variance = torch.linalg.vector_norm(centred, dim=1, keepdim=True).square() / count
     return centred * torch.rsqrt(variance + 1e-5)
 
@@ -741,12 +790,15 @@ def scaled_error(
     predictions: torch.Tensor, targets: torch.Tensor, is_target: torch.Tensor | None = None
 ) -> torch.Tensor:
     """
-    Sum of squared errors over the square root of the width, data2vec 2.0's scale.
+    Sum of the squared errors divided by `sqrt(hidden_size)`, the scale of data2vec 2.0.
 
     Args:
-        predictions: `(num_views, ..., hidden_size)`.
-        targets: `(num_clips, ..., hidden_size)`, each for as many views as there are to a clip.
-        is_target: `(num_views, ...)`, bool, `False` for what does not count.
+        predictions: `(num_views, ..., hidden_size)`, the views of a clip next to each other.
+        targets: `(num_clips, ..., hidden_size)`, each shared by the views of the clip.
+        is_target: `(num_views, ...)`, bool, `False` for errors to leave out.
+
+    Returns:
+        A scalar.
     """
     errors = predictions.float().unflatten(0, (targets.shape[0], -1)) - targets.unsqueeze(1)
     errors = errors.square().sum(dim=-1).flatten(0, 1)
@@ -757,12 +809,15 @@ def scaled_error(
 
 def mean_deviation(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """
-    Standard deviation of each channel over all tokens, averaged over the channels: near 0 where a model collapses to
-    saying the same of every patch. The original logs it as `target_var` and `pred_var`.
+    Standard deviation of each channel over all tokens, averaged over the channels. It is near 0 if the model has
+    collapsed and returns the same for every patch. The original logs it as `target_var` and `pred_var`.
 
     Args:
         values: `(..., hidden_size)`.
-        weights: `(...)`, how often each token counts.
+        weights: `(...)`, weight of each token.
+
+    Returns:
+        A scalar.
     """
     values, weights = values.detach().flatten(0, -2).float(), weights.flatten().float()
     count = weights.sum()
@@ -772,41 +827,42 @@ def mean_deviation(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 class SSLAMTeacher(SSLAMModel):
-    """The encoder whose features are the targets of pre-training; always in evaluation mode."""
+    """The encoder whose features are the targets of pre-training. It is always in evaluation mode."""
 
-    _can_record_outputs = {}  # hidden states and attentions in an output are the student's
+    _can_record_outputs = {}  # the output has the hidden states and attentions of the student only
 
     def train(self, mode: bool = True):
         return super().train(False)
 
     def features(self, tokens: torch.Tensor, patch_mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        What the model makes of clips: the outputs of its blocks' MLPs, each normalised over the patches of a clip.
+        The outputs of the MLPs of the blocks, each normalised over the patches of a clip.
 
         Args:
-            tokens: `(batch_size, 1 + num_patches, hidden_size)`, of `self.embeddings`.
+            tokens: `(batch_size, 1 + num_patches, hidden_size)`, from `self.embeddings`.
             patch_mask: `(batch_size, num_patches)`, bool, `False` for padding.
 
         Returns:
-            The average over the last `config.average_top_k_layers` blocks, and that of the last block alone, both
-            `(batch_size, num_patches, hidden_size)`, float32, with a layer norm behind.
+            The average over the last `config.average_top_k_layers` blocks and the features of the last block, both
+            with a layer norm, `(batch_size, num_patches, hidden_size)`, float32.
         """
         token_mask = None if patch_mask is None else nn.functional.pad(patch_mask, (1, 0), value=True)
         attention_mask = create_bidirectional_mask(config=self.config, inputs_embeds=tokens, attention_mask=token_mask)
         hidden_states = self.context_layernorm(tokens)
         num_layers = min(self.config.average_top_k_layers, len(self.layers))
         total = 0.0
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers[:-1]):
             hidden_states, layer_result = layer(hidden_states, attention_mask)
             if index >= len(self.layers) - num_layers:
-                features = normalize_over_patches(layer_result[:, 1:].float(), patch_mask)
-                total = total + features
-        shape = features.shape[-1:]
-        return nn.functional.layer_norm(total / num_layers, shape), nn.functional.layer_norm(features, shape)
+                total = total + normalize_over_patches(layer_result[:, 1:].float(), patch_mask)
+        _, last_result = self.layers[-1](hidden_states, attention_mask)
+        last = normalize_over_patches(last_result[:, 1:].float(), patch_mask)
+        average = (total + last) / num_layers
+        return nn.functional.layer_norm(average, average.shape[-1:]), nn.functional.layer_norm(last, last.shape[-1:])
 
 
 class SSLAMDecoderLayer(GradientCheckpointingLayer):
-    """Convolution over the patch grid, layer norm without weights, GELU, and a residual where the widths agree."""
+    """Convolution over the patch grid, layer norm without weights, GELU, and a residual if the widths agree."""
 
     def __init__(self, in_channels: int, config: SSLAMConfig):
         super().__init__()
@@ -822,7 +878,7 @@ class SSLAMDecoderLayer(GradientCheckpointingLayer):
         if grid_mask is not None:
             hidden_states = hidden_states.masked_fill(~grid_mask, 0.0)
         num_time_patches, num_mel_patches = hidden_states.shape[1:3]
-        # Channels stay last in memory; an even kernel yields a row and a column too many
+        # The channels stay last in memory. An even kernel gives one row and one column too many.
         convolved = self.conv(hidden_states.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         convolved = convolved[:, :num_time_patches, :num_mel_patches]
         output = nn.functional.gelu(nn.functional.layer_norm(convolved, convolved.shape[-1:]))
@@ -830,21 +886,20 @@ class SSLAMDecoderLayer(GradientCheckpointingLayer):
 
 
 class SSLAMDecoder(nn.Module):
-    """Predicts the teacher's features of all patches from the student's of the visible ones."""
+    """Predicts the teacher's features of all patches from the student's features of the visible patches."""
 
     def __init__(self, config: SSLAMConfig):
         super().__init__()
         widths = [config.hidden_size] + [config.decoder_hidden_size] * (config.decoder_num_layers - 1)
         self.layers = nn.ModuleList([SSLAMDecoderLayer(width, config) for width in widths])
-        self.projection = nn.Linear(config.decoder_hidden_size, config.hidden_size)
+        self.projection = onednn_linear(config.decoder_hidden_size, config.hidden_size)
 
-    @onednn_linear
     def forward(self, hidden_states: torch.Tensor, grid_mask: torch.Tensor | None = None) -> torch.Tensor:
         """
         Args:
             hidden_states: `(batch_size, num_time_patches, num_mel_patches, hidden_size)`.
-            grid_mask: `(batch_size, num_time_patches, 1, 1)`, bool, `False` for padding, which then is like the
-                outside of the grid.
+            grid_mask: `(batch_size, num_time_patches, 1, 1)`, bool, `False` for padding, which is set to zero like
+                the outside of the grid.
 
         Returns:
             `(batch_size, num_patches, hidden_size)`.
@@ -857,43 +912,51 @@ class SSLAMDecoder(nn.Module):
 @dataclass
 @auto_docstring(
     custom_intro="""
-    Output of [`SSLAMForPreTraining`]. A batch holds `num_clips` clips: as many as were given in stage 1, twice as many
-    in stage 2, the mixed ones after the plain ones. Each is seen in `config.clone_batch` masked views, which are
-    neighbours in `num_views`. What is marked with `output_targets` comes on request.
+    Output of [`SSLAMForPreTraining`]. `num_clips` is `batch_size` in stage 1 and `2 * batch_size` in stage 2, where
+    the mixed clips follow the plain clips. `num_views` is `num_clips * config.clone_batch`; the masked views of a clip
+    are neighbours.
     """
 )
 class SSLAMForPreTrainingOutput(ModelOutput):
     r"""
-    loss (`torch.Tensor` of shape `(1,)`):
+    loss (`torch.FloatTensor` of shape `()`):
         Sum of the losses below.
-    frame_loss (`torch.Tensor` of shape `(1,)`):
-        Squared error at the masked patches, over the square root of the width, per masked patch.
-    utterance_loss (`torch.Tensor` of shape `(1,)`):
-        Squared error of the class token, over the square root of the width, summed over the views (or their mean, by
-        `config.utterance_loss_reduction`).
-    source_retention_loss (`torch.Tensor` of shape `(1,)`, *stage 2*):
-        The frame loss of the mixed clips against the average of the features of their two sources, per masked patch
-        of all clips.
-    masked_share (`torch.Tensor` of shape `(1,)`):
-        Share of the patches that is masked.
-    pred_var (`torch.Tensor` of shape `(1,)`):
-        Deviation of the predictions over the masked patches, averaged over the channels.
-    target_var (`torch.Tensor` of shape `(1,)`):
-        The same of the targets.
-    bool_masked_pos (`torch.Tensor` of shape `(num_views, num_patches)`, *`output_targets`*):
-        The patches that were hidden.
-    mixed_input_values (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`, *`output_targets`, stage 2*):
-        The mixed clips.
-    frame_targets (`torch.Tensor` of shape `(num_clips, num_patches, hidden_size)`, *`output_targets`*):
-        The teacher's features of the patches.
-    utterance_targets (`torch.Tensor` of shape `(num_clips, hidden_size)`, *`output_targets`*):
-        The teacher's features of the clips.
-    source_retention_targets (`torch.Tensor` of shape `(batch_size, num_patches, hidden_size)`, *as the mixed clips*):
-        The average of the teacher's features of the two sources of a mixed clip.
-    frame_predictions (`torch.Tensor` of shape `(num_views, num_patches, hidden_size)`, *`output_targets`*):
-        The decoder's output.
-    utterance_predictions (`torch.Tensor` of shape `(num_views, hidden_size)`, *`output_targets`*):
-        The student's class token.
+    frame_loss (`torch.FloatTensor` of shape `()`):
+        Squared error at the masked patches, divided by the square root of the width and by the number of masked
+        patches.
+    utterance_loss (`torch.FloatTensor` of shape `()`):
+        Squared error of the class token, divided by the square root of the width: the sum or the mean over the views,
+        as `config.utterance_loss_reduction` says.
+    source_retention_loss (`torch.FloatTensor` of shape `()`, *optional*, returned in stage 2):
+        Squared error of the mixed clips against the average of the features of their two sources, divided by the
+        square root of the width and by the number of masked patches of all clips.
+    masked_share (`torch.FloatTensor` of shape `()`):
+        Share of the patches that are masked.
+    pred_var (`torch.FloatTensor` of shape `()`):
+        Standard deviation of the predictions over the masked patches, averaged over the channels.
+    target_var (`torch.FloatTensor` of shape `()`):
+        Standard deviation of the targets over the masked patches, averaged over the channels.
+    bool_masked_pos (`torch.BoolTensor` of shape `(num_views, num_patches)`, *optional*):
+        The masked patches. Returned with `output_targets=True`.
+    mixed_input_values (`torch.FloatTensor` of shape `(batch_size, num_frames, num_mel_bins)`, *optional*):
+        The mixed clips. Returned in stage 2 with `output_targets=True`.
+    frame_targets (`torch.FloatTensor` of shape `(num_clips, num_patches, hidden_size)`, *optional*):
+        The teacher's features of the patches. Returned with `output_targets=True`.
+    utterance_targets (`torch.FloatTensor` of shape `(num_clips, hidden_size)`, *optional*):
+        The teacher's features of the clips. Returned with `output_targets=True`.
+    source_retention_targets (`torch.FloatTensor` of shape `(batch_size, num_patches, hidden_size)`, *optional*):
+        The average of the teacher's features of the two sources of each mixed clip. Returned in stage 2 with
+        `output_targets=True`.
+    frame_predictions (`torch.FloatTensor` of shape `(num_views, num_patches, hidden_size)`, *optional*):
+        The output of the decoder. Returned with `output_targets=True`.
+    utterance_predictions (`torch.FloatTensor` of shape `(num_views, hidden_size)`, *optional*):
+        The class token of the student. Returned with `output_targets=True`.
+    hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
+        The student's tokens before the first block and after each block, each of shape
+        `(num_views, 1 + num_visible, hidden_size)`.
+    attentions (`tuple(torch.FloatTensor)`, *optional*, returned when `output_attentions=True` is passed):
+        The student's attention weights of each block, of shape
+        `(num_views, num_attention_heads, 1 + num_visible, 1 + num_visible)`.
     """
 
     loss: torch.FloatTensor | None = None
@@ -916,29 +979,30 @@ class SSLAMForPreTrainingOutput(ModelOutput):
 
 @auto_docstring(
     custom_intro="""
-    SSLAM's self-supervised pre-training: a student that sees a fifth of the patches predicts what a teacher, the
-    moving average of the student, makes of the whole clip (stage 1, which is EAT's objective), and of mixtures of two
-    clips (stage 2).
+    SSLAM for self-supervised pre-training. A student sees a fifth of the patches of a clip and predicts the features
+    that a teacher, the moving average of the student, computes from the whole clip. Stage 1 is the objective of EAT.
+    Stage 2 adds mixtures of two clips and the source retention loss.
 
-    Call `update_teacher` after each step of the optimizer; [`PreTrainer`] does.
+    Call `update_teacher` after each optimizer step; [`PreTrainer`] does so.
     """
 )
 class SSLAMForPreTraining(SSLAMPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = None
-    _keys_to_ignore_on_load_missing = [r"^teacher\."]  # begins as a copy of the student, see `initialize_weights`
+    _keys_to_ignore_on_load_missing = [r"^teacher\."]  # `initialize_weights` copies the student
     _keep_in_fp32_modules_strict = ["teacher"]
 
     def __init__(self, config: SSLAMConfig):
         super().__init__(config)
         self.sslam = SSLAMModel(config)
         self.decoder = SSLAMDecoder(config)
-        self.teacher = SSLAMTeacher(config).eval().requires_grad_(False)
+        # In float32 also where the student is created in half precision: `update_teacher` needs it
+        self.teacher = SSLAMTeacher(config).to(torch.float32).eval().requires_grad_(False)
         self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        # Student and teacher initialise themselves, so this is the decoder: torch's own initialisation, as in the
-        # original. (Modules without parameters of their own, the decoder itself for one, never come here.)
+        # Student and teacher have their own `_init_weights`, so these are the layers of the decoder. As in the
+        # original they get torch's default initialisation.
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             bound = 1 / math.sqrt(module.weight[0].numel())
@@ -948,15 +1012,15 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
 
     @torch.no_grad()
     def initialize_weights(self):
-        """Initialise what was not loaded; a teacher that was not loaded begins as a copy of the student."""
+        """Initialise the weights that were not loaded. The teacher's become copies of the student's."""
         super().initialize_weights()
         student = self.sslam.state_dict(keep_vars=True)
         for name, tensor in self.teacher.state_dict(keep_vars=True).items():
             init.copy_(tensor, student[name])
-        self.teacher.requires_grad_(False)  # loaded parameters are new ones
+        self.teacher.requires_grad_(False)  # loading replaces the parameters
 
     def ema_decay(self, num_updates: int) -> float:
-        """The decay of the teacher's moving average at an update, counted from 1."""
+        """The decay of the teacher's moving average at update `num_updates`, counted from 1."""
         config = self.config
         if num_updates >= config.ema_anneal_end_step:
             return config.ema_end_decay
@@ -965,21 +1029,21 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
     @torch.no_grad()
     def update_teacher(self, num_updates: int) -> float:
         """
-        Move the teacher towards the student, in float32. What of the student is not trained is copied.
+        Update the teacher: the moving average of the trained weights of the student, a copy of all its other weights.
 
         Args:
-            num_updates: number of optimizer steps done, the last included.
+            num_updates: number of optimizer steps so far, including the last one.
 
         Returns:
-            The decay.
+            The decay of this update.
 
         Raises:
-            ValueError: the teacher is not in float32, where a step of its average would be lost to rounding.
+            ValueError: the teacher is not in float32. Rounding would lose the small steps of the average.
         """
         if self.teacher.dtype != torch.float32:
             raise ValueError(
-                f"The teacher is in {self.teacher.dtype}, in which its moving average would stand still. Keep the "
-                "model in float32 and train with automatic mixed precision (`bf16=True`) instead."
+                f"The teacher is in {self.teacher.dtype}, where rounding loses the steps of its moving average. Keep "
+                "the model in float32 and train with automatic mixed precision (`bf16=True`) instead."
             )
         decay = self.ema_decay(num_updates)
         averages, trained = [], []
@@ -999,14 +1063,14 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         self, input_values: torch.Tensor, is_mixed: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
-        Mix the previous clip of the batch into each clip, by the louder of the two in each time-frequency bin (SSLAM,
-        https://arxiv.org/abs/2506.12222).
+        Mix the previous clip of the batch into each clip. Each time-frequency bin is the louder one of the two clips
+        (https://arxiv.org/abs/2506.12222).
 
         Args:
             input_values: `(batch_size, num_frames, num_mel_bins)`.
             is_mixed: `(num_time_patches,)`, bool, `False` in the unmixed regions.
-            attention_mask: `(batch_size, num_frames)`, nonzero for real frames; nothing is mixed where either clip has
-                none.
+            attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding. A frame that is
+                padding in one of the two clips is not mixed.
 
         Returns:
             `(batch_size, num_frames, num_mel_bins)`.
@@ -1022,28 +1086,29 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         self, clips: torch.Tensor, patch_mask: torch.Tensor | None, is_mixed: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """
-        The targets of student and decoder, from the teacher.
+        Compute the targets of the three losses with the teacher.
 
         Args:
-            clips: `(num_clips, num_frames, num_mel_bins)`, in stage 2 the plain clips and then the mixed ones.
+            clips: `(num_clips, num_frames, num_mel_bins)`; in stage 2 the plain clips and then the mixed clips.
             patch_mask: `(num_clips, num_patches)`, bool, `False` for padding.
-            is_mixed: `(num_time_patches,)`, bool, `False` in the unmixed regions; stage 2 only.
+            is_mixed: `(num_time_patches,)`, bool, `False` in the unmixed regions; in stage 2 only.
 
         Returns:
-            Targets of the frame loss `(num_clips, num_patches, hidden_size)`, of the utterance loss `(num_clips,
-            hidden_size)`, and in stage 2 of the source retention loss `(num_clips / 2, num_patches, hidden_size)`.
+            The targets of the frame loss `(num_clips, num_patches, hidden_size)`, of the utterance loss
+            `(num_clips, hidden_size)` and, in stage 2 only, of the source retention loss
+            `(num_clips / 2, num_patches, hidden_size)`.
         """
         use_autocast = torch.is_autocast_enabled(clips.device.type) and not self.config.teacher_in_float32
         with torch.autocast(clips.device.type, enabled=use_autocast):
             tokens = self.teacher.embeddings(clips.to(self.teacher.dtype))
             frame_targets, last_layer = self.teacher.features(tokens, patch_mask)
-            # The utterance target is made of all layers in stage 1 and of the last one in stage 2.
+            # As in the original, the utterance target averages the layers in stage 1 and uses the last one in stage 2
             features = frame_targets if is_mixed is None else last_layer
             utterance_targets = masked_mean(features, patch_mask)
             if is_mixed is None:
                 return frame_targets, utterance_targets, None
 
-            # What the teacher makes of the foreign source where that is heard, and there alone
+            # The teacher's features of the other source, computed from the mixed steps of that source only
             grid = (is_mixed.shape[0], self.teacher.embeddings.num_mel_patches)
             num_mixed = grid[0] - 2 * num_unmixed_patches(self.config, grid[0])
             mixed_steps = torch.argsort(is_mixed.int(), descending=True, stable=True)[:num_mixed]
@@ -1056,7 +1121,7 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             foreign, _ = self.teacher.features(torch.cat([tokens[:, :1], heard], dim=1), heard_mask)
             foreign = foreign.roll(1, 0).unflatten(1, (num_mixed, grid[1]))
             foreign = clean.index_copy(1, mixed_steps, foreign)
-            if patch_mask is not None:  # where the foreign clip has ended only the clip itself is heard
+            if patch_mask is not None:  # after the end of the other clip only the clip itself is heard
                 foreign = torch.where(own_mask.roll(1, 0)[..., None], foreign, clean)
             return frame_targets, utterance_targets, ((clean + foreign) / 2).flatten(1, 2)
 
@@ -1064,23 +1129,24 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         self, clips: torch.Tensor, is_visible: torch.Tensor, has_padding: bool, **kwargs: Unpack[TransformersKwargs]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Run the student on the patches that a mask leaves.
+        Run the student on the visible patches.
 
         Args:
             clips: `(num_clips, num_frames, num_mel_bins)`.
             is_visible: `(num_views, num_patches)`, bool.
-            has_padding: whether some views may have fewer visible patches than others.
+            has_padding: whether views may have fewer visible patches than others. They are then filled up with hidden
+                patches, to which no token attends.
 
         Returns:
-            Tokens `(num_views, 1 + num_visible, hidden_size)`, and the patches they are, `(num_views, num_visible)`;
-            what views have too few is filled up with hidden patches, to which no token attends.
+            The tokens `(num_views, 1 + num_visible, hidden_size)` and the indices of their patches
+            `(num_views, num_visible)`.
         """
         tokens = self.sslam.embeddings(clips)
         num_views, num_patches = is_visible.shape
         num_visible = int(num_patches * (1 - self.config.mask_ratio))
         visible = torch.argsort(is_visible.int(), dim=1, descending=True, stable=True)[:, :num_visible]
         clip_of_view = torch.arange(num_views, device=clips.device) // (num_views // clips.shape[0])
-        # A lookup in a table of all patches: its gradient is summed up without a copy of them for each view.
+        # The gradient of a lookup sums over the views without a copy of all patches for each view
         patches = nn.functional.embedding(clip_of_view[:, None] * num_patches + visible, tokens[:, 1:].flatten(0, 1))
         tokens = torch.cat([tokens[:1, :1].expand(num_views, -1, -1), patches], dim=1)
         token_mask = None
@@ -1098,14 +1164,14 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         generator: torch.Generator | None,
     ) -> torch.Tensor:
         """
-        Put the student's tokens back to their places, noise everywhere else, and run the decoder.
+        Put the student's tokens back in their places, fill all other places with noise, and run the decoder.
 
         Args:
             hidden_states: `(num_views, num_visible, hidden_size)`.
-            visible: `(num_views, num_visible)`, the patches these are.
+            visible: `(num_views, num_visible)`, the indices of their patches.
             is_visible: `(num_views, num_patches)`, bool.
-            grid_mask: as [`SSLAMDecoder`] takes it.
-            generator: source of the noise.
+            grid_mask: `(num_views, num_time_patches, 1, 1)`, bool, `False` for padding.
+            generator: random generator of the noise.
 
         Returns:
             `(num_views, num_patches, hidden_size)`.
@@ -1126,14 +1192,17 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         is_target: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """
-        Frame, utterance and source retention loss, each the original's sum divided by its `sample_size`, so that the
-        gradient is what the original's trainer applies.
+        Frame, utterance and source retention loss. Each is the sum of the original divided by its `sample_size`: the
+        trainer of the original divides the gradient by it.
 
         Args:
-            predictions: of the decoder, `(num_views, num_patches, hidden_size)`, and of the class token, `(num_views,
-                hidden_size)`.
-            targets: what `compute_targets` gives.
-            is_target: `(num_views, num_patches)`, bool, the masked patches that hold sound.
+            predictions: of the decoder `(num_views, num_patches, hidden_size)` and of the class token
+                `(num_views, hidden_size)`.
+            targets: the output of `compute_targets`.
+            is_target: `(num_views, num_patches)`, bool, `True` for masked patches that are not padding.
+
+        Returns:
+            The three losses, scalars; the source retention loss is `None` in stage 1.
         """
         config = self.config
         frames, utterances = predictions
@@ -1165,19 +1234,20 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         input_values (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`):
             Log-mel frames from [`SSLAMFeatureExtractor`]; at least two clips in stage 2.
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
-            1 for frames that hold sound and 0 for padding, of which nothing is learned and into which nothing is
-            mixed. Without it padding counts as sound, as in the original.
+            1 for frames of the clip and 0 for padding, which takes part neither in the losses nor in mixtures. Without
+            a mask padding counts as sound, as in the original.
         bool_masked_pos (`torch.Tensor` of shape `(batch_size * clone_batch, num_patches)`, *optional*):
-            The patches to hide, the views of a clip next to each other; `int((1 - mask_ratio) * num_patches)` must
-            stay visible in each, or fewer in clips with padding. Drawn by [`draw_view_masks`] where not given.
+            `True` for patches to hide, the views of a clip next to each other. Each view must leave
+            `int((1 - mask_ratio) * num_patches)` patches visible, or fewer in clips with padding. Drawn by
+            [`draw_view_masks`] if not given.
         mix_starts (`torch.Tensor` of shape `(2,)`, *optional*):
             The first frames of the two unmixed regions in stage 2, multiples of `patch_size`. Drawn by
-            [`draw_mix_starts`] where not given.
+            [`draw_mix_starts`] if not given.
         generator (`torch.Generator`, *optional*):
-            Source of all that is random, on the device of `input_values`: masks, regions and the decoder's noise. By
-            default that of the device in training, and one with a fixed seed in evaluation, so that losses compare.
+            Random generator of masks, regions and noise, on the device of `input_values`. The default is the generator
+            of the device in training, and a generator with a fixed seed in evaluation, so that losses can be compared.
         output_targets (`bool`, *optional*, defaults to `False`):
-            Whether the output holds masks, mixed clips, targets and predictions.
+            Whether to return masks, mixed clips, targets and predictions.
 
         Example:
 
@@ -1202,7 +1272,9 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         if bool_masked_pos is None:
             is_real = torch.ones_like(input_values[..., 0]) if attention_mask is None else attention_mask
             bool_masked_pos = draw_view_masks(config, is_real, generator)
-        bool_masked_pos = self._check_masks(bool_masked_pos, input_values)
+        else:
+            bool_masked_pos = bool_masked_pos.bool()
+            self.check_masks(bool_masked_pos, input_values, patch_mask)
 
         clips, is_mixed = input_values, None
         if config.pretraining_stage == 2:
@@ -1221,7 +1293,6 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             view_mask = patch_mask.repeat_interleave(config.clone_batch, dim=0)
             is_visible, is_target = is_visible & view_mask, is_target & view_mask
             grid_mask = view_mask.unflatten(1, (-1, self.sslam.embeddings.num_mel_patches, 1))
-        self._check_visible(is_visible, has_padding=patch_mask is not None)
 
         frame_targets, utterance_targets, retention_targets = self.compute_targets(clips, patch_mask, is_mixed)
         hidden_states, visible = self.encode_visible(clips, is_visible, patch_mask is not None, **kwargs)
@@ -1261,11 +1332,25 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
     def mixed_time_patches(
         self, input_values: torch.Tensor, mix_starts: torch.Tensor | None, generator: torch.Generator | None
     ) -> torch.Tensor:
-        """The time patches into which another clip is mixed, `(num_time_patches,)`, bool."""
+        """
+        The time patches into which another clip is mixed.
+
+        Args:
+            input_values: `(batch_size, num_frames, num_mel_bins)`.
+            mix_starts: `(2,)`, the first frames of the unmixed regions; drawn if `None`.
+            generator: random generator of the draw.
+
+        Returns:
+            `(num_time_patches,)`, bool.
+
+        Raises:
+            ValueError: `mix_starts` do not describe two regions within the clip.
+        """
         num_frames, patch_size = input_values.shape[1], self.config.patch_size
         num_time_patches = -(-num_frames // patch_size)
         region = num_unmixed_patches(self.config, num_time_patches)
-        if mix_starts is None:
+        is_drawn = mix_starts is None
+        if is_drawn:
             mix_starts = draw_mix_starts(self.config, num_frames, generator, input_values.device)
         mix_starts = torch.as_tensor(mix_starts, device=input_values.device)
         if mix_starts.shape != (2,):
@@ -1273,30 +1358,46 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         starts = mix_starts // patch_size
         steps = torch.arange(num_time_patches, device=input_values.device)
         is_unmixed = ((steps >= starts[:, None]) & (steps < starts[:, None] + region)).any(dim=0)
-        torch._assert_async(
-            (mix_starts % patch_size == 0).all() & (is_unmixed.sum() == 2 * region),
-            "`mix_starts` must be two multiples of `patch_size` frames, such that two regions of the share "
-            "`unmixed_region_ratio` do not overlap and end within the clip.",
-        )
+        if not is_drawn:
+            torch_compilable_check(
+                (mix_starts % patch_size == 0).all() & (is_unmixed.sum() == 2 * region),
+                "`mix_starts` must be two multiples of `patch_size` frames, and the two regions of the share "
+                "`unmixed_region_ratio` that begin there must not overlap and must end within the clip.",
+            )
         return ~is_unmixed
 
-    def _check_masks(self, bool_masked_pos: torch.Tensor, input_values: torch.Tensor) -> torch.Tensor:
-        num_patches = -(-input_values.shape[1] // self.config.patch_size) * self.sslam.embeddings.num_mel_patches
-        num_views = input_values.shape[0] * self.config.clone_batch
+    def check_masks(
+        self, bool_masked_pos: torch.Tensor, input_values: torch.Tensor, patch_mask: torch.Tensor | None
+    ) -> None:
+        """
+        Check masks that the caller passes.
+
+        Args:
+            bool_masked_pos: `(batch_size * clone_batch, num_patches)`, bool, `True` for hidden patches.
+            input_values: `(batch_size, num_frames, num_mel_bins)`.
+            patch_mask: `(batch_size, num_patches)`, bool, `False` for padding.
+
+        Raises:
+            ValueError: the masks have another shape or leave another number of patches visible.
+        """
+        config = self.config
+        num_patches = -(-input_values.shape[1] // config.patch_size) * self.sslam.embeddings.num_mel_patches
+        num_views = input_values.shape[0] * config.clone_batch
         if bool_masked_pos.shape != (num_views, num_patches):
             raise ValueError(
-                f"`bool_masked_pos` must have the shape {(num_views, num_patches)}: {self.config.clone_batch} views "
+                f"`bool_masked_pos` must have the shape {(num_views, num_patches)}: {config.clone_batch} views "
                 f"of each clip (`clone_batch`) and {num_patches} patches; got {tuple(bool_masked_pos.shape)}."
             )
-        return bool_masked_pos.bool()
-
-    def _check_visible(self, is_visible: torch.Tensor, has_padding: bool) -> None:
-        num_visible = int(is_visible.shape[1] * (1 - self.config.mask_ratio))
-        counts = is_visible.sum(dim=1)
-        torch._assert_async(
-            ((counts <= num_visible) if has_padding else (counts == num_visible)).all(),
-            f"`bool_masked_pos` must leave 1 - `mask_ratio` ({self.config.mask_ratio}) of the patches, rounded "
-            "down, visible in each view, or fewer in clips with padding.",
+        num_visible = int(num_patches * (1 - config.mask_ratio))
+        if patch_mask is None:
+            is_right = (~bool_masked_pos).sum(dim=1) == num_visible
+        else:
+            view_mask = patch_mask.repeat_interleave(config.clone_batch, dim=0)
+            is_right = (~bool_masked_pos & view_mask).sum(dim=1) <= num_visible
+        torch_compilable_check(
+            is_right.all(),
+            f"`bool_masked_pos` must leave 1 - `mask_ratio` ({1 - config.mask_ratio:g}) of the patches, rounded down, "
+            "visible in each view, or fewer in clips with padding.",
         )
 
 

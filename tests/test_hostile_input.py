@@ -110,7 +110,7 @@ def check_features(name: str, features, sizes: list[int]) -> None:
     bins = () if name == "waveform" else (extractor.feature_size,)
     assert values.shape == (len(sizes), max(frames), *bins)
     assert values.dtype == torch.float32
-    assert mask.dtype == (torch.int32 if name == "sslam" else torch.int64)
+    assert mask.dtype == torch.int32
     assert mask.tolist() == [[1] * own + [0] * (max(frames) - own) for own in frames]
     assert not values.requires_grad
     for tensor in features.values():

@@ -192,7 +192,7 @@ def test_another_sampling_rate_is_refused(extractor):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"frontend": "mfcc"}, "frontend must be one of"),
+        ({"frontend": "mfcc"}, "`frontend` must be one of"),
         ({"frontend": "waveform", "feature_size": 3}, "feature_size=1"),
         ({"padding_side": "left"}, "padding_side"),
     ],

@@ -12,12 +12,6 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ..modeling.modeling_sam_audio import SAMAudioForAudioClassification
-from ..modeling.modeling_sslam import SSLAMForAudioClassification, SSLAMForAudioFrameClassification
-
-
-Classifier = SAMAudioForAudioClassification | SSLAMForAudioClassification | SSLAMForAudioFrameClassification
-
 
 def is_frozen(module: torch.nn.Module) -> bool:
     """Whether none of a module's weights is trained."""
@@ -26,21 +20,19 @@ def is_frozen(module: torch.nn.Module) -> bool:
 
 def freeze_encoder(model: PreTrainedModel) -> None:
     """
-    Train only what is outside of the encoder, `model.base_model`.
+    Train only the classification head, by `model.freeze_base_model()`.
 
     `AudioTrainer` keeps a frozen encoder in evaluation mode, so that there is neither dropout nor drop path in it. The
     original's linear evaluation leaves drop path on.
 
     Raises:
-        ValueError: there would be nothing left to train, or PEFT wraps the model.
+        ValueError: the model has no classification head, or PEFT wraps it.
     """
     if not isinstance(model, PreTrainedModel):
         raise ValueError("An adapter trains the encoder: leave out either LoRA or freezing the encoder.")
-    model.base_model.requires_grad_(False)
-    if isinstance(model, SAMAudioForAudioClassification):
-        model.objectives.requires_grad_(False)  # they are there to train the encoder
-    if is_frozen(model):
+    if not hasattr(model, "freeze_base_model"):
         raise ValueError(f"{type(model).__name__} has nothing to train but its encoder.")
+    model.freeze_base_model()
 
 
 class EncodedClips(torch.utils.data.Dataset):
@@ -66,7 +58,7 @@ class EncodedClips(torch.utils.data.Dataset):
 
 @torch.no_grad()
 def encode_clips(
-    model: Classifier,
+    model: PreTrainedModel,
     dataset: torch.utils.data.Dataset,
     collator: Callable[[list[Any]], dict[str, torch.Tensor]],
     *,
@@ -103,16 +95,14 @@ def encode_clips(
 
 def collate_encoded(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """
-    Make a batch of the items of [`EncodedClips`]: `features` and `labels`, and where they are of time patches also
-    `features_mask`, `(clips, time_patches)`, int64, 0 for padding. The labels of padding are -100.
+    Make a batch of the items of [`EncodedClips`]: `features` and `labels`. Time patches are padded with zeros, and the
+    labels of padding are -100.
     """
     features, labels = ([item[name] for item in items] for name in ("features", "labels"))
     if features[0].ndim == 1:
         return {"features": torch.stack(features), "labels": torch.stack(labels)}
-    patches = torch.tensor([len(one) for one in features])
     return {
         "features": pad_sequence(features, batch_first=True),
-        "features_mask": (torch.arange(int(patches.max())) < patches[:, None]).long(),
         "labels": pad_sequence(labels, batch_first=True, padding_value=-100),
     }
 
@@ -125,7 +115,7 @@ class HeadModel(torch.nn.Module):
     that one. Checkpoints of this one hold the head only.
     """
 
-    def __init__(self, model: Classifier):
+    def __init__(self, model: PreTrainedModel):
         super().__init__()
         if not is_frozen(model.base_model):
             raise ValueError("Features can be cached of a frozen encoder only: call freeze_encoder first.")
@@ -133,31 +123,15 @@ class HeadModel(torch.nn.Module):
         self.model = copy.copy(model)
         self.model._modules = {name: child for name, child in model.named_children() if child is not model.base_model}
 
-    def forward(
-        self,
-        features: torch.Tensor,
-        labels: torch.Tensor | None = None,
-        features_mask: torch.Tensor | None = None,
-    ) -> SequenceClassifierOutput:
+    def forward(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> SequenceClassifierOutput:
         """
         Args:
             features: `(clips, hidden_size)`, or `(clips, time_patches, hidden_size)`.
             labels: what the whole model takes.
-            features_mask: `(clips, time_patches)`, nonzero for what is no padding.
         """
         logits = self.model.classify(features)
-        loss = None if labels is None else _loss(self.model, logits, labels, features_mask)
+        loss = None if labels is None else self.model.compute_loss(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-def _loss(
-    model: Classifier, logits: torch.Tensor, labels: torch.Tensor, features_mask: torch.Tensor | None
-) -> torch.Tensor:
-    if not isinstance(model, SSLAMForAudioFrameClassification):
-        return model.compute_loss(logits, labels)
-    if features_mask is not None:
-        features_mask = features_mask.repeat_interleave(model.config.patch_size, dim=1)
-    return model.frame_loss(logits, labels, features_mask)
 
 
 __all__ = ["EncodedClips", "HeadModel", "collate_encoded", "encode_clips", "freeze_encoder", "is_frozen"]
