@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+import torch
 from transformers import PreTrainedConfig
 from transformers.utils import (
     CONFIG_NAME,
@@ -95,6 +96,40 @@ class AdapterLoadingMixin:
         info.missing_keys |= _check_base(model, base, base_info, model.peft_config[adapter_name].modules_to_save or [])
         return (model, info.to_dict()) if output_loading_info else model
 
+    # transformers 5.24 has these two refuse every PEFT that is released, though saving needs nothing newer
+
+    def active_adapters(self) -> list[str]:
+        """
+        Return the names of the adapters that take part in a forward pass.
+
+        Raises:
+            ValueError: the model has no adapter.
+        """
+        if not self._hf_peft_config_loaded:
+            raise ValueError("The model has no adapter. Load one with `load_adapter` first.")
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        return next(module for module in self.modules() if isinstance(module, BaseTunerLayer)).active_adapters
+
+    def get_adapter_state_dict(
+        self, adapter_name: str | None = None, state_dict: dict[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """
+        Return the weights of an adapter.
+
+        Args:
+            adapter_name: the active adapter if not given.
+            state_dict: the weights of the whole model, if they have to be gathered first.
+
+        Raises:
+            ValueError: the model has no adapter.
+        """
+        adapter_name = adapter_name or self.active_adapters()[0]
+        from peft import get_peft_model_state_dict
+
+        # For "auto", the default, PEFT looks up the base on the Hub
+        return get_peft_model_state_dict(self, state_dict, adapter_name, save_embedding_layers=False)
+
     def save_pretrained(
         self, save_directory: str | os.PathLike, is_main_process: bool = True, *args, **kwargs
     ) -> None:
@@ -147,7 +182,7 @@ def _check_base(model, base: str, info: dict[str, Any], modules_to_save: list[st
 
     Args:
         model: with the adapter.
-        info: what `from_pretrained` tells about the loading of the base.
+        info: what `from_pretrained` reports on the loading of the base.
         modules_to_save: ends of the names of the modules that the adapter brings.
 
     Raises:

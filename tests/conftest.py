@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # Nothing in the suite may reach the network: a test that tries to fails at once instead of waiting for a time-out.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+# Each worker of pytest-xdist, and what its tests start, computes with one thread and shares no cache with another.
+os.environ["OMP_NUM_THREADS"] = "1"
+CACHE = tempfile.TemporaryDirectory(prefix="polyaudio-tests-", ignore_cleanup_errors=True)
+os.environ["HF_HOME"] = CACHE.name
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,9 +41,8 @@ def project_root() -> Path:
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """Golden data of the original implementations: all of it where it lies beside the project, else our copy."""
-    shared = ROOT.parent / "shared" / "reference"
-    return shared if shared.is_dir() else ROOT / "tests" / "reference"
+    """Golden data of the original implementations."""
+    return ROOT / "tests" / "reference"
 
 
 @pytest.fixture(scope="session")

@@ -302,13 +302,29 @@ def test_arguments_of_from_pretrained(bases, base, load, tmp_path):
     assert load.from_pretrained(adapter, config=config).config.id2label[2] == "z"
 
 
-def test_saved_again_an_adapter_keeps_its_labels(bases, tmp_path):
-    adapted = trained(bases["eat pretrained"])
-    AutoModelForAudioClassification.from_pretrained(save(adapted, tmp_path / "one")).save_pretrained(tmp_path / "two")
-    assert not (tmp_path / "two" / "model.safetensors").exists()
-    reloaded = AutoModelForAudioClassification.from_pretrained(tmp_path / "two")
+@pytest.mark.parametrize("base", ["sslam", "sam_audio batch norm", "eat pretrained"])
+def test_an_adapter_can_be_saved_again_and_again(bases, base, tmp_path):
+    adapted = trained(bases[base])
+    first = save(adapted, tmp_path / "1")
+    for number in (2, 3):
+        model = AutoModelForAudioClassification.from_pretrained(tmp_path / str(number - 1))
+        assert model.active_adapters() == ["default"]
+        model.save_pretrained(tmp_path / str(number))
+    again = tmp_path / "3"
+    assert not (again / "model.safetensors").exists()
+    weights, expected = (load_file(folder / "adapter_model.safetensors") for folder in (again, first))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    reloaded = AutoModelForAudioClassification.from_pretrained(again)
     assert reloaded.config.id2label == dict(enumerate(LABELS))
     torch.testing.assert_close(logits_of(reloaded), logits_of(adapted), atol=1e-6, rtol=0)
+
+
+def test_the_adapter_is_asked_of_a_model_without_one(bases):
+    model = classifier(bases["sslam"])
+    for ask in (model.active_adapters, model.get_adapter_state_dict):
+        with pytest.raises(ValueError, match="has no adapter"):
+            ask()
 
 
 def test_a_frame_classifier_can_be_adapted_too(bases, tmp_path):

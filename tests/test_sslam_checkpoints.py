@@ -113,8 +113,6 @@ def build(model_class, converted, **changes):
 
 
 def golden(forward, key: str) -> torch.Tensor:
-    if key not in forward:
-        pytest.skip("this tensor is in the full reference data only")
     return forward[key].float()
 
 

@@ -44,8 +44,6 @@ def extract(audio, extractor: SSLAMFeatureExtractor | None = None, **kwargs):
 def test_features_are_those_of_the_original(reference, case):
     settings = json.loads((reference / "sslam" / "fbank.json").read_text())["cases"][case]
     with safe_open(reference / "sslam" / "fbank.safetensors", "pt") as golden:
-        if f"{case}.input_values" not in golden.keys():  # noqa: SIM118 (no mapping)
-            pytest.skip("this case is in the full reference data only")
         resampled = f"{case}.resampled"
         audio = golden.get_tensor(resampled if settings["sample_rate"] != 16000 else f"{case}.waveform_int16")
         expected = golden.get_tensor(f"{case}.input_values")
