@@ -1,35 +1,66 @@
-"""What the README tells users to type: every command, flag, target and line of Python in it is there.
+"""What README.md, CONTRIBUTING.md and docs/ tell users to type is there, and their Python runs.
 
-Nothing is run for real: training, pre-training and downloads would take hours. A command line is held against the
-parser of its command, a `make` target against the Makefile, and Python is compiled and its imports looked up.
+A command line is held against the parser of its command, a `make` target against the Makefile, and a link against the
+files and headings. Nothing of that is run: training, pre-training and downloads would take hours.
+
+The Python blocks of a page run one after the other, in a folder with a tiny model and a few clips. A block behind the
+comment `<!-- illustration -->` needs the Hub or a long run: it is compiled and its imports are looked up.
 """
 
 import argparse
 import importlib
 import re
 import shlex
-import subprocess
-import sys
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
+import soundfile
 from transformers import HfArgumentParser
 
+from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudioClassification
 from polyaudio.scripts.__main__ import COMMANDS
 
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-SHELL = "\n".join(text for language, text in BLOCKS if language == "bash")
-INLINE = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL))
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PAGES}
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    page: str
+    language: str
+    text: str
+    is_illustration: bool
+
+
+BLOCKS = [
+    Block(page, language, text, bool(mark))
+    for page, content in TEXTS.items()
+    for mark, language, text in re.findall(
+        r"^(<!-- illustration -->\n)?```(\w*)\n(.*?)^```$", content, re.MULTILINE | re.DOTALL
+    )
+]
+SHELL = "\n".join(block.text for block in BLOCKS if block.language == "bash")
+PROSE = {page: _FENCED.sub("", content) for page, content in TEXTS.items()}
+INLINE = [" ".join(code.split()) for prose in PROSE.values() for code in re.findall(r"`([^`]+)`", prose)]
 LINES = [line.strip() for line in SHELL.replace("\\\n", " ").splitlines() if line.strip()]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+ALL = "\n".join(TEXTS.values())
 
 
 def calls_of(lines: list[str]) -> list[list[str]]:
     """The arguments of each call of the command line, however it is started."""
     calls = []
-    for line in lines:
+    for line in dict.fromkeys(lines):
         words = shlex.split(" ".join(line.split()), comments=True)
+        if ">" in words:
+            words = words[: words.index(">")]
         module = next((word for word in words if word.startswith("polyaudio.scripts.")), None)
         if words[:1] == ["polyaudio"] and len(words) > 1:
             calls.append(words[1:])
@@ -39,7 +70,8 @@ def calls_of(lines: list[str]) -> list[list[str]]:
 
 
 CALLS = calls_of(LINES)
-MENTIONS = calls_of(INLINE)  # in the text, where what does not matter may be left out
+# In the text, where what does not matter may be left out; COMMAND stands for any
+MENTIONS = [call for call in calls_of(INLINE) if call[0] != "COMMAND"]
 
 
 class Parsed(BaseException):
@@ -63,11 +95,13 @@ def parse(monkeypatch):
     return lambda call: importlib.import_module(f"polyaudio.scripts.{call[0]}").main(call[1:])
 
 
-def test_the_readme_is_read():
-    assert len(CALLS) >= 10
-    assert len(MENTIONS) >= 5
-    assert {call[0] for call in CALLS + MENTIONS} >= {"train", "pretrain", "evaluate", "predict", "embed", "convert"}
+def test_the_pages_are_read():
+    assert len(PAGES) >= 10
+    assert len(CALLS) >= 50
+    assert len(MENTIONS) >= 10
+    assert {call[0] for call in CALLS} == set(COMMANDS)
     assert calls_of(["torchrun --nnodes 2 -m polyaudio.scripts.train --bf16  # comment"]) == [["train", "--bf16"]]
+    assert calls_of(["polyaudio predict a.wav --model m > labels.json"]) == [["predict", "a.wav", "--model", "m"]]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
@@ -98,7 +132,9 @@ def test_a_command_that_is_mentioned_has_the_flags(call, parse, capsys):
 def test_recipes_that_are_named_are_there(project_root):
     recipes = {path.stem for path in project_root.glob("recipes/*.yaml")}
     named = {call[call.index("--config") + 1] for call in CALLS + MENTIONS if "--config" in call}
-    named |= set(re.findall(r"^\| `([a-z0-9_]+)`(?:, `\w+`)* \|", README, re.MULTILINE))
+    tables = [prose.partition("| recipe | ")[2] for prose in PROSE.values()]
+    named |= set(re.findall(r"^\| `([a-z0-9_]+)`(?:, `\w+`)* \|", "\n".join(tables), re.MULTILINE))
+    named |= set(re.findall(r'read_recipe\("(\w+)"\)', ALL))
     assert len(named) >= 5
     assert {name for name in named if not name.endswith(".yaml") and name.isidentifier()} <= recipes
 
@@ -112,34 +148,108 @@ def test_targets_of_make_are_there(project_root):
     assert named <= targets
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=list(TEXTS))
+def test_links_lead_to_files_and_headings_that_are_there(page):
+    links = re.findall(r"\]\(([^)]+)\)", PROSE[str(page.relative_to(ROOT))])
+    for link in links:
+        if link.startswith("http"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
 def test_files_and_folders_that_are_named_are_there(project_root):
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith(("http", "#"))]
-    scripts = re.findall(r"python (benchmarks/\w+\.py)", README)
-    assert "recipes" in links
+    assert "](recipes)" in TEXTS["README.md"]
+    scripts = re.findall(r"python ((?:benchmarks|docs)/[\w/]+\.py)", ALL)
     assert scripts
-    for name in [*links, *scripts]:
+    for name in scripts:
         assert (project_root / name).exists(), name
 
 
-@pytest.mark.parametrize("script", sorted(set(re.findall(r"python (benchmarks/\w+\.py)((?: --[\w-]+)?)", README))))
+@pytest.mark.parametrize("script", sorted(set(re.findall(r"python (benchmarks/\w+\.py)((?: --[\w-]+)?)", ALL))))
 def test_flags_of_scripts_are_there(project_root, script):
     name, flag = script
     assert flag.strip() in (project_root / name).read_text(encoding="utf-8")
 
 
-PYTHON = [text for language, text in BLOCKS if language == "python"]
+def test_every_page_of_docs_is_linked():
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", TEXTS["docs/index.md"]))
+    assert linked == {name.removeprefix("docs/") for name in TEXTS if name.startswith("docs/")} - {"index.md"}
 
 
-@pytest.mark.parametrize("code", PYTHON)
-def test_python_compiles_and_what_it_imports_is_there(code):
-    compile(code, "README.md", "exec")
-    imports = [line for line in code.splitlines() if re.match(r"(import|from) ", line)]
-    names = re.findall(r"\bpolyaudio\.(\w+)", code)
-    assert imports
-    checks = [*imports, *(f"import polyaudio; polyaudio.{name}" for name in names)]
-    subprocess.run([sys.executable, "-c", "\n".join(checks)], check=True, capture_output=True, text=True)
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_page_has_one_title(page):
+    assert len(re.findall(r"^# ", PROSE[page], re.MULTILINE)) == 1
+    assert PROSE[page].startswith("# ")
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_page_says_dataset(page):
+    assert not re.search(r"\bdata sets?\b", " ".join(TEXTS[page].split()), re.IGNORECASE)
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) <= 150
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.page)
+def test_python_compiles_and_what_it_imports_is_there(block):
+    compile(block.text, block.page, "exec")
+    imports = [line for line in block.text.splitlines() if re.match(r"(import|from) ", line)]
+    names = re.findall(r"\bpolyaudio\.([A-Za-z]\w*)", block.text)
+    assert imports or not block.is_illustration
+    exec("\n".join([*imports, "import polyaudio", *(f"polyaudio.{name}" for name in names)]), {})
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """The folders that the pages name: a classifier of ragas with a clip, and recordings of three classes."""
+    folder = tmp_path_factory.mktemp("pages")
+    rng = np.random.default_rng(0)
+    names = ["Hamsanadam", "Kharaharapriya", "Mayamalavagowla"]
+    config = SAMAudioConfig(
+        frontend="tonic_chroma",
+        conv_dim=[16, 32],
+        conv_kernel=[3, 3],
+        conv_stride=[2, 2],
+        num_segments=4,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+    )
+    SAMAudioForAudioClassification(config).save_pretrained(folder / "runs" / "demo")
+    SAMAudioFeatureExtractor("tonic_chroma").save_pretrained(folder / "runs" / "demo")
+    soundfile.write(folder / "runs" / "demo" / "Hamsanadam.wav", 0.1 * rng.standard_normal(32000), 16000)
+    for name in ("my-recordings", "other-recordings"):
+        for kind in ("bell", "drum", "voice"):
+            (folder / name / kind).mkdir(parents=True)
+            for number in range(4):
+                clip = 0.1 * rng.standard_normal(16000)
+                soundfile.write(folder / name / kind / f"{kind}{number}.wav", clip, 16000)
+    return folder
+
+
+RUNNABLE = {block.page for block in PYTHON if not block.is_illustration}
+
+
+@pytest.mark.parametrize("page", sorted(RUNNABLE))
+def test_the_python_of_a_page_runs(page, workplace, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(workplace, tmp_path / "here"))
+    names = {"__name__": "__main__"}
+    for block in PYTHON:
+        if block.page == page and not block.is_illustration:
+            exec(compile(block.text, page, "exec"), names)
+    assert len(names) > 2
 
 
 def test_every_block_is_of_a_known_kind():
-    assert {language for language, _ in BLOCKS} <= {"bash", "python", ""}
-    assert PYTHON
+    assert {block.language for block in BLOCKS} <= {"bash", "python", "text", ""}
+    assert {"README.md", "docs/guides/classify.md", "docs/guides/fine-tune.md", "docs/reference/python.md"} <= RUNNABLE
