@@ -391,7 +391,7 @@ def _write_card(
 # {name}
 
 Chunks of {chunking.seconds:g} seconds from {result.recordings - len(result.unreadable)} recordings. Each chunk
-overlaps the one before it by {chunking.overlap:.0%}. The audio is mono {chunking.format.upper()} with 16 bits at {rate}.
+overlaps the one before it by {chunking.overlap:.0%}. The audio is mono {chunking.format.upper()}, 16 bits, {rate}.
 {result.silent} chunks with a level (root mean square) below {chunking.silence_threshold:g} dB of full scale and
 {result.short} chunks shorter than {chunking.min_seconds:g} seconds were left out, as were {len(result.unreadable)}
 recordings that could not be read.

@@ -57,9 +57,7 @@ def run_check(args: argparse.Namespace) -> int:
     splits = load_labelled(args)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-    result = check_dataset(
-        splits, infer_groups=args.infer_groups, test_size=args.test_size, seed=args.split_seed
-    )
+    result = check_dataset(splits, infer_groups=args.infer_groups, test_size=args.test_size, seed=args.split_seed)
     print_check(result, f"a split by recording (test {args.test_size:g}, seed {args.split_seed})")
     if args.output:
         write_json(args.output, {"dataset": args.dataset, **result.to_dict()})
