@@ -1,9 +1,10 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Makes a data set of short clips of recordings: cuts them into chunks, leaves out silence, writes parquet files."""
+"""Makes a dataset of short clips: cuts recordings into chunks, leaves out silence, writes parquet files."""
 
 import io
 import math
+import os
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,18 +23,19 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..data.audio import AudioFile, AudioFileError, audio_info, load_audio
 from ..data.events import shifted_events
+from ..data.folders import new_folder
 from ..data.labels import FRAMES, class_names, listed, task_of
-from ..data.readable import BadClip, audio_file, clip_name
+from ..data.readable import BadClip, audio_file, clip_name, report_bad_clips
 
 
-# Formats that keep every sample; both are written with 16 bits
+# Lossless formats, written with 16 bits
 FORMATS = ("flac", "wav")
 
-# However long a recording is, it is decoded so many seconds at a time, and so much of its chunks stays in memory
+# A recording is decoded this many seconds at a time, and this much of its chunks stays in memory
 _STRETCH_SECONDS = 300.0
 _SPOOL_BYTES = 64 * 2**20
 _ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 32 * 2**20, 100
-_SHARD_BYTES = 500 * 10**6  # as `push_to_hub` makes them
+_SHARD_BYTES = 500 * 10**6  # the default of `push_to_hub`
 
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
 
@@ -45,14 +47,14 @@ class Chunking:
 
     Args:
         seconds: length of a chunk.
-        overlap: share of a chunk that the next one repeats, below 1.
-        min_seconds: the rest of a recording behind its last whole chunk is a chunk if it is at least so long.
-        sampling_rate: rate of the chunks in Hz; each recording's own where it is not given.
-        silence_threshold: chunks whose level, as `level_dbfs` measures it, is below this are left out.
+        overlap: share of a chunk that the next one repeats, at most 0.95.
+        min_seconds: the end of a recording after its last whole chunk becomes a chunk if it is at least this long.
+        sampling_rate: rate of the chunks in Hz; by default the rate of each recording.
+        silence_threshold: chunks with a lower level, as [`level_dbfs`] measures it, are left out.
         format: one of `FORMATS`.
 
     Raises:
-        ValueError: a value that makes no sense.
+        ValueError: a value is out of its range.
     """
 
     seconds: float = 20.0
@@ -71,8 +73,8 @@ class Chunking:
             )
         if not 0 < self.min_seconds <= self.seconds:
             raise ValueError(
-                f"The shortest chunk must be longer than 0 seconds and no longer than a whole one, {self.seconds:g}, "
-                f"got {self.min_seconds:g}."
+                "The shortest chunk must be longer than 0 seconds and no longer than a whole one, "
+                f"{self.seconds:g}; got {self.min_seconds:g}."
             )
         if self.sampling_rate is not None and not 1000 <= self.sampling_rate <= 192_000:
             raise ValueError(f"The sampling rate must lie between 1000 and 192000 Hz, got {self.sampling_rate}.")
@@ -84,9 +86,9 @@ class Chunking:
 
 class Chunk(NamedTuple):
     """
-    An audio file of `size` bytes at a `position` of an open file.
+    An encoded chunk: `size` bytes at a `position` of an open file.
 
-    `start` is where in its recording it begins and `seconds` how long it is.
+    `start` is where it begins in its recording, and `seconds` is its length.
     """
 
     file: BinaryIO
@@ -102,19 +104,23 @@ class Chunk(NamedTuple):
 
 
 class CutRecording(NamedTuple):
-    """The chunks of a recording, and how many were left out because they are silent or too short."""
+    """The chunks of a recording, and the numbers of silent and of short chunks that were left out."""
 
     chunks: list[Chunk]
     silent: int
     short: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class BuildResult:
     """
-    What a data set was made of.
+    What [`build_dataset`] wrote.
 
-    `clips` and `seconds` are those of each split, `silent` and `short` the numbers of chunks that were left out.
+    Attributes:
+        clips, seconds: number and total length of the chunks of each split.
+        recordings: number of recordings, with the unreadable ones.
+        silent, short: numbers of chunks that were left out.
+        unreadable: the recordings that cannot be read.
     """
 
     clips: dict[str, int]
@@ -127,7 +133,7 @@ class BuildResult:
 
 def level_dbfs(waveform: np.ndarray) -> float:
     """
-    The level of a waveform `(samples,)` in dB: its root mean square, where 1 is 0 dB. Silence has the level `-inf`.
+    The level of a waveform `(samples,)` in dB: its root mean square, where 1 is 0 dB. Digital silence has `-inf`.
     """
     power = float(np.mean(np.square(waveform, dtype=np.float64)))
     return 10 * math.log10(power) if power > 0 else -math.inf
@@ -135,13 +141,18 @@ def level_dbfs(waveform: np.ndarray) -> float:
 
 def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = None) -> CutRecording:
     """
-    Cut a recording into mono chunks. A new one starts as long as there is audio that is in none yet.
+    Cut a recording into mono chunks. The last one contains the end of the recording.
 
-    A few minutes of the recording are in memory at a time. The chunks lie in a temporary file, which is in memory too
-    while it is small, and otherwise in `folder`, nameless.
+    Only a few minutes of the recording are in memory at a time. The chunks are in a temporary file, which stays in
+    memory while it is small.
+
+    Args:
+        file: the recording.
+        chunking: how to cut.
+        folder: where the temporary file is made; by default the system's folder for those.
 
     Raises:
-        AudioFileError: as `load_audio`, wherever in the file the damage is.
+        AudioFileError: as [`load_audio`], wherever in the file the damage is.
     """
     info = audio_info(file)
     rate = chunking.sampling_rate or info.sampling_rate
@@ -152,7 +163,7 @@ def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = Non
     starts = range(0, max(1, total - length + hop), hop)
     long_enough = [start for start in starts if total - start >= min_length]
     chunks, silent, short = [], 0, len(starts) - len(long_enough)
-    spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=folder)  # noqa: SIM115, the chunks read from it
+    spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=folder)  # noqa: SIM115  the chunks read from it
     per_stretch = max(1, int((_STRETCH_SECONDS * rate - length) // hop + 1))
     for first in range(0, len(long_enough), per_stretch):
         stretch = long_enough[first : first + per_stretch]
@@ -160,7 +171,7 @@ def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = Non
         waveform = load_audio(file, rate, offset=stretch[0] / rate, duration=seconds)
         for start in stretch:
             samples = waveform[start - stretch[0] :][:length]
-            if len(samples) + 1 < min_length:  # the header promised more; resampling can be a sample off
+            if len(samples) + 1 < min_length:  # shorter than the header says; resampling can be a sample off
                 short += 1
             elif level_dbfs(samples) < chunking.silence_threshold:
                 silent += 1
@@ -180,27 +191,44 @@ def _encode(samples: np.ndarray, rate: int, format: str) -> bytes:
 
 
 def build_dataset(
-    clips: datasets.DatasetDict, folder: Path, chunking: Chunking, *, name: str, num_workers: int = 1
+    clips: datasets.DatasetDict,
+    output: str | os.PathLike,
+    chunking: Chunking | None = None,
+    *,
+    name: str | None = None,
+    num_workers: int = 1,
+    overwrite: bool = False,
 ) -> BuildResult:
     """
-    Write a data set of chunks, with progress bars: parquet files in `data/` and a `README.md` for the Hub.
+    Write a dataset of chunks, with progress bars: parquet files in `data/` and a `README.md` for the Hub.
 
-    `load_clips` and `datasets.load_dataset` read it. Its columns are those of `clips`, with the chunks as bytes in
-    `audio` and the events of a chunk in its own time in `label`, and `start`, where in its file a chunk begins, in
-    seconds. Recordings that cannot be read are left out. What is in memory depends on `num_workers`, not on the data.
+    `load_clips` and `datasets.load_dataset` read it. It has the columns of `clips`, with the chunks as bytes in
+    `audio` and with the times of events relative to the chunk, and `start`, where the chunk begins in its file, in
+    seconds. Recordings that cannot be read are logged and left out. The memory it takes depends on `num_workers`, not
+    on the size of the dataset.
 
     Args:
-        clips: what `load_clips` gives.
-        folder: an empty folder. What an error leaves in it is no whole data set.
+        clips: what `load_clips` returns.
+        output: the folder to write.
         chunking: how to cut.
-        name: name of the data set, for the README.
+        name: name of the dataset in the README; by default that of the folder.
         num_workers: threads that decode and encode.
+        overwrite: replace a dataset that is in `output`.
 
     Raises:
-        ValueError: nothing of a split can be read, or nothing is left of it, or `num_workers` is below 1.
+        ValueError: no recording of a split can be read, all of its chunks are left out, `num_workers` is below 1, or
+            `output` must not be replaced.
     """
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
+    chunking = chunking or Chunking()
+    with new_folder(output, overwrite=overwrite) as folder:
+        result = _build(clips, folder, chunking, name or Path(output).resolve().name, num_workers)
+    report_bad_clips(result.unreadable)
+    return result
+
+
+def _build(clips: datasets.DatasetDict, folder: Path, chunking: Chunking, name: str, num_workers: int) -> BuildResult:
     features = datasets.Features(
         {
             **next(iter(clips.values())).features,
@@ -208,13 +236,15 @@ def build_dataset(
             "start": datasets.Value("float64"),
         }
     )
-    result = BuildResult({}, {}, sum(map(len, clips.values())), 0, 0, [])
+    counts: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    silent, short, bad_clips = 0, 0, []
     infos, download_size = datasets.SplitDict(), 0
-    chunks_of: Counter[str] = Counter()  # recording -> chunks so far, which names them
+    chunks_of: Counter[str] = Counter()  # recording -> its chunks so far; the number is part of a chunk's name
     for split, rows in clips.items():
         shards = _ShardWriter(folder / "data", split, features)
         others = rows.remove_columns("audio")
-        seconds, unreadable = 0.0, []
+        seconds[split], unreadable = 0.0, []
         with ThreadPoolExecutor(num_workers) as pool:
             cut = _in_order(pool, partial(_cut_row, rows, chunking, folder), range(len(rows)), num_workers)
             for row, cut_row in enumerate(datasets.utils.tqdm(cut, total=len(rows), desc=split, unit="recording")):
@@ -222,10 +252,10 @@ def build_dataset(
                     unreadable.append(cut_row._replace(split=split if len(clips) > 1 else None))
                     continue
                 values = others[row]
-                result.silent += cut_row.silent
-                result.short += cut_row.short
+                silent += cut_row.silent
+                short += cut_row.short
                 for chunk in cut_row.chunks:
-                    seconds += chunk.seconds
+                    seconds[split] += chunk.seconds
                     number = chunks_of[values["recording"]]
                     chunks_of[values["recording"]] += 1
                     path = f"{values['recording'].replace('/', '-')}_chunk{number}.{chunking.format}"
@@ -233,18 +263,19 @@ def build_dataset(
                     if task_of(features["label"]) == FRAMES:
                         chunk_values["label"] = shifted_events(values["label"], chunk.start, chunk.seconds)
                     shards.add(chunk_values)
-        result.unreadable += unreadable
+        bad_clips += unreadable
         if shards.num_rows == 0:
             if len(unreadable) == len(rows):
                 reason = f" The first: {unreadable[0].reason}" if unreadable else ""
                 raise ValueError(f"None of the {len(rows)} recordings of split {split} can be read.{reason}")
             raise ValueError(
-                f"No chunk is left of split {split}: {result.silent} are below {chunking.silence_threshold:g} dB and "
-                f"{result.short} shorter than {chunking.min_seconds:g} s. Lower these limits."
+                f"No chunk is left of split {split}: {silent} are below {chunking.silence_threshold:g} dB and "
+                f"{short} shorter than {chunking.min_seconds:g} s. Lower these limits."
             )
         download_size += shards.close()
         infos.add(datasets.SplitInfo(split, num_bytes=shards.num_bytes, num_examples=shards.num_rows))
-        result.clips[split], result.seconds[split] = shards.num_rows, seconds
+        counts[split] = shards.num_rows
+    result = BuildResult(counts, seconds, sum(map(len, clips.values())), silent, short, bad_clips)
     _write_card(folder, name, chunking, result, features, infos, download_size)
     return result
 
@@ -252,7 +283,7 @@ def build_dataset(
 def _in_order(
     pool: ThreadPoolExecutor, function: Callable[[int], Any], items: Iterable[int], ahead: int
 ) -> Iterator[Any]:
-    """As `pool.map`, which would not wait until what it has is taken from it."""
+    """As `pool.map`, but at most `ahead` results wait to be taken."""
     futures: deque[Future] = deque()
     try:
         for item in items:
@@ -275,7 +306,7 @@ def _cut_row(rows: datasets.Dataset, chunking: Chunking, folder: Path, row: int)
 
 
 class _ShardWriter:
-    """The parquet files of a split, named as `push_to_hub` names them, written a group of rows at a time."""
+    """Writes the parquet files of a split, a group of rows at a time, with the names that `push_to_hub` uses."""
 
     def __init__(self, folder: Path, split: str, features: datasets.Features):
         folder.mkdir(parents=True, exist_ok=True)
@@ -293,7 +324,7 @@ class _ShardWriter:
             self._flush()
 
     def close(self) -> int:
-        """Write what is left, and give the files their names. Returns their size in bytes."""
+        """Write the remaining rows and give the files their names. Returns their size in bytes."""
         self._flush()
         self._end_shard()
         size = 0
@@ -349,7 +380,7 @@ def _write_card(
     MetadataConfigs(default={"data_files": files}).to_dataset_card_data(data)
 
     classes = class_names(features["label"])
-    rate = "each recording's own rate" if chunking.sampling_rate is None else f"{chunking.sampling_rate} Hz"
+    rate = "the rate of each recording" if chunking.sampling_rate is None else f"{chunking.sampling_rate} Hz"
     table = "\n".join(
         f"| {split} | {result.clips[split]} | {result.seconds[split] / 3600:.3f} |" for split in result.clips
     )
@@ -359,11 +390,11 @@ def _write_card(
 
 # {name}
 
-Chunks of {chunking.seconds:g} seconds of {result.recordings - len(result.unreadable)} recordings, each of which
-overlaps the one before by {chunking.overlap:.0%}, as mono {chunking.format.upper()} of 16 bits at {rate}.
+Chunks of {chunking.seconds:g} seconds from {result.recordings - len(result.unreadable)} recordings. Each chunk
+overlaps the one before it by {chunking.overlap:.0%}. The audio is mono {chunking.format.upper()}, 16 bits, {rate}.
 {result.silent} chunks with a level (root mean square) below {chunking.silence_threshold:g} dB of full scale and
-{result.short} shorter than {chunking.min_seconds:g} seconds were left out, and {len(result.unreadable)} recordings
-that could not be read.
+{result.short} chunks shorter than {chunking.min_seconds:g} seconds were left out, as were {len(result.unreadable)}
+recordings that could not be read.
 
 | split | clips | hours |
 |---|---|---|
@@ -372,10 +403,10 @@ that could not be read.
 ## Columns
 
 - `audio`: the chunk
-- `label`: {_label_in_words(features["label"])}, {len(classes)} in all
-- `recording`: the recording it was cut from. Split by this column: chunks of a recording overlap, so that a random
-  split would test a model on what it was trained on.
-- `start`: where in its file the chunk begins, in seconds
+- `label`: {_label_in_words(features["label"])}; there are {len(classes)} classes
+- `recording`: the recording that the chunk was cut from. Split by this column: chunks of a recording overlap, so a
+  random split would test a model on audio that it was trained on.
+- `start`: where the chunk begins in its file, in seconds
 
 ## How to use
 
@@ -385,7 +416,7 @@ from datasets import load_dataset
 dataset = load_dataset("{name}")
 ```
 
-`polyaudio train --dataset DIR` trains a classifier on it, with all chunks of a recording on one side.
+`polyaudio train --dataset DIR` trains a classifier on it and keeps all chunks of a recording in the same split.
 
 Made with `polyaudio dataset build`.
 """
@@ -395,4 +426,4 @@ Made with `polyaudio dataset build`.
 def _label_in_words(label: Any) -> str:
     if isinstance(label, datasets.ClassLabel):
         return "its class"
-    return "its events: onset and offset in seconds, and class" if task_of(label) == FRAMES else "its classes"
+    return "its events (onset and offset in seconds, and class)" if task_of(label) == FRAMES else "its classes"

@@ -1,33 +1,40 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Soundscapes made of recordings of single sounds, with onset and offset of each: data for several labels a clip."""
+"""Makes soundscapes from recordings of single sounds, with the onset and offset of each sound."""
 
 import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 import soundfile
 
 from ..data.audio import AudioFileError, load_audio
+from ..data.folders import new_folder, write_json
 from ..data.labels import SINGLE_LABEL, class_names, listed, task_of
-from ..data.readable import BadClip, audio_file, clip_name
+from ..data.loading import load_clips
+from ..data.readable import BadClip, audio_file, clip_name, report_bad_clips
+from ..data.splits import cut_from_train
+from ..data.windows import combined_seed
 
 
-# Between the classes of a clip in `metadata.csv`
+# Separates the classes of a clip in `metadata.csv`
 LABEL_SEPARATOR = ";"
 
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 655_350  # FLAC's limit
 _FRAME_SECONDS = 0.01
-_AUDIBLE = 1e-2  # share of a recording's highest frame level above which it is heard: 40 dB below
-_SILENCE = 1e-3  # highest frame level of a silent recording: -60 dB
+_AUDIBLE = 1e-2  # relative to the highest frame level of a recording: a sound is audible above -40 dB
+_SILENCE = 1e-3  # highest frame level of a silent recording: -60 dB of full scale
 _NOISE_LEVEL = 1e-3
 _PEAK = 0.5
 
 
 class _Source(NamedTuple):
-    """The audible part of a recording, in samples of the clips' rate, with its level and class."""
+    """The audible part of a recording, in samples at the rate of the clips, with its level and class."""
 
     row: int
     start: int
@@ -37,10 +44,153 @@ class _Source(NamedTuple):
 
 
 class _Sound(NamedTuple):
-    """A waveform `(samples,)` of level 1 and its class."""
+    """A waveform `(samples,)` with the level 1, and its class."""
 
     waveform: np.ndarray
     label: str
+
+
+@dataclass(frozen=True)
+class MixResult:
+    """
+    What [`mix_dataset`] wrote.
+
+    Attributes:
+        clips: number of clips of each split.
+        recordings: the recordings of each split, sorted, with those that were left out.
+        num_used: number of source clips of each split that were used.
+        left_out: the source clips that cannot be read or are silent.
+    """
+
+    clips: dict[str, int]
+    recordings: dict[str, list[str]]
+    num_used: dict[str, int]
+    left_out: list[BadClip]
+
+
+def mix_dataset(
+    recordings: datasets.DatasetDict,
+    output: str | os.PathLike,
+    *,
+    num_clips: int,
+    num_validation_clips: int | None = None,
+    num_test_clips: int = 0,
+    seconds: float = 10.0,
+    max_sources: int = 4,
+    level_range: float = 10.0,
+    sampling_rate: int = 16000,
+    events: bool = True,
+    test_size: float = 0.25,
+    seed: int = 0,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> MixResult:
+    """
+    Write a dataset of soundscapes, with progress bars: clips that mix recordings, as [`write_mixtures`] makes them.
+
+    The output has the folders `train`, `validation` and `test`, which `load_clips` reads, and `mixtures.json` with the
+    settings and the recordings. The recordings are divided first, so no recording is in two of the folders. Those that
+    cannot be read or are silent are logged and left out.
+
+    Args:
+        recordings: what `load_clips` returns, with one class for each clip. Its own splits are kept; `validation` and
+            `test` are only cut from `train`, by recording, where they are missing.
+        output: the folder to write.
+        num_clips, num_validation_clips, num_test_clips: number of clips in `train`, in `validation` (by default a
+            fourth of `num_clips`) and in `test`.
+        seconds, max_sources, level_range, sampling_rate, events: arguments of [`write_mixtures`].
+        test_size: share of the recordings that is cut for `test`, and for `validation`.
+        seed: seed of everything random.
+        name: name of the dataset that the recordings come from, for `mixtures.json`.
+        overwrite: replace a dataset that is in `output`.
+
+    Raises:
+        ValueError: an argument is out of its range, the recordings cannot be divided or mixed, names of classes would
+            not be read back from `metadata.csv` as they are, or `output` must not be replaced.
+    """
+    num_validation = max(1, num_clips // 4) if num_validation_clips is None else num_validation_clips
+    if num_clips < 1 or min(num_validation, num_test_clips, seed) < 0:
+        raise ValueError(
+            "The number of training clips must be at least 1, those of validation and test clips and the seed at "
+            f"least 0, got {num_clips}, {num_validation}, {num_test_clips} and {seed}."
+        )
+    counts = {"train": num_clips, "validation": num_validation, "test": num_test_clips}
+    parts = _divide(recordings, [part for part, count in counts.items() if count], test_size, seed)
+    settings = {
+        "seconds": seconds,
+        "max_sources": max_sources,
+        "level_range": level_range,
+        "sampling_rate": sampling_rate,
+    }
+    left_out: list[BadClip] = []
+    with new_folder(output, overwrite=overwrite) as folder:
+        for index, (part, count) in enumerate(counts.items()):
+            if count:
+                part_seed = combined_seed(seed, index)  # the noise of two folders must not be the same
+                bad = write_mixtures(
+                    parts[part], folder / part, num_clips=count, **settings, events=events, seed=part_seed
+                )
+                left_out += [clip._replace(split=part) for clip in bad]
+        _check_class_names(folder, class_names(parts["train"].features["label"]), events)
+        result = MixResult(
+            {part: counts[part] for part in parts},
+            {part: sorted(set(rows["recording"][:])) for part, rows in parts.items()},
+            {part: len(rows) - sum(clip.split == part for clip in left_out) for part, rows in parts.items()},
+            left_out,
+        )
+        content: dict[str, Any] = {
+            "dataset": name,
+            "clips": counts,
+            **settings,
+            "labels": "events" if events else "clip",
+            "test_size": test_size,
+            "seed": seed,
+            "recordings": result.recordings,
+            "left_out": [clip._asdict() for clip in left_out],
+        }
+        write_json(folder / "mixtures.json", content)
+    report_bad_clips(left_out)
+    return result
+
+
+def _divide(
+    splits: Mapping[str, datasets.Dataset], wanted: list[str], test_size: float, seed: int
+) -> dict[str, datasets.Dataset]:
+    """
+    The recordings of each wanted split: those of the dataset, or else cut from its training split.
+
+    Raises:
+        ValueError: the dataset does not allow that, or a recording is in two of the splits.
+    """
+    if "train" not in splits:
+        raise ValueError(f"The dataset has no split 'train', only {', '.join(splits)}.")
+    missing = [part for part in wanted if part not in splits]
+    if missing and not 0 < test_size * len(missing) < 1:
+        raise ValueError(
+            f"`test_size` ({test_size:g} of the recordings for each of {' and '.join(missing)}) must leave some to "
+            "train on."
+        )
+    kept = {part: splits[part] for part in wanted if part in splits}
+    parts = cut_from_train(kept, dict.fromkeys(missing, test_size), seed)
+    split_of: dict[str, str] = {}
+    for part, rows in parts.items():
+        both = [recording for recording in set(rows["recording"][:]) if split_of.setdefault(recording, part) != part]
+        if both:
+            raise ValueError(
+                f"Recordings are in {part} and in another split: {listed(both)}. Move each to one of them. If these "
+                "are different recordings with the same name, pass `group_column`."
+            )
+    return parts
+
+
+def _check_class_names(folder: Path, names: list[str], events: bool) -> None:
+    """Raises `ValueError` if `load_clips` reads other names of classes from the folder, such as 1 for 01."""
+    written = load_clips(str(folder), label_separator=None if events else LABEL_SEPARATOR)["train"]
+    strange = set(class_names(written.features["label"])) - set(names)
+    if strange:
+        raise ValueError(
+            f"The classes {listed(names)} would be read from metadata.csv as {listed(strange)}; rename them."
+        )
 
 
 def write_mixtures(
@@ -56,31 +206,31 @@ def write_mixtures(
     seed: int = 0,
 ) -> list[BadClip]:
     """
-    Write clips in each of which some recordings sound at random times, over soft noise, and their `metadata.csv`.
+    Write clips that mix recordings at random times over soft noise, and their `metadata.csv`.
 
-    A recording is heard from its first to its last frame of 10 ms whose level is not more than 40 dB below the highest
-    one, and that is its event; of a longer one than a clip, the beginning is taken. Each recording is used once before
-    any is used again. The name of `folder` is part of the names of the clips: those of two folders are clips of
-    different recordings to `load_clips`.
+    The event of a recording lasts from its first to its last frame of 10 ms with a level of at most 40 dB below the
+    highest one. If a recording is longer than a clip, its beginning is used. Each recording is used once before any is
+    used again. The names of the clips contain the name of `folder`, so `load_clips` treats the clips of two folders as
+    different recordings.
 
     Args:
-        recordings: columns `audio` and `label`, with one class a clip, as `load_clips` gives them.
+        recordings: columns `audio` and `label`, with one class for each clip, as `load_clips` returns them.
         folder: where to write; `load_clips` reads it.
         num_clips: number of clips.
         seconds: length of a clip.
-        max_sources: a clip has one to so many recordings.
-        level_range: the levels (root mean square) of the recordings in a clip differ by up to so many decibels.
-        sampling_rate: of the clips, in Hz.
-        events: write a row of `file_name`, `onset`, `offset` (seconds) and `label` for each recording in a clip;
-            otherwise a row of `file_name` and `label` for each clip, with its classes between semicolons.
-        seed: of everything random.
+        max_sources: largest number of recordings in a clip; the smallest is 1.
+        level_range: largest difference between the levels (root mean square) of the recordings in a clip, in dB.
+        sampling_rate: rate of the clips in Hz.
+        events: write a row with `file_name`, `onset`, `offset` (seconds) and `label` for each recording in a clip;
+            otherwise a row with `file_name` and `label` for each clip, with semicolons between its classes.
+        seed: seed of everything random.
 
     Returns:
-        The recordings that cannot be read, or that are silent: nowhere above -60 dB, where full scale is 0 dB.
+        The recordings that cannot be read or are silent: nowhere above -60 dB of full scale.
 
     Raises:
-        ValueError: an argument is out of its range, the recordings have more than one class each, a class has a
-            semicolon in its name where one separates them, or none of the recordings can be used.
+        ValueError: an argument is out of its range, the recordings have several classes each, the name of a class
+            has a semicolon and `events` is not set, or no recording can be used.
     """
     if min(num_clips, max_sources) < 1 or not (0 < seconds < np.inf and 0 <= level_range < np.inf):
         raise ValueError(
@@ -90,12 +240,12 @@ def write_mixtures(
     if not _LOWEST_RATE <= sampling_rate <= _HIGHEST_RATE:
         raise ValueError(f"sampling_rate must be from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, got {sampling_rate}.")
     if task_of(recordings.features["label"]) != SINGLE_LABEL:
-        raise ValueError("Mixtures are made of recordings with one class each; these have several, or events.")
+        raise ValueError("Mixtures are made of recordings with one class each. These have several classes, or events.")
     names = class_names(recordings.features["label"])
-    parted = [name for name in names if LABEL_SEPARATOR in name]
-    if parted and not events:
+    with_semicolon = [name for name in names if LABEL_SEPARATOR in name]
+    if with_semicolon and not events:
         raise ValueError(
-            f"Semicolons separate the classes of a clip, so none may have one in its name: rename {listed(parted)}."
+            f"Semicolons separate the classes of a clip, so no name may contain one: rename {listed(with_semicolon)}."
         )
     samples = max(1, round(seconds * sampling_rate))
     sources, bad = _find_sources(recordings, samples, sampling_rate)
@@ -149,7 +299,7 @@ def _find_sources(
             bad.append(BadClip(clip_name(clip["audio"], row), str(error)))
             continue
         start, stop = _audible_part(waveform, frame)
-        # A recording with pauses can be silent where a clip would end
+        # A recording with pauses can be silent at the end of a clip
         stop = start + _audible_part(waveform[start : min(stop, start + samples)], frame)[1]
         if start == stop:
             bad.append(BadClip(clip_name(clip["audio"], row), "It is silent: nowhere above -60 dB. Leave it out."))
@@ -160,7 +310,7 @@ def _find_sources(
 
 
 def _audible_part(waveform: np.ndarray, frame: int) -> tuple[int, int]:
-    """Where the sound of a waveform `(samples,)` begins and ends, in samples, by the levels of frames of that size."""
+    """The first and the last audible sample of a waveform `(samples,)`, from the levels of frames of that size."""
     frames = np.pad(waveform, (0, -len(waveform) % frame)).reshape(-1, frame)
     levels = np.sqrt(np.mean(np.square(frames, dtype=np.float64), axis=1))
     heard = np.flatnonzero(levels > max(_SILENCE, _AUDIBLE * levels.max(initial=0.0)))
@@ -168,7 +318,7 @@ def _audible_part(waveform: np.ndarray, frame: int) -> tuple[int, int]:
 
 
 def _load(recordings: datasets.Dataset, source: _Source, sampling_rate: int) -> _Sound:
-    # Read once more, because all recordings of a large set do not fit into memory
+    # Read again, because the recordings of a large dataset do not fit into memory
     file = audio_file(recordings[source.row]["audio"])
     waveform = load_audio(file, sampling_rate, duration=source.stop / sampling_rate)[source.start :]
     return _Sound(waveform / source.level, source.label)
@@ -177,7 +327,7 @@ def _load(recordings: datasets.Dataset, source: _Source, sampling_rate: int) -> 
 def _mix(
     sounds: list[_Sound], rng: np.random.Generator, samples: int, level_range: float
 ) -> tuple[np.ndarray, list[int]]:
-    """A clip `(samples,)`, and the sample at which each sound begins in it."""
+    """A clip `(samples,)`, and the first sample of each sound in it."""
     mixture = _NOISE_LEVEL * rng.standard_normal(samples)
     starts = []
     for sound in sounds:

@@ -1,22 +1,24 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
 """
-Clips that hold the same audio, found from the audio: copies, and chunks of a recording that overlap.
+Finds clips with the same audio: copies, and chunks of a recording that overlap. Only the audio is compared.
 
-Peaks of the spectrogram stay where they are when a clip is scaled, resampled or encoded. Three neighbouring peaks make
-a key; clips that share several keys at the same distance in time are candidates, and the correlation of their
-waveforms decides.
+Spectrogram peaks keep their places when a clip is scaled, resampled or encoded. Three neighbouring peaks make a key.
+Clips that share several keys at the same distance in time are candidates, and the correlation of their waveforms
+decides.
 
-In a copy whose pitch was shifted the peaks lie elsewhere, but the intervals between them stay. Keys of intervals find
-such clips, as those of Panako do (Six and Leman, 2014): candidates share several keys at the same distance in pitch
-and in time, where the copy may also be as much faster as it is higher. The waveforms of such copies do not correlate;
-their spectrograms over the logarithm of frequency do, once what sounds all the time, as a drone, is taken away.
+A pitch shift moves the peaks but keeps the intervals between them. Keys made of intervals find such copies, as in
+Panako (Six and Leman, 2014): candidates share several keys at the same distance in pitch and in time. The copy may
+also be faster, by the same factor as its pitch is higher. The waveforms of such copies do not correlate. Their
+spectrograms over log-frequency do, after sounds that are present all the time, such as a drone, are removed.
 """
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,50 +27,57 @@ import numpy as np
 import torch
 
 from ..data.audio import AudioFileError, load_audio
-from ..data.readable import BadClip, clip_name
+from ..data.readable import BadClip, audio_file, clip_name
+
+
+logger = logging.getLogger(__name__)
 
 
 _RATE = 8000  # Hz, at which clips are compared
 _FFT_SIZE, _HOP = 1024, 128
 _BLOCK = 2**19  # samples of a clip that are transformed at a time
-_PEAK_BINS, _PEAK_FRAMES = 16, 10  # a peak is the highest value so far around it: 125 Hz and 0.16 s
-_SILENCE = 1e-5  # amplitude of a sine, -100 dBFS: what is softer makes no peak
-_RANGE = 1e-3  # nor does what is 60 dB below the clip's loudest peak
-_FAN_OUT = 5  # a peak makes keys with two each of so many peaks that follow it ...
+_PEAK_BINS, _PEAK_FRAMES = 16, 10  # a peak is the highest value within this distance: 125 Hz and 0.16 s
+_SILENCE = 1e-5  # amplitude of a sine, -100 dBFS: softer sounds make no peak
+_RANGE = 1e-3  # nor do sounds 60 dB below the clip's loudest peak
+_FAN_OUT = 5  # a peak makes keys with every two of this many peaks that follow it ...
 _FAN_FRAMES = 63  # ... within a second
-# A key that is in many clips, as of a jingle, pairs each of them with so many of the next ones only
+# A key that occurs in many clips, for example in a jingle, pairs each of them only with this many of the next ones
 _NEIGHBOURS = 32
 _MIN_VOTES = 4  # keys that a pair must share at one distance
 _SECONDS_COMPARED = 4.0  # at a time, so that clocks may differ a little
 _MAX_LAG = 2 * _HOP
-_OVERSAMPLING = 4  # of the correlation: half a sample would turn high frequencies around
+_OVERSAMPLING = 4  # of the correlation: an error of half a sample would invert high frequencies
 _BANDS = 128
 _MAX_OVER_MEDIAN = 3.0
 
-# Copies whose pitch was shifted
+# Copies with a pitch shift
 _LOWEST_PEAK = 8  # bin: below it, intervals are too inexact for keys
-_STEPS = 60  # of the intervals in a key, in an octave
-_GAP_STEPS = 2  # of the gaps in time in a key, in an octave: most survive a change of speed by 3 semitones
-_CELLS, _CELL_FRAMES = 4, 4  # keys are counted in quarters of a semitone and 64 ms
-_MIN_SEMITONES = 0.25  # below it, drones that are not quite in tune with each other would fill the cells
-_VOTES_PER_KEY = 1e-3  # of the clip that has fewer keys, on top of `_MIN_VOTES`
+_STEPS = 60  # per octave, for the intervals in a key
+_GAP_STEPS = 2  # per octave, for the time gaps in a key: most survive a change of speed by 3 semitones
+_CELLS, _CELL_FRAMES = 4, 4  # keys are counted in cells of a quarter semitone and 64 ms
+_MIN_SEMITONES = 0.25  # below it, drones that are slightly out of tune with each other would fill the cells
+_VOTES_PER_KEY = 1e-3  # of the clip that has fewer keys, in addition to `_MIN_VOTES`
 _MIN_SHIFTED_SECONDS = 2.0  # single notes of one instrument are shifted copies of each other
-_MOST_SHIFTED_SECONDS = 60.0  # are compared
-_LOWEST, _HIGHEST = 150.0, 3500.0  # Hz, of what is compared ...
-_BINS = 36  # ... at so many frequencies in an octave
+_MOST_SHIFTED_SECONDS = 60.0  # of a pair that are compared
+_LOWEST, _HIGHEST = 150.0, 3500.0  # Hz, the range that is compared ...
+_BINS = 36  # ... with this many frequencies per octave
 _MAX_FRAMES_OFF = 6
-# Shifted copies of recordings have 0.67 at least, those of the set `ragas` 0.83; other clips of that set 0.36 at most
+# Measured: shifted copies of recordings have at least 0.67, those of the `ragas` dataset 0.83. Other clips of that
+# dataset have at most 0.36.
 _MIN_SHIFTED_SIMILARITY = 0.6
 
 
 class Overlap(NamedTuple):
     """
-    Two clips that hold the same audio.
+    Two clips with the same audio.
 
-    `first` is a lower index than `second`. `offset` is where the second clip begins in the first, in seconds, and
-    negative where it begins earlier; `seconds` is how much they have in common, `similarity` the correlation of that,
-    at most 1. `semitones` is how much higher the second clip is, 0 where the pitch was not shifted; where it is also
-    faster by that, `offset` and `seconds` are time of the first clip.
+    Attributes:
+        first, second: indices of the clips; `first` is the lower one.
+        offset: where the second clip begins in the first, in seconds; negative if it begins earlier.
+        seconds: length of the common audio. If the second clip is also faster, `offset` and `seconds` are measured in
+            the first.
+        similarity: correlation of the common audio, at most 1.
+        semitones: how much higher the second clip is; 0 without a pitch shift.
     """
 
     first: int
@@ -80,13 +89,13 @@ class Overlap(NamedTuple):
 
 
 class _Keys(NamedTuple):
-    keys: np.ndarray  # (number,), int64, each once
+    keys: np.ndarray  # (number,), int64, unique
     frames: np.ndarray  # (number,), int32, where a key first occurs
-    pitches: np.ndarray  # (number,), float32, mean of its peaks there, in semitones
+    pitches: np.ndarray  # (number,), float32, mean pitch of its peaks there, in semitones
 
 
 class _Landmarks(NamedTuple):
-    keys: _Keys  # of frequencies
+    keys: _Keys
     interval_keys: _Keys
     seconds: float
 
@@ -107,28 +116,28 @@ def find_overlaps(
     max_semitones: float = 3.0,
 ) -> tuple[list[Overlap], list[BadClip]]:
     """
-    Find the pairs of clips that hold the same audio, with progress bars.
+    Find the pairs of clips with the same audio, with progress bars.
 
-    These are copies and chunks that overlap by a second at least, or by half of the shorter clip, whatever their
-    level, sampling rate and encoding. Silence, and what two recordings have in common by a steady tone alone, does not
-    count. Where more than 32 clips hold the same, not all of their pairs are reported, but enough to connect them.
+    These are copies, and chunks that overlap by at least a second or by half of the shorter clip, at any level,
+    sampling rate and encoding. Common silence or a common steady tone alone does not count. If more than 32 clips have
+    the same audio, some of their pairs are left out, but enough are reported to connect all of them.
 
-    Copies and chunks whose pitch was shifted by a quarter of a semitone at least are found too, at the same speed or,
-    as when a recording is played faster, at a speed that changed with the pitch, if they overlap by two seconds.
+    Copies and chunks with a pitch shift of at least a quarter of a semitone are found too if they overlap by two
+    seconds. Their speed is the same, or has changed with the pitch as in faster playback.
 
     Args:
         clips: column `audio` (`Audio(decode=False)`).
-        sides: a number for each clip; where given, pairs on the same side are left out.
-        min_similarity: similarity of what is reported where pitch was not shifted. Where it was, the spectrograms
-            are compared, whose similarity is of another scale, with a limit of its own.
-        max_semitones: how far pitch may be shifted up or down, at most 6; 0 for no search for such copies.
+        sides: a number for each clip. If given, only pairs of clips with different numbers are searched.
+        min_similarity: lowest similarity of a reported pair without a pitch shift. Pairs with a pitch shift have a
+            fixed limit, as their similarity is measured on another scale.
+        max_semitones: largest pitch shift up or down, at most 6; 0 to search no copies with a pitch shift.
 
     Returns:
         The pairs, sorted, and the clips that cannot be read.
 
     Raises:
-        ValueError: no clip can be read, `min_similarity` is not between 0 and 1, `max_semitones` not from 0 to 6, or
-            `sides` has another length.
+        ValueError: no clip can be read, `min_similarity` is not between 0 and 1, `max_semitones` is not from 0 to 6,
+            or there are not as many `sides` as clips.
     """
     if not 0 < min_similarity < 1:
         raise ValueError(f"min_similarity must lie between 0 and 1, got {min_similarity}.")
@@ -179,10 +188,14 @@ def find_overlaps(
 
 def infer_groups(num_clips: int, overlaps: Iterable[Overlap]) -> np.ndarray:
     """
-    Group clips that are connected by overlaps: what can be told of recordings without their names.
+    Group the clips that are connected by overlaps.
+
+    Args:
+        num_clips: number of clips.
+        overlaps: pairs of clips with the same audio.
 
     Returns:
-        `(num_clips,)`, int64: a group for each clip, numbered in the order of their first clips.
+        `(num_clips,)`, int64: the group of each clip. Groups are numbered in the order of their first clips.
     """
     parents = list(range(num_clips))
 
@@ -196,6 +209,44 @@ def infer_groups(num_clips: int, overlaps: Iterable[Overlap]) -> np.ndarray:
         low, high = sorted((root(overlap.first), root(overlap.second)))
         parents[high] = low
     return np.unique([root(clip) for clip in range(num_clips)], return_inverse=True)[1].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class InferredRecordings:
+    """
+    Clips with the recordings that their audio shows.
+
+    Attributes:
+        clips: the clips with these recordings, `group_0`, `group_1` and so on, in the column `recording`.
+        overlaps: the pairs of clips with the same audio, sorted.
+        unreadable: the clips that cannot be read. Each of them counts as a recording.
+    """
+
+    clips: datasets.Dataset
+    overlaps: list[Overlap]
+    unreadable: list[BadClip]
+
+
+def infer_recordings(clips: datasets.Dataset) -> InferredRecordings:
+    """
+    Find out which clips come from the same recording, with progress bars: those that are connected by common audio.
+
+    Args:
+        clips: column `audio` (`Audio(decode=False)`). A column `recording` is replaced.
+
+    Returns:
+        The clips with their recordings. Their number is logged.
+
+    Raises:
+        ValueError: no clip can be read.
+    """
+    overlaps, unreadable = find_overlaps(clips)
+    recordings = [f"group_{group}" for group in infer_groups(len(clips), overlaps).tolist()]
+    logger.info(f"{len(set(recordings))} recordings inferred from the audio of {len(clips)} clips")
+    if "recording" in clips.column_names:
+        clips = clips.remove_columns("recording")
+    clips = clips.add_column("recording", recordings, feature=datasets.Value("string"))
+    return InferredRecordings(clips, overlaps, unreadable)
 
 
 def _in_threads(function: Callable[[Any], Any], items: Sequence[Any], description: str) -> Iterable[Any]:
@@ -213,10 +264,7 @@ def _read_landmarks(clips: datasets.Dataset, row: int) -> _Landmarks | BadClip:
 
 
 def _load(audio: Mapping[str, Any] | None, **part: float) -> np.ndarray:
-    file = audio and (audio["bytes"] or audio["path"])
-    if not file:
-        raise AudioFileError("The clip has no audio: neither bytes nor a path. Leave it out.")
-    return load_audio(file, _RATE, **part)
+    return load_audio(audio_file(audio), _RATE, **part)
 
 
 def _find_landmarks(waveform: np.ndarray) -> _Landmarks:
@@ -231,7 +279,7 @@ def _find_landmarks(waveform: np.ndarray) -> _Landmarks:
         bins.append(bin_)
         frames.append(frame + start // _HOP)
         heights.append(spectrogram[bin_, frame])
-        # The top of a parabola through the logarithms of a peak and its neighbours
+        # The vertex of a parabola through the logarithms of a peak and its neighbours
         inner = bin_.clamp(1, _FFT_SIZE // 2 - 1)
         below, middle, above = (spectrogram[inner + step, frame].clamp(min=1e-9).log() for step in (-1, 0, 1))
         fractions.append(((below - above) / (2 * (below - 2 * middle + above))).nan_to_num().clamp(-0.5, 0.5))
@@ -258,12 +306,12 @@ def _find_keys(bins: np.ndarray, frames: np.ndarray) -> _Keys:
 
 
 def _find_interval_keys(pitches: np.ndarray, frames: np.ndarray) -> _Keys:
-    """Keys that stay when all `pitches`, in semitones, are shifted."""
+    """Keys that do not change when all `pitches`, in semitones, are shifted."""
     keys, anchors, means = [], [], []
     gap_codes = np.round(_GAP_STEPS * np.log2(1 + np.arange(_FAN_FRAMES + 1))).astype(np.int64)
     for first, second, third in _triples(len(pitches)):
         gaps = frames[second] - frames[first], frames[third] - frames[second]
-        # The harmonics of a drone stand over each other in every recording
+        # Simultaneous peaks are left out: the harmonics of a drone are the same in every recording
         is_near = (sum(gaps) <= _FAN_FRAMES) & (sum(gaps) > 0)
         one, two, three = (pitches[place][is_near] for place in (first, second, third))
         key = np.zeros(len(one), np.int64)
@@ -278,13 +326,13 @@ def _find_interval_keys(pitches: np.ndarray, frames: np.ndarray) -> _Keys:
 
 
 def _triples(number: int) -> Iterable[tuple[slice, slice, slice]]:
-    """Peaks that make keys: each with two of the next ones."""
+    """Slices of the peaks that make keys: each peak with two of the next ones."""
     for one, two in itertools.combinations(range(1, _FAN_OUT + 1), 2):
         yield tuple(slice(step, step + max(0, number - two)) for step in (0, one, two))
 
 
 def _each_once(keys: np.ndarray, frames: np.ndarray, pitches: np.ndarray) -> _Keys:
-    """Each key where it first occurs: a tone that is held would fill the index."""
+    """Each key at its first place. A held tone, which repeats its keys, would otherwise fill the index."""
     order = np.argsort(frames, kind="stable")
     keys, places = np.unique(keys[order], return_index=True)
     places = order[places]
@@ -300,7 +348,7 @@ def _spectrogram(waveform: np.ndarray) -> torch.Tensor:
 
 
 def _highest_around(values: torch.Tensor, reach: int) -> torch.Tensor:
-    """The highest of so many neighbours to either side in rows of positive values, much faster than `max_pool2d`."""
+    """The maximum over `reach` neighbours to either side in rows of positive values. Faster than `max_pool2d`."""
     values = torch.nn.functional.pad(values, (reach, reach))
     width, missing = 1, 2 * reach
     while missing:
@@ -311,9 +359,9 @@ def _highest_around(values: torch.Tensor, reach: int) -> torch.Tensor:
 
 
 def _find_candidates(keys: list[_Keys], sides: Sequence[int] | None) -> list[_Candidate]:
-    """Pairs of clips that share keys, each with the two offsets at which they share most; sorted."""
+    """Pairs of clips that share keys, each with the two offsets at which they share the most keys; sorted."""
     matches = _match(keys, sides, 0.0, 0.0)
-    # A pair and its offset as one number: 24 bits are an offset of a day and a half
+    # A pair and its offset in one number: 24 bits cover offsets of a day and a half
     zero = 1 << 23
     pairs = matches.first.astype(np.int64) * len(keys) + matches.second
     cells = (pairs << 24) + matches.first_frames - matches.second_frames + zero
@@ -324,10 +372,10 @@ def _find_candidates(keys: list[_Keys], sides: Sequence[int] | None) -> list[_Ca
 
 
 def _find_shifted_candidates(keys: list[_Keys], sides: Sequence[int] | None, max_semitones: float) -> list[_Candidate]:
-    """Pairs of clips that share keys of intervals, each with the two shifts at which they share most; sorted."""
+    """Pairs of clips that share keys of intervals, each with the two shifts at which they share the most; sorted."""
     matches = _match(keys, sides, _MIN_SEMITONES, max_semitones + _MIN_SEMITONES)
     pairs = matches.first.astype(np.int64) * len(keys) + matches.second
-    # Bits of a cell: its pair, whether speed changed too, 6 of the shift, 22 of the offset
+    # Bits of a cell: the pair, 1 for a change of speed, 6 for the shift, 22 for the offset
     zero, zero_shift = 1 << 21, 1 << 5
     cells, offsets = [], []
     for is_faster in (0, 1):
@@ -351,13 +399,13 @@ def _find_shifted_candidates(keys: list[_Keys], sides: Sequence[int] | None, max
 
 
 class _Matches(NamedTuple):
-    """Where two clips share a key; each array is of shape `(number,)`."""
+    """Where two clips share a key; each array has the shape `(number,)`."""
 
     first: np.ndarray
     second: np.ndarray
     first_frames: np.ndarray
     second_frames: np.ndarray
-    semitones: np.ndarray  # by which the second is higher
+    semitones: np.ndarray  # how much higher the second is
 
 
 def _match(keys: list[_Keys], sides: Sequence[int] | None, min_semitones: float, max_semitones: float) -> _Matches:
@@ -381,14 +429,14 @@ def _match(keys: list[_Keys], sides: Sequence[int] | None, min_semitones: float,
 
 def _fullest(cells: np.ndarray, counts: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """
-    The two cells of each pair that hold most votes, and their votes, sorted by pair.
+    The two cells of each pair with the most votes, and their votes, sorted by pair.
 
     Args:
-        cells: `(cells,)`, int64, sorted; neighbours in time are consecutive numbers.
+        cells: `(cells,)`, int64, sorted; cells that are neighbours in time have consecutive numbers.
         counts: `(cells,)`, int64, votes of the cells.
-        bits: of a cell's number below those of its pair.
+        bits: number of bits of a cell below those of its pair.
     """
-    # A peak can fall into either of two frames
+    # A peak can fall into either of two neighbouring frames
     is_next = np.diff(cells) == 1
     votes = counts.copy()
     votes[1:] += np.where(is_next, counts[:-1], 0)
@@ -412,7 +460,7 @@ def _common_seconds(first_seconds: float, second_seconds: float, offset: float) 
 def _similarity(
     first: Mapping[str, Any], second: Mapping[str, Any], first_seconds: float, second_seconds: float, offset: float
 ) -> tuple[float, float]:
-    """Correlation of what two clips have in common at about this offset, and what is missing to it in seconds."""
+    """Correlation of the common audio of two clips near this offset, and the correction of the offset in seconds."""
     duration = _common_seconds(first_seconds, second_seconds, offset)
     waveforms = [_load(first, offset=max(0.0, offset), duration=duration)]
     waveforms.append(_load(second, offset=max(0.0, -offset), duration=duration))
@@ -438,9 +486,9 @@ def _similarity(
 
 def _without_tones(spectra: np.ndarray) -> np.ndarray:
     """
-    Cut lines out of spectra `(parts, bins)`.
+    Remove spectral lines from spectra `(parts, bins)`.
 
-    Two steady tones of one pitch correlate perfectly, so that all recordings over the same drone would look alike.
+    Two steady tones of the same pitch correlate perfectly, so all recordings over the same drone would look alike.
     """
     sizes = np.abs(spectra)
     medians = np.median(sizes.reshape(len(sizes), _BANDS, -1), axis=2)
@@ -457,7 +505,7 @@ def _shifted_similarity(
     semitones: float,
     speed: float,
 ) -> tuple[float, float]:
-    """As `_similarity`, of spectrograms; `second_seconds` are time of the first clip."""
+    """As `_similarity`, for spectrograms; `second_seconds` is measured in the time of the first clip."""
     begin, duration = max(0.0, offset), _common_seconds(first_seconds, second_seconds, offset)
     begin += max(0.0, duration - _MOST_SHIFTED_SECONDS) / 2
     duration = min(duration, _MOST_SHIFTED_SECONDS)
@@ -482,7 +530,7 @@ def _shifted_similarity(
 
 
 def _interpolate(values: torch.Tensor, places: np.ndarray) -> torch.Tensor:
-    """Rows of `values` at fractional `places`; beyond the last row, that row."""
+    """Rows of `values`, interpolated at fractional `places`; the last row beyond it."""
     places = torch.from_numpy(places).float().clamp(max=len(values) - 1)
     rows = places.long()
     return values[rows].lerp(values[(rows + 1).clamp(max=len(values) - 1)], (places - rows)[:, None])

@@ -1,26 +1,31 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What the normalisation of a model's input needs to know of a data set."""
+"""Mean and standard deviation of a dataset, for the normalisation of a model's input."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import numpy as np
 import torch
 
 from ..data.audio import AudioFileError
-from ..data.readable import BadClip, clip_name
+from ..data.readable import BadClip, clip_name, report_bad_clips
 from ..data.windows import WaveformWindows
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 
 
-class LogMelStatistics(NamedTuple):
+@dataclass(frozen=True)
+class LogMelStatistics:
     """
-    Mean and standard deviation of log-mel energies, and what they were measured on.
+    Mean and standard deviation of log-mel energies, and the audio that they were measured on.
 
-    `clips` is the number of clips without the `unreadable` ones; `seconds` and `frames` is how much of them was
-    measured.
+    Attributes:
+        mean, std: over all mel bins of all frames.
+        clips: number of clips, without the unreadable ones.
+        seconds, frames: length of the measured audio.
+        unreadable: the clips that cannot be read.
     """
 
     mean: float
@@ -29,6 +34,17 @@ class LogMelStatistics(NamedTuple):
     seconds: float
     frames: int
     unreadable: list[BadClip]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The statistics for JSON, with the length in hours."""
+        return {
+            "clips": self.clips,
+            "hours": self.seconds / 3600,
+            "frames": self.frames,
+            "mean": self.mean,
+            "std": self.std,
+            "unreadable": [clip._asdict() for clip in self.unreadable],
+        }
 
 
 def measure_log_mel(
@@ -41,17 +57,19 @@ def measure_log_mel(
     """
     Measure the log-mel energies that SSLAM models read, before normalisation, with a progress bar.
 
-    All mel bins of all frames count alike; padding does not count.
+    All mel bins of all frames have the same weight. Padding does not count. Clips that cannot be read are logged and
+    left out.
 
     Args:
         recordings: column `audio` (`Audio(decode=False)`).
-        crop_seconds: length of the random window by which longer clips are measured; whole clips where not given.
+        crop_seconds: longer clips are measured in one random window of this length; by default clips are measured
+            whole.
         seed: seed of the windows.
-        num_workers: processes that read and measure.
+        num_workers: processes that read and measure; 0 for the main process.
 
     Raises:
-        ValueError: no clip can be read, all energies are the same, `crop_seconds` is not above 0 or `num_workers`
-            is below 0.
+        ValueError: no clip can be read, all energies are equal, `crop_seconds` is not above 0, or `num_workers` is
+            below 0.
     """
     feature_extractor = SSLAMFeatureExtractor(mean=0.0, std=0.5)  # (x - 0) / (2 * 0.5): not normalised
     rate = feature_extractor.sampling_rate
@@ -75,13 +93,14 @@ def measure_log_mel(
     mean = total / number
     variance = squares / number - mean**2
     if variance < 1e-9:
-        raise ValueError("All clips are silent, so nothing can be normalised by them.")
+        raise ValueError("All clips are silent, so they have no standard deviation to normalise by.")
+    report_bad_clips(unreadable)
     frames = round(number) // feature_extractor.feature_size
     return LogMelStatistics(mean, math.sqrt(variance), clips, samples / rate, frames, unreadable)
 
 
 class _ReadableWindows(torch.utils.data.Dataset):
-    """Windows as waveforms `(samples,)`, or an `BadClip` in their place."""
+    """Windows as waveforms `(samples,)`, or a `BadClip` for a clip that cannot be read."""
 
     def __init__(self, windows: WaveformWindows):
         self.windows = windows
@@ -97,7 +116,7 @@ class _ReadableWindows(torch.utils.data.Dataset):
 
 
 class _Sum:
-    """Lengths of the waveforms of a batch, number, sum and sum of squares of their energies, and unreadable clips."""
+    """For a batch: lengths of the waveforms; number, sum and sum of squares of the energies; unreadable clips."""
 
     def __init__(self, feature_extractor: SSLAMFeatureExtractor):
         self.feature_extractor = feature_extractor

@@ -1,11 +1,11 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Divisions of clips into training and test parts that no recording crosses."""
+"""Splits and folds of clips. No recording is in two of them."""
 
 import logging
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import datasets
 import numpy as np
@@ -22,22 +22,22 @@ def split_by_recording(
     clips: datasets.Dataset, test_size: float = 0.1, seed: int = 42
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """
-    Split clips into training and test clips so that no recording stands on both sides.
+    Split clips into training and test clips so that no recording is in both.
 
-    Class by class, the rarest first, recordings in random order go to the test part as long as that brings the share
-    of the class's clips there closer to `test_size`. Every class with at least two recordings has one on each side, so
-    that classes of few recordings can make the test part larger than `test_size`; a class with one recording is in
-    training only. (Where recordings hold several classes, a class whose recordings have all been placed for rarer
-    classes can miss a side.) Clips of no class are split as if that were one. The split depends on the seed, the
-    recordings and their clips, not on the order of rows.
+    The classes are split one by one, the rarest first. Recordings in random order go to the test part as long as that
+    brings the share of the class's clips there closer to `test_size`. Every class with at least two recordings has one
+    in each part, so classes with few recordings can make the test part larger than `test_size`. A class with one
+    recording is in the training part only. (Where recordings hold several classes, a class can miss a part if all its
+    recordings were placed for rarer classes.) Clips without a class are split as if that were one class. The split
+    depends on the seed, the recordings and their clips, not on the order of rows.
 
     Args:
         clips: columns `label` and `recording`.
         test_size: share of the clips of each class, between 0 and 1.
-        seed: decides between recordings.
+        seed: seed of the random order of recordings.
 
     Returns:
-        The training and the test clips, each in the order they came in.
+        The training and the test clips, each in their original order.
 
     Raises:
         ValueError: `test_size` is not between 0 and 1, or no class has two recordings.
@@ -71,27 +71,60 @@ def split_by_recording(
         is_test.update((recording, recording in chosen) for recording in free)
     if not any(is_test.values()):
         raise ValueError(
-            "The clips cannot be split by recording: no class has two recordings. Give the test clips as a split of "
-            "their own, or name the column that tells the recordings apart (`group_column`)."
+            "The clips cannot be split by recording: no class has two recordings. Provide the test clips as a "
+            "split of their own, or name the column with the recording of each clip (`group_column`)."
         )
     rows = {
-        side: [row for row, recording in enumerate(recording_of_row) if is_test[recording] is side]
-        for side in (False, True)
+        part: [row for row, recording in enumerate(recording_of_row) if is_test[recording] is part]
+        for part in (False, True)
     }
     return clips.select(rows[False]), clips.select(rows[True])
+
+
+def cut_from_train(
+    splits: Mapping[str, datasets.Dataset], shares: Mapping[str, float], seed: int = 42
+) -> datasets.DatasetDict:
+    """
+    Cut new splits from the split `train`, by recording. Splits that exist are kept as they are.
+
+    Args:
+        splits: columns `label` and `recording`.
+        shares: the wanted splits with their share of `train`. Those that exist or have the share 0 are not cut.
+        seed: seed of [`split_by_recording`].
+
+    Returns:
+        All splits, the new ones last.
+
+    Raises:
+        ValueError: there is no split `train`, the shares leave nothing to train on, or as [`split_by_recording`].
+    """
+    parts = datasets.DatasetDict(splits)
+    shares = {part: share for part, share in shares.items() if share and part not in parts}
+    if shares and "train" not in parts:
+        raise ValueError(f"There is no split 'train' to cut {' and '.join(shares)} from, only {listed(parts)}.")
+    if shares and not (min(shares.values()) > 0 and sum(shares.values()) < 1):
+        raise ValueError(
+            f"The shares of {' and '.join(shares)} must be above 0 and leave some to train on, got "
+            f"{listed(map(str, shares.values()))}."
+        )
+    left = 1.0
+    for part, share in shares.items():
+        parts["train"], parts[part] = split_by_recording(parts["train"], share / left, seed)
+        left -= share
+    return parts
 
 
 def folds_by_recording(
     classes: Sequence[Sequence[int]], recordings: Sequence[str], num_folds: int, seed: int = 42
 ) -> list[np.ndarray]:
     """
-    Divide clips into folds so that no recording stands in two of them, and the classes as evenly as that allows.
+    Divide clips into folds so that no recording is in two of them, with the classes as even as that allows.
 
     Args:
-        classes: the classes of each clip. A clip of several is divided as one of the rarest of them.
+        classes: the classes of each clip. A clip with several classes counts as one of the rarest of them.
         recordings: the recording of each clip.
         num_folds: at least 2.
-        seed: decides between recordings.
+        seed: seed of the random order of recordings.
 
     Returns:
         The indices of the clips of each fold.
@@ -105,8 +138,8 @@ def folds_by_recording(
     most = max(recordings_of_classes(rarest, recording_of_clip), default=0)
     if not 2 <= num_folds <= most:
         raise ValueError(
-            f"The recordings cannot be divided into {num_folds} folds: take 2 at least, and {most} at most, which is "
-            "how many recordings the largest class has."
+            f"The recordings cannot be divided into {num_folds} folds. Use at least 2 and at most {most}, the largest "
+            "number of recordings of a class."
         )
     return [test for _, test in stratified_splits(rarest, recording_of_clip, num_folds, seed)]
 
@@ -114,25 +147,25 @@ def folds_by_recording(
 def stratified_splits(
     labels: np.ndarray, recordings: np.ndarray, num_folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The clips to train on and the clips to test, for each fold, of clips with one label and one recording each."""
+    """For each fold the indices of the clips to train on and to test on; each clip has one label and one recording."""
     _, recording_of_clip = np.unique(recordings, return_inverse=True)
-    # Shuffled here, since scikit-learn up to 1.7 takes the classes of one group for those of another when it shuffles
+    # Shuffled here because scikit-learn up to 1.7 mixes up the classes of groups when it shuffles
     order = check_random_state(seed).permutation(recording_of_clip.max() + 1)
     groups = np.argsort(order)[recording_of_clip]
     with warnings.catch_warnings():
-        # Not every fold has a clip of a class of few, which it would say at each split
+        # scikit-learn warns at each split if a fold has no clip of a rare class
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         return list(StratifiedGroupKFold(num_folds).split(labels, labels, groups))
 
 
 def recordings_of_classes(labels: np.ndarray, recordings: np.ndarray) -> list[int]:
-    """The number of recordings of each class, of one label for each clip."""
+    """The number of recordings of each class, where each clip has one label."""
     pairs = set(zip(labels.tolist(), recordings.tolist(), strict=True))
     return list(Counter(label for label, _ in pairs).values())
 
 
 def shared_recordings(train: datasets.Dataset, evaluation: datasets.Dataset) -> set[str]:
-    """The recordings with clips in both parts."""
+    """The recordings that have clips in both parts."""
     first, second = (set(clips.select_columns("recording")[:]["recording"]) for clips in (train, evaluation))
     return first & second
 
@@ -141,14 +174,14 @@ def check_clips(
     train: datasets.Dataset, evaluation: datasets.Dataset, *, allow_shared_recordings: bool = False
 ) -> None:
     """
-    Check that a classifier can be trained on the one and honestly evaluated on the other.
+    Check that a classifier can be trained on one part and fairly evaluated on the other.
 
-    Where clips can have any number of classes, it is no error but a warning if training has none of a class.
+    A class without training clips is an error where each clip has one class. Otherwise a warning is logged.
 
     Raises:
-        ValueError: a part has no clips or no column `label` as `load_clips` makes it, or the two of different kinds,
-            training has one class only or none of a class that it names, the evaluation has a class that training does
-            not know, or, unless `allow_shared_recordings` is set, a recording is in both parts.
+        ValueError: a part has no clips or no column `label` as `load_clips` makes it; the parts have different kinds
+            of labels; training has only one class, or no clip of a class; the evaluation has a class that training
+            does not have; or a recording is in both parts and `allow_shared_recordings` is not set.
     """
     names_in = {}
     for part, clips in (("training", train), ("evaluation", evaluation)):
@@ -166,13 +199,13 @@ def check_clips(
     known = class_names(train.features["label"])
     without = set(known) - names_in["training"]
     if task == SINGLE_LABEL and len(known) < 2:
-        raise ValueError(f"All training clips are of one class ({listed(known)}). A classifier needs two or more.")
+        raise ValueError(f"All training clips have the same class ({listed(known)}). A classifier needs two or more.")
     if task == SINGLE_LABEL and without:
         raise ValueError(
             f"No training clip is of the classes {listed(without)}. Add recordings of them, or remove the classes."
         )
     if without:
-        logger.warning(f"No training clip has the classes {listed(without)}, which cannot be learned so.")
+        logger.warning(f"No training clip has the classes {listed(without)}, so they cannot be learned.")
     unknown = names_in["evaluation"] - set(known)
     if unknown:
         raise ValueError(f"The evaluation clips have classes that training does not know: {listed(unknown)}.")
@@ -180,6 +213,6 @@ def check_clips(
     if both and not allow_shared_recordings:
         raise ValueError(
             f"Clips of the same recording are in training and in evaluation, which would flatter the scores: "
-            f"{listed(both)}. Move each recording to one side; if these are different recordings of the same name, "
-            "tell them apart in a column (`group_column`)."
+            f"{listed(both)}. Move each recording to one part. If these are different recordings with the same name, "
+            "give them different names in a column and pass it as `group_column`."
         )

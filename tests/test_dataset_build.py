@@ -280,7 +280,7 @@ def test_what_is_there_is_kept(tmp_path, capsys):
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
     assert len(read(output)) == 10
     assert build(source, output, "--chunk", 3) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert "`overwrite`" in capsys.readouterr().err
     assert build(source, output, "--chunk", 3, "--overwrite", "--silence-threshold", 0) == 2  # fails in the middle
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
@@ -336,7 +336,7 @@ def test_a_damaged_file_is_told(tmp_path):
         (["--silence-threshold", "nan"], "a level in dB"),
         (["--format", "mp3"], "flac, wav"),
         (["--num-workers", "0"], "num_workers must be at least 1"),
-        (["--private"], "name a data set on the Hub"),
+        (["--private"], "name a dataset on the Hub"),
         (["--push", "a b"], "a b"),
         (["--label-column", "raga"], "no column 'raga'"),
     ],

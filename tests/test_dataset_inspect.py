@@ -80,7 +80,7 @@ def test_all_is_told(folder, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "8 clips of 7 recordings" in out
     assert "8000 (7), 16000 (1)" in out
-    assert "1 clips repeat another exactly; of 1 groups of copies, 1 stand in several splits and 1 have several" in out
+    assert "1 clips repeat another exactly; of 1 groups of copies, 1 are in several splits and 1 have several" in out
     assert "1 clips cannot be read" in err
     for name in ("durations.png", "classes.png", "examples.png"):
         assert matplotlib.image.imread(output / name).std() > 0.05
@@ -146,7 +146,7 @@ def test_bad_usage(folder, tmp_path, capsys):
     for arguments, message in (
         ([str(tmp_path / "missing")], "neither 'ragas' nor a folder"),
         ([str(tmp_path / "bad")], "None of the 1 clips can be read. The first: "),
-        ([str(folder), "--examples=-1"], "--examples must lie"),
+        ([str(folder), "--examples=-1"], "examples must lie"),
     ):
         assert main(["inspect", *arguments]) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]

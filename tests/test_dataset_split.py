@@ -59,7 +59,7 @@ def test_table_and_data_set_agree(folder, tmp_path, capsys):
     assert split(folder, output, "--test-size", 0.2, "--validation-size", 0.3) == 0
     out = capsys.readouterr().out
     assert "test: 8 clips of 4 recordings" in out
-    assert "No recording stands in two splits" in out
+    assert "No recording is in two splits" in out
     assert "No leak found" in out
     clips = load_clips(str(output))
     assert {part: len(rows) for part, rows in clips.items()} == {"train": 20, "validation": 12, "test": 8}
@@ -131,7 +131,7 @@ def test_folds(folder, tmp_path, capsys):
 
     # read again, the folds are the data's own
     assert split(tmp_path / "out", tmp_path / "again", "--fold-column", "fold") == 0
-    assert "No recording stands in two folds" in capsys.readouterr().out
+    assert "No recording is in two folds" in capsys.readouterr().out
     assert table(tmp_path / "again") == table(tmp_path / "out")
 
 
@@ -144,8 +144,8 @@ def test_own_folds_that_part_a_recording(tmp_path, capsys):
     arguments = ("--fold-column", "part", "--group-column", "concert")
     assert split(tmp_path / "in", tmp_path / "out", *arguments) == 1
     out = capsys.readouterr().out
-    assert "LEAK: 3 recordings stand in several folds: 0, 1, 2" in out
-    assert "LEAK: 1 pairs of clips hold the same audio in different folds" in out
+    assert "LEAK: 3 recordings are in several folds: 0, 1, 2" in out
+    assert "LEAK: 1 pairs of clips have the same audio in different folds" in out
     assert re.search(r"2: \S*/5.wav\n  0: \S*/6.wav\n    1.00 s in common", out)
     assert [row["fold"] for row in table(tmp_path / "out")] == [*"0120120"]
     assert load_clips(str(tmp_path / "out"), fold_column="fold")["train"]["fold"][:] == [*"0120120"]
@@ -200,11 +200,11 @@ def test_several_labels(tmp_path):
         (["--folds", "1"], "cannot be divided into 1 folds"),
         (["--folds", "11"], "cannot be divided into 11 folds"),
         (["--folds", "2", "--fold-column", "fold"], "pass one of them"),
-        (["--folds", "2", "--validation-size", "0.1"], "leave out --validation-size"),
+        (["--folds", "2", "--validation-size", "0.1"], "Leave out `validation_size`"),
         (["--fold-column", "fold"], "no column 'fold'"),
-        (["--test-size", "0"], "must be shares that leave some"),
-        (["--test-size", "0.5", "--validation-size", "0.5"], "must be shares that leave some"),
-        (["--test-size", "nan"], "must be shares that leave some"),
+        (["--test-size", "0"], "must be shares that leave some clips"),
+        (["--test-size", "0.5", "--validation-size", "0.5"], "must be shares that leave some clips"),
+        (["--test-size", "nan"], "must be shares that leave some clips"),
         (["--group-column", "concert"], "no column 'concert'"),
     ],
 )
@@ -218,7 +218,7 @@ def test_bad_usage_ends_with_one_line(arguments, message, folder, tmp_path, caps
 def test_only_a_data_set_is_overwritten(folder, tmp_path, capsys):
     assert split(folder, tmp_path / "out") == 0
     assert split(folder, tmp_path / "out", "--folds", 2) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert "`overwrite`" in capsys.readouterr().err
     assert "split" in table(tmp_path / "out")[0]
     assert split(folder, tmp_path / "out", "--folds", 2, "--overwrite") == 0
     assert "fold" in table(tmp_path / "out")[0]
@@ -250,7 +250,7 @@ def test_find_leaks_looks_across_splits_only(tmp_path):
     text = "\n".join(report.describe())
     assert f"train: {tmp_path / 'a.wav'}" in text
     assert "2.00 s in common, from 1.00 s of the first and 0.00 s of the second" in text
-    assert text.endswith("LEAK: 1 pairs of clips hold the same audio in different splits")
+    assert text.endswith("LEAK: 1 pairs of clips have the same audio in different splits")
 
     report = find_leaks(datasets.DatasetDict(train=train.select([0, 1]), test=test.select([0])))
     assert report.leaks == []

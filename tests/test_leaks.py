@@ -282,16 +282,16 @@ def test_command_on_data_without_splits(tmp_path, capsys):
         chunks = {f"{part}": samples[part * RATE : (part + 3) * RATE] for part in (0, 1, 2)}
         write(data / "ab"[seed % 2], {f"{seed}_chunk{part}.wav": chunk for part, chunk in chunks.items()})
     assert main(["check", str(data), "--test-size", "0.5"]) == 0
-    assert "12 pairs of them hold the same audio" in capsys.readouterr().out
+    assert "12 pairs of them have the same audio" in capsys.readouterr().out
     for path in data.rglob("*.wav"):
         path.rename(path.with_name(path.name.replace("_chunk", "take")))
     assert main(["check", str(data), "--test-size", "0.5"]) == 1
     out = capsys.readouterr().out
-    assert "12 pairs are of different recordings" in out
+    assert "12 pairs come from different recordings" in out
     assert "and 2 more" in out
     output = tmp_path / "check.json"
     assert main(["check", str(data), "--test-size", "0.5", "--infer-groups", "--output", str(output)]) == 0
-    assert "0 pairs stand on both sides" in capsys.readouterr().out
+    assert "0 pairs cross a split by recording" in capsys.readouterr().out
     clips = json.loads(output.read_text())["clips"]
     assert len({clip["group"] for clip in clips}) == len({(clip["group"], clip["split"]) for clip in clips}) == 4
 

@@ -318,7 +318,7 @@ def test_splits_of_the_data_are_kept(folder, tmp_path, capsys):
     capsys.readouterr()
     (source / "test" / "cat" / "21.wav").write_bytes((source / "train" / "cat" / "21.wav").read_bytes())
     assert mix(source, tmp_path / "none", "--clips", 12, "--test-clips", 8) == 2
-    assert "recordings stand in test and in another split" in capsys.readouterr().err
+    assert "Recordings are in test and in another split" in capsys.readouterr().err
     other = copied(folder, tmp_path / "other", lambda number: "test" if number < 9 else "validation")
     assert mix(other, tmp_path / "none", "--clips", 12, "--test-clips", 8) == 2
     assert "no split 'train'" in capsys.readouterr().err
@@ -376,7 +376,7 @@ def test_what_is_there_is_kept(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--clips", 0], "--clips must be at least 1"),
+        (["--clips", 0], "training clips must be at least 1"),
         (["--clips", 4, "--test-clips", -1], "at least 0"),
         (["--clips", 4, "--seed", -1], "at least 0"),
         (["--clips", 4, "--seconds", 0], "seconds above 0"),

@@ -1,0 +1,74 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""`polyaudio dataset check`: the same audio in training and test clips."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..data.folders import write_json
+from .dataset_options import add_action
+from .options import add_label_arguments, load_labelled
+
+
+if TYPE_CHECKING:
+    from ..curation.leaks import LeakCheck
+
+
+DESCRIPTION = """\
+Find clips with the same audio (copies, and chunks of a recording that overlap) that a classifier could be trained and
+tested on. They are found from the audio, at any level, sampling rate and encoding.
+
+A dataset with several splits has a leak if a pair is in two of them. A dataset without splits is split by recording
+when a model is trained on it, so it has a leak if a pair comes from two recordings according to the group column or
+the paths. With --infer-groups the recordings come from the audio. Then only a pair that the search missed can leak.
+
+Exit codes: 0 no leak, 1 a leak, 2 the dataset cannot be checked."""
+
+EXAMPLES = """\
+  polyaudio dataset check my-chunks/
+  polyaudio dataset check my-ragas/ --infer-groups --output check.json
+"""
+
+
+def add_check(actions) -> None:
+    parser = add_action(
+        actions,
+        "check",
+        run_check,
+        help="find audio that is in training and in test clips",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    add_label_arguments(parser)
+    parser.add_argument(
+        "--infer-groups", action="store_true", help="take the recordings of a dataset without splits from the audio"
+    )
+    parser.add_argument(
+        "--test-size", type=float, default=0.1, metavar="SHARE", help="share that training would hold out (0.1)"
+    )
+    parser.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of that split (42)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file for all pairs and groups")
+
+
+def run_check(args: argparse.Namespace) -> int:
+    from ..curation.leaks import check_dataset
+
+    splits = load_labelled(args)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+    result = check_dataset(splits, infer_groups=args.infer_groups, test_size=args.test_size, seed=args.split_seed)
+    print_check(result, f"a split by recording (test {args.test_size:g}, seed {args.split_seed})")
+    if args.output:
+        write_json(args.output, {"dataset": args.dataset, **result.to_dict()})
+    return int(result.has_leak)
+
+
+def print_check(result: "LeakCheck", split_by_recording: str) -> None:
+    print(f"{result.num_clips} clips, {len(result.overlaps)} pairs of them have the same audio:")
+    print(f"  {len(result.across_recordings)} pairs come from different recordings")
+    print(f"  {len(result.across_splits)} pairs cross {'the splits' if result.has_splits else split_by_recording}")
+    num_groups = len(set(result.groups))
+    print(f"{num_groups} groups: {len(result.groups) - num_groups} clips share audio with a clip before them")
+    between = "splits" if result.has_splits else "recordings, which a split by recording can separate"
+    print("\n" + "\n".join(result.report.describe(between)))
