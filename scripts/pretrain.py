@@ -62,7 +62,7 @@ def pretrain(recipe, model_args, window_args, training_args, command_line: str, 
     from transformers import set_seed
 
     from ..evaluation.plots import plot_losses
-    from ..hub.model_card import environment, write_pretraining_card
+    from ..hub.model_card import RunDescription, environment, write_pretraining_card
     from ..hub.push import push_run
     from ..training.pretraining import PreTrainer, PretrainingCollator
 
@@ -93,21 +93,21 @@ def pretrain(recipe, model_args, window_args, training_args, command_line: str, 
     if trainer.is_world_process_zero():
         folder = Path(training_args.output_dir)
         plot_losses(trainer.state.log_history, folder / "losses.png")
-        write_pretraining_card(
-            folder,
+        run = RunDescription(
             model_name=folder.name,
             model_type=model.config.model_type,
             dataset=window_args.dataset,
-            data_description=describe_windows(window_args, dataset),
             command=command_line,
-            history=trainer.state.log_history,
             base_model=model_args.model_name_or_path,
             recipe=recipe.name,
             seeds={"training": training_args.seed},
             versions=environment(training_args.device),
         )
+        write_pretraining_card(folder, run, trainer.state.log_history, describe_windows(window_args, dataset))
         print(f"The model is in {training_args.output_dir}: AutoModel.from_pretrained({training_args.output_dir!r})")
-    push_run(trainer)
+    url = push_run(trainer)
+    if url is not None:
+        print(url)
 
 
 def build_model(recipe, model_args, crop_seconds: float) -> tuple:

@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..modeling.loading import load_feature_extractor, make_config, make_feature_extractor
+from ..modeling.loading import load_config, load_feature_extractor, make_config, make_feature_extractor
 from .command import command
 from .loading import last_checkpoint, leave_together
 
 
 if TYPE_CHECKING:
     from ..augmentation.arguments import AugmentationArguments
+    from ..evaluation.results import Evaluation
     from ..training.trainer import AudioTrainingArguments
     from .recipe import ClassifierArguments, DataArguments, LoraArguments, Recipe
     from .training_data import Division
@@ -83,6 +84,7 @@ def main(argv: list[str]) -> None:
 
 def train(settings: Settings) -> None:
     """Load and divide the data and train on it: once, or once for each fold and seed, with a summary at the end."""
+    from ..evaluation.results import Evaluation
     from .training_data import load_divisions
 
     divisions = load_divisions(settings.data)
@@ -104,14 +106,14 @@ def train(settings: Settings) -> None:
             finished = Path(training_args.output_dir, "evaluation.json")
             if settings.resume and finished.is_file():
                 print(f"{training_args.output_dir} is finished")
-                results["/".join(parts)] = json.loads(finished.read_text(encoding="utf-8"))
+                results["/".join(parts)] = Evaluation.from_dict(json.loads(finished.read_text(encoding="utf-8")))
             else:
                 results["/".join(parts)] = run(settings, division, training_args)
     if settings.training.process_index == 0:
         summarise(settings, divisions[0], seeds, results)
 
 
-def run(settings: Settings, division: "Division", training_args: "AudioTrainingArguments") -> dict[str, Any]:
+def run(settings: Settings, division: "Division", training_args: "AudioTrainingArguments") -> "Evaluation":
     """Train on one division, evaluate on what it holds out, and leave a complete model folder."""
     from transformers import set_seed
 
@@ -185,7 +187,9 @@ def run(settings: Settings, division: "Division", training_args: "AudioTrainingA
     result = evaluate_clips(trainer, datasets[division.held_out], held_out, feature_extractor, folder=folder)
     if trainer.is_world_process_zero():
         write_results(settings, division, training_args, model.config.model_type, history, result)
-    push_run(trainer)
+    url = push_run(trainer)
+    if url is not None:
+        print(url)
     return result
 
 
@@ -370,19 +374,18 @@ def write_results(
     training_args: "AudioTrainingArguments",
     model_type: str,
     history: list[dict[str, Any]],
-    result: dict[str, Any],
+    evaluation: "Evaluation",
 ) -> None:
     """Write report, plots and model card beside the model and print the report."""
     from ..evaluation.plots import plot_losses
     from ..evaluation.tables import format_report
     from ..evaluation.writing import write_evaluation
-    from ..hub.model_card import environment, write_model_card
+    from ..hub.model_card import RunDescription, environment, write_model_card
 
     folder = Path(training_args.output_dir)
     plot_losses(history, folder / "losses.png")
-    write_evaluation(result, folder)
-    write_model_card(
-        folder,
+    write_evaluation(evaluation, folder)
+    run = RunDescription(
         model_name=folder.name,
         model_type=model_type,
         dataset=settings.data.dataset,
@@ -395,29 +398,28 @@ def write_results(
         base_model=settings.model.model_name_or_path,
         versions=environment(training_args.device),
         adapter=settings.lora.lora and settings.model.model_name_or_path is not None,
-        result=result,
     )
-    print(format_report(result))
+    write_model_card(folder, run, evaluation)
+    print(format_report(evaluation))
     loads = "pipeline('audio-classification', model={!r})"
-    if result["task"] == "frame_classification":
+    if evaluation.task == "frame_classification":
         loads = "AutoModelForAudioFrameClassification.from_pretrained({!r})"
     print(f"\nThe model is in {folder}: {loads.format(str(folder))}")
 
 
-def summarise(settings: Settings, division: "Division", seeds: list[int], results: dict[str, dict[str, Any]]) -> None:
+def summarise(settings: Settings, division: "Division", seeds: list[int], results: "dict[str, Evaluation]") -> None:
     """Write and print mean and deviation of several runs."""
     from ..evaluation.summary import summarise_runs
     from ..evaluation.tables import format_summary
-    from ..hub.model_card import write_summary
+    from ..hub.model_card import RunDescription, write_summary
 
     folder = Path(settings.training.output_dir)
     summary = summarise_runs(list(results.values()), list(results))
     kinds = ["folds"] if division.name else []
     kinds += ["seeds"] if len(seeds) > 1 else []
-    write_summary(
-        folder,
-        summary,
-        title=f"{folder.name}: {len(results)} runs, {' and '.join(kinds)}",
+    run = RunDescription(
+        model_name=folder.name,
+        model_type=load_config(str(folder / next(iter(results)))).model_type,
         dataset=settings.data.dataset,
         split_description=division.description,
         leak_status=division.leaks,
@@ -425,6 +427,7 @@ def summarise(settings: Settings, division: "Division", seeds: list[int], result
         recipe=settings.recipe.name,
         seeds={"split": settings.data.split_seed},
     )
+    write_summary(folder, run, summary, title=f"{folder.name}: {len(results)} runs, {' and '.join(kinds)}")
     print(format_summary(summary))
     print(f"\nThe summary is in {folder}, each run in a folder of it")
 
