@@ -1,12 +1,19 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""How `train` and `evaluate` score a classifier: on whole clips, whatever length the model takes at a time."""
+"""
+Evaluation of a classifier with a Trainer.
+
+Clips are scored whole. If a model takes windows of a limited length, the answers for the windows of a clip are joined.
+"""
 
 import importlib.util
-import sys
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .results import Evaluation, Scores
 
 
 if TYPE_CHECKING:
@@ -14,18 +21,21 @@ if TYPE_CHECKING:
 
     import datasets
     import torch
-    from transformers import PreTrainedConfig, SequenceFeatureExtractor, Trainer
+    from transformers import EvalPrediction, PreTrainedConfig, SequenceFeatureExtractor, Trainer
     from transformers.trainer_utils import PredictionOutput
 
     from ..data.targets import Targets
 
 
-# The figure by which the best epoch is chosen, where nothing else is asked for
+logger = logging.getLogger(__name__)
+
+# The metric that chooses the best epoch if `metric_for_best_model` is "auto"
 DEFAULT_METRICS = {
     "single_label_classification": "accuracy",
     "multi_label_classification": "map",
     "frame_classification": "frame_map",
 }
+# The metrics that `metrics_of` may give
 METRIC_NAMES = {
     "single_label_classification": ("accuracy", "f1_macro", "f1_weighted"),
     "multi_label_classification": (
@@ -38,12 +48,12 @@ METRIC_NAMES = {
     "frame_classification": ("frame_map", "frame_map_classes_left_out", "frame_f1_macro", "frame_f1_micro"),
 }
 
-# Timelines that are drawn
+# Number of timelines to draw
 _TIMELINES = 8
 
 
-def metrics_of(task: str):
-    """The `compute_metrics` of a Trainer for this task."""
+def metrics_of(task: str) -> "Callable[[EvalPrediction], dict[str, float]]":
+    """The function to give to a Trainer as `compute_metrics` for this task."""
     from .metrics import classification_metrics, multilabel_metrics
     from .sound_events import frame_metrics
 
@@ -55,14 +65,14 @@ def metrics_of(task: str):
 
 
 def seconds_of_answer(config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor") -> float:
-    """The time from one answer of a frame classifier to the next."""
+    """The seconds between two outputs of a frame classifier."""
     return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
 
 
 def make_targets(
     label: Any, config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor", **settings: Any
 ) -> "Targets":
-    """Makes labels of this feature a tensor for a model; `settings` as `Targets` has them."""
+    """The function that turns labels of this feature into target tensors for a model; `settings` are for `Targets`."""
     from ..data.labels import FRAMES, task_of
     from ..data.targets import Targets
 
@@ -75,7 +85,7 @@ def make_targets(
 def evaluation_clips(
     clips: "datasets.Dataset", config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor"
 ) -> "torch.utils.data.Dataset":
-    """Whole clips for a model that takes any length, and otherwise all windows of the length that it was set to."""
+    """Whole clips for a model that takes any length, or else all windows of the length that it is set to."""
     from ..data.windows import AudioClips, ClipWindows
 
     rate = feature_extractor.sampling_rate
@@ -94,19 +104,20 @@ def evaluate_clips(
     feature_extractor: "SequenceFeatureExtractor",
     *,
     folder: "Path | None" = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """
     Predict clips and score the predictions.
 
-    Args:
-        trainer: with the model.
-        dataset: the clips as `evaluation_clips` gives them, or features of whole clips.
-        clips: columns `audio`, `label` and `recording`.
-        feature_extractor: the model's.
-        folder: where to draw the first timelines of a frame classifier.
+    For clips, the scores are those of `evaluate_predictions`; the probabilities of a clip are the mean over its
+    windows, weighted by their lengths. For frames, the scores are those of `score_events`, or of `frame_metrics` if
+    `sed_scores_eval` is not installed.
 
-    Returns:
-        What `evaluate_predictions` gives, or for frames the scores of `score_events` in the same layout.
+    Args:
+        trainer: a Trainer with the model.
+        dataset: the result of `evaluation_clips`, or features of whole clips.
+        clips: the same clips, with columns `audio`, `label` and `recording`.
+        feature_extractor: the model's.
+        folder: where to draw the timelines of the first clips, for a frame classifier.
     """
     from ..data.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
     from .scores import evaluate_predictions
@@ -132,7 +143,12 @@ def evaluate_clips(
 def _logits_of_clips(
     logits: np.ndarray, clip_of_window: np.ndarray, seconds: np.ndarray, num_clips: int, multi_label: bool
 ) -> np.ndarray:
-    """Logits of the mean over the windows of a clip, of probabilities by length, as `polyaudio predict` takes it."""
+    """
+    Logits of clips from logits of windows.
+
+    They are the logits of the mean of the windows' probabilities, weighted by their lengths, as `polyaudio predict`
+    computes it.
+    """
     if len(clip_of_window) == num_clips:
         return logits
     logits = logits.astype(np.float64)
@@ -155,7 +171,7 @@ def _score_timelines(
     config: "PreTrainedConfig",
     feature_extractor: "SequenceFeatureExtractor",
     folder: "Path | None",
-) -> dict[str, Any]:
+) -> Evaluation:
     from transformers import EvalPrediction
 
     from ..data.audio import audio_info
@@ -167,7 +183,7 @@ def _score_timelines(
     logits = prediction.predictions
     names = [config.id2label[index] for index in range(config.num_labels)]
     frame_seconds = seconds_of_answer(config, feature_extractor)
-    is_answer = ~(logits == -100).all(axis=-1)  # the Trainer fills up what is shorter
+    is_answer = ~(logits == -100).all(axis=-1)  # the Trainer pads shorter ones with -100
     parts: dict[int, list[np.ndarray]] = {}
     for clip, window, own in zip(clip_of_window.tolist(), logits, is_answer, strict=True):
         parts.setdefault(clip, []).append(1 / (1 + np.exp(-window[own].astype(np.float64))))
@@ -175,17 +191,17 @@ def _score_timelines(
     for row, clip in enumerate(clips):
         name = f"{row}: {clip_name(clip['audio'], row)}"
         durations[name] = audio_info(audio_file(clip["audio"])).duration
-        # A batch of windows of several lengths has answers behind the end of the shorter ones
+        # In a batch of windows of different lengths, the shorter ones have outputs beyond their end
         scores[name] = np.concatenate(parts[row])[: int(np.ceil(durations[name] / frame_seconds))]
         references[name] = [Event(one["onset"], one["offset"], names[one["label"]]) for one in clip["label"]]
     if importlib.util.find_spec("sed_scores_eval") is None:
-        print("Without `pip install polyaudio[sound-events]` there is no F1 of events and no PSDS.", file=sys.stderr)
-        result = frame_metrics(EvalPrediction(logits, prediction.label_ids))
+        logger.warning("F1 of events and PSDS are not computed: they need `pip install polyaudio[sound-events]`.")
+        values = {"count": len(clips), **frame_metrics(EvalPrediction(logits, prediction.label_ids))}
+        evaluation = Evaluation("frame_classification", names, Scores(values))
     else:
-        result = score_events(scores, references, durations, names, frame_seconds)
-        del result["clips"]
+        evaluation = score_events(scores, references, durations, names, frame_seconds)
     if folder is not None:
         for row, name in enumerate(list(scores)[:_TIMELINES]):
             path = folder / f"timeline_{row}.png"
             plot_timeline(scores[name], references[name], names, frame_seconds, path, title=name)
-    return {"task": "frame_classification", "labels": names, "clips": {"count": len(clips), **result}}
+    return evaluation

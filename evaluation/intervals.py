@@ -1,17 +1,16 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
 """
-How far scores would move with other recordings: 95 % intervals of a bootstrap over recordings.
+95 % intervals of scores, by a bootstrap over recordings.
 
-A resample draws as many recordings as there are, with replacement, and all clips of a recording come along: clips of
-one recording are no independent observations, and to resample them alone would make intervals too narrow. It is
-represented by how often it holds each recording, so that the scores of all resamples are products with one matrix of
-counts.
+A resample draws as many recordings as there are, with replacement, each with all its clips. Clips of one recording are
+not independent, so to resample single clips would give intervals that are too narrow. A resample is represented by how
+often it holds each recording, so that the scores of all resamples are products with one matrix of counts.
 
-The intervals are the percentiles of the resampled scores, moved by the difference of their mean and the estimate, and
-tell what other test sets of as many recordings would give. Without the move they would lie beside that: copies of a
-clip that is found push average precision up, and classes that a resample lacks move a macro F1. With less than 20
-recordings or so they are too narrow.
+The intervals estimate the range of scores on other test sets of as many recordings. They are the percentiles of the
+resampled scores, shifted so that their mean is the score itself. Without the shift they would be biased: copies of a
+clip that is ranked high raise average precision, and classes that a resample lacks change a macro F1. With fewer than
+about 20 recordings the intervals are too narrow.
 """
 
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ def single_label_intervals(
     labels: np.ndarray, predictions: np.ndarray, recordings: Sequence[str], *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, list[float] | None]:
     """
-    Intervals of the accuracy and of the macro F1, in which a class counts where a resample has or predicts it.
+    Intervals of accuracy and macro F1. A class counts in the resamples that have it or predict it.
 
     Args:
         labels, predictions: `(clips,)`, class indices.
@@ -36,20 +35,20 @@ def single_label_intervals(
         seed: seed of the draws.
 
     Returns:
-        `accuracy` and `f1_macro`, each as `[low, high]`, or `None` where the bootstrap can tell nothing: there is one
-        recording, or almost all resamples agree, as they do on a score without a single error.
+        `accuracy` and `f1_macro`, each as `[low, high]`, or `None` if almost all resamples have the same score, as
+        they do with a single recording or without any error.
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     rows, counts = _resample(recordings, resamples, seed)
     num_classes = max(labels.max(), predictions.max()) + 1
 
     def count(is_counted: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """`(classes, 1 + resamples)`: how many of some clips each class has."""
+        """`(classes, 1 + resamples)`: the number of these clips in each class."""
         return _sums(classes[is_counted], rows[is_counted], num_classes, counts)
 
     is_right, every = labels == predictions, np.full(len(labels), True)
     right, total = count(is_right, labels), count(every, labels)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a resample neither has nor predicts a class
+    with np.errstate(invalid="ignore"):  # 0 / 0 if a resample neither has nor predicts a class
         f1 = 2 * right / (total + count(every, predictions))
     return {
         "accuracy": _interval(right.sum(axis=0) / total.sum(axis=0)),
@@ -61,11 +60,11 @@ def multi_label_intervals(
     labels: np.ndarray, scores: np.ndarray, recordings: Sequence[str], *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, list[float] | None]:
     """
-    The interval of the mean average precision, from which each resample leaves out the classes that it lacks.
+    The interval of the mean average precision. Each resample leaves out the classes that it lacks.
 
     Args:
         labels: `(clips, classes)`, 0 or 1.
-        scores: `(clips, classes)`, of which only the order counts.
+        scores: `(clips, classes)`; only their order matters.
         recordings, resamples, seed: as for `single_label_intervals`.
 
     Returns:
@@ -84,11 +83,12 @@ def multi_label_intervals(
 
 
 def _average_precisions(labels: np.ndarray, scores: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """`(1 + resamples,)`, of one class; NaN where a resample lacks it. Clips of equal score have one rank."""
-    # Precision counts only where recall grows, at the scores of the class's clips: what lies between two is one step
+    """`(1 + resamples,)`, for one class; NaN if a resample lacks it. Clips of equal score have one rank."""
+    # Precision counts only where recall grows, at the scores of the class's own clips; all clips between two of these
+    # belong to one step
     steps = np.unique(scores[labels])[::-1]
     step = np.searchsorted(-steps, -scores)
-    is_counted = step < len(steps)  # what is below the last one does not count
+    is_counted = step < len(steps)  # clips below the last step do not count
     found = np.cumsum(_sums(step[is_counted], rows[is_counted], len(steps), counts), axis=0)
     right = _sums(step[labels], rows[labels], len(steps), counts)
     precision = np.cumsum(right, axis=0) / np.maximum(found, 1)
@@ -98,9 +98,9 @@ def _average_precisions(labels: np.ndarray, scores: np.ndarray, rows: np.ndarray
 
 def _resample(recordings: Sequence[str], resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """
-    The row of each clip's recording, `(clips,)`, and how often each resample holds it, `(recordings, 1 + resamples)`.
+    The row of each clip's recording, `(clips,)`, and the number of its copies, `(recordings, 1 + resamples)`.
 
-    The first column stands for the recordings as they are.
+    The first column is the test set itself, with one copy of each recording.
     """
     names, rows = np.unique(np.asarray(recordings), return_inverse=True)
     draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
@@ -110,13 +110,13 @@ def _resample(recordings: Sequence[str], resamples: int, seed: int) -> tuple[np.
 
 
 def _sums(groups: np.ndarray, rows: np.ndarray, num_groups: int, counts: np.ndarray) -> np.ndarray:
-    """`(groups, 1 + resamples)`, float64: how many clips each group has; `rows` are their recordings'."""
+    """`(groups, 1 + resamples)`, float64: the number of clips in each group; `rows` are those of `_resample`."""
     clips = csc_array((np.ones(len(rows), np.float32), (groups, rows)), shape=(num_groups, len(counts)))
     return (clips @ counts).astype(np.float64)
 
 
 def _interval(values: np.ndarray) -> list[float] | None:
-    """Of `(1 + resamples,)` values, of which the first is the estimate."""
+    """The interval from `(1 + resamples,)` values; the first is the score on the test set itself."""
     estimate, resampled = values[0], values[1:]
     low, high = np.clip(np.percentile(resampled, _PERCENTILES) + estimate - resampled.mean(), 0, 1).tolist()
-    return [low, high] if high - low > 1e-9 else None  # beyond what rounding makes of equal scores
+    return [low, high] if high - low > 1e-9 else None  # equal scores differ by rounding

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Classification metrics as `evaluate.Metric`s that need no download, and the function that a Trainer calls."""
+"""Classification metrics as `evaluate.Metric`s that need no download, and the `compute_metrics` of a Trainer."""
 
 import math
 import statistics
@@ -16,10 +16,10 @@ from transformers import EvalPrediction
 
 class _OfflineMetric(evaluate.Metric):
     """
-    A metric computed by scikit-learn, on class indices unless a subclass says otherwise.
+    A metric computed by scikit-learn, on class indices unless a subclass sets other features.
 
-    Predictions are kept in memory: the cache files that `evaluate.Metric` writes otherwise are shared between all
-    processes of a user. Each process computes on all predictions, which is what a Trainer gathers for it.
+    Predictions are kept in memory, because the cache files of `evaluate.Metric` are shared between all processes of a
+    user. Each process computes on all predictions, as a Trainer gathers them.
     """
 
     description: str
@@ -43,7 +43,7 @@ class _OfflineMetric(evaluate.Metric):
 class Accuracy(_OfflineMetric):
     """`Accuracy().compute(predictions=..., references=...)` gives `{"accuracy": ...}`."""
 
-    description = "The share of predictions that are right."
+    description = "The share of correct predictions."
     reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.accuracy_score.html"
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
@@ -54,8 +54,8 @@ class F1(_OfflineMetric):
     """
     `F1().compute(predictions=..., references=..., average="macro")` gives `{"f1_macro": ...}`.
 
-    `average` is `"macro"` (the mean over the classes) or `"weighted"` (the same, weighted by their clips). Classes
-    that are in neither the predictions nor the references do not count.
+    `average` is `"macro"` (the mean over the classes) or `"weighted"` (the mean weighted by the number of clips).
+    Classes that are in neither the predictions nor the references do not count.
     """
 
     description = "The harmonic mean of precision and recall, averaged over the classes."
@@ -69,7 +69,7 @@ class F1(_OfflineMetric):
 
 
 class _MultiLabelMetric(_OfflineMetric):
-    """A metric on a score for each class of a clip, which only has to rank the clips, and on 0 or 1 for each."""
+    """A metric on a score for each class of a clip, whose order alone matters, and on a label of 0 or 1 for each."""
 
     inputs_description = "predictions: scores, references: 0 or 1, both (clips, classes)."
     input_features = {
@@ -82,8 +82,8 @@ class MeanAveragePrecision(_MultiLabelMetric):
     """
     `MeanAveragePrecision().compute(predictions=..., references=...)` gives `{"map": ...}` and `map_classes_left_out`.
 
-    The mean over the classes, as AudioSet is scored. Classes that no clip has are left out and counted. Raises
-    `ValueError` if that leaves none.
+    The mean over the classes, as AudioSet is scored. Classes that no clip has are left out; their number is
+    `map_classes_left_out`. Raises `ValueError` if no class is left.
     """
 
     description = "The area under the curve of precision over recall, averaged over the classes."
@@ -105,8 +105,8 @@ class ROCAUC(_MultiLabelMetric):
     """
     `ROCAUC().compute(predictions=..., references=...)` gives `{"roc_auc": ...}` and `roc_auc_classes_left_out`.
 
-    The mean over the classes. Classes that no clip has, or all have, are left out and counted. Raises `ValueError` if
-    that leaves none.
+    The mean over the classes. Classes that no clip has, or that all clips have, are left out; their number is
+    `roc_auc_classes_left_out`. Raises `ValueError` if no class is left.
     """
 
     description = "The area under the ROC curve, averaged over the classes."
@@ -125,9 +125,9 @@ class ROCAUC(_MultiLabelMetric):
 
 class DPrime(ROCAUC):
     """
-    `DPrime().compute(predictions=..., references=...)` gives `{"d_prime": ...}`, of the mean AUC of [`ROCAUC`].
+    `DPrime().compute(predictions=..., references=...)` gives `{"d_prime": ...}`, from the mean AUC of [`ROCAUC`].
 
-    The distance, in standard deviations, of two normal distributions with such an AUC; infinite for 0 and 1.
+    The distance, in standard deviations, between two normal distributions with this AUC; infinite for 0 and 1.
     """
 
     description = "The square root of 2 times the normal quantile of the mean area under the ROC curve."
@@ -137,7 +137,7 @@ class DPrime(ROCAUC):
 
 
 def d_prime(area: float) -> float:
-    """[`DPrime`] of an area under the ROC curve, from 0 to 1."""
+    """[`DPrime`] for an area under the ROC curve, from 0 to 1."""
     if area in (0.0, 1.0):
         return math.copysign(math.inf, area - 0.5)
     return math.sqrt(2) * statistics.NormalDist().inv_cdf(area)
@@ -145,7 +145,7 @@ def d_prime(area: float) -> float:
 
 def classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     """
-    `compute_metrics` of a Trainer for single-label classification.
+    The `compute_metrics` of a Trainer for single-label classification.
 
     Args:
         eval_prediction: logits `(clips, classes)`, or a tuple that starts with them, and labels `(clips,)`.
@@ -163,7 +163,7 @@ def classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
 
 def multilabel_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     """
-    `compute_metrics` of a Trainer for multi-label classification.
+    The `compute_metrics` of a Trainer for multi-label classification.
 
     Args:
         eval_prediction: logits `(clips, classes)`, or a tuple that starts with them, and labels `(clips, classes)`, 0
@@ -171,9 +171,9 @@ def multilabel_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
 
     Returns:
         `map`, `map_classes_left_out`, `roc_auc`, `roc_auc_classes_left_out` and `d_prime`. The last three are missing
-        where no class is in some clips and not in others, as can be with few clips.
+        if every class is in all clips or in none, which can happen with few clips.
     """
-    # `compute` would first make a table of them, which for AudioSet takes longer than the scores
+    # `compute` would first copy them to a table, which for AudioSet takes longer than the scores
     scores, labels = _logits(eval_prediction), np.asarray(eval_prediction.label_ids)
     metrics = MeanAveragePrecision()._compute(scores, labels)
     if np.any(labels.any(axis=0) & ~labels.all(axis=0)):

@@ -1,26 +1,32 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Pictures of an evaluation and of a training run."""
+"""Plots of evaluations, training losses and timelines."""
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data.events import Event, checked_scores, class_indices, event_times
+from .results import PrecisionRecall
 from .tables import one_line
 
 
-# Beyond this many classes neither their names nor the counts in the cells can be read.
+# With more classes, their names or the counts in the cells are too small to read
 _MOST_NAMED_CLASSES = 60
-
-
 _MOST_COUNTED_CLASSES = 20
 
 
-def plot_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path) -> None:
+def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: str | os.PathLike) -> None:
+    """
+    Plot a confusion matrix, coloured by the share of each true label.
+
+    Args:
+        matrix: `(classes, classes)`, numbers of clips; rows are true labels, columns predicted ones.
+        names: the class names.
+        path: the PNG file to write.
+    """
     from matplotlib.figure import Figure
 
     side = float(np.clip(2.5 + 0.35 * len(names), 5, 20))
@@ -31,7 +37,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path) -> N
     figure.colorbar(image, ax=axes, label="share of the clips with this true label", shrink=0.8)
     axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix (clips)")
     if len(names) <= _MOST_NAMED_CLASSES:
-        # Data set authors choose the names: a `$` in them is a dollar and no formula.
+        # A `$` in a class name must not start a formula
         titles = list(map(one_line, names))
         axes.set_xticks(range(len(names)), titles, rotation=90, parse_math=False)
         axes.set_yticks(range(len(names)), titles, parse_math=False)
@@ -42,19 +48,20 @@ def plot_confusion_matrix(matrix: np.ndarray, names: list[str], path: Path) -> N
     figure.savefig(path)
 
 
-def plot_precision_recall(curves: Mapping[str, Any], path: Path) -> None:
+def plot_precision_recall(curves: PrecisionRecall, path: str | os.PathLike) -> None:
+    """Plot precision over recall to a PNG file: of single classes, and their mean."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot()
-    lines = [axes.plot(curves["recall"], curves["macro"], color="black", linewidth=2.5)[0]]
-    lines += [axes.plot(curves["recall"], curve, linewidth=1)[0] for curve in curves["classes"].values()]
-    titles = ["mean over the classes", *map(one_line, curves["classes"])]
+    lines = [axes.plot(curves.recall, curves.macro, color="black", linewidth=2.5)[0]]
+    lines += [axes.plot(curves.recall, curve, linewidth=1)[0] for curve in curves.classes.values()]
+    titles = ["mean over the classes", *map(one_line, curves.classes)]
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall (clips)", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     legend = axes.legend(lines, range(len(lines)), loc="center left", bbox_to_anchor=(1, 0.5))  # beside the curves
     for text, title in zip(legend.get_texts(), titles, strict=True):
-        text.set(text=title, parse_math=False)  # here, as a legend leaves out names that begin with `_`
+        text.set(text=title, parse_math=False)  # set here, because a legend omits names that begin with `_`
     figure.savefig(path)
 
 
@@ -63,12 +70,12 @@ def plot_losses(log_history: Sequence[Mapping[str, Any]], path: str | os.PathLik
     Plot every loss of a training run over its steps.
 
     Args:
-        log_history: `trainer.state.log_history`: every number whose key contains "loss" is drawn, but for the mean
-            over the run that a Trainer logs at its end.
+        log_history: `trainer.state.log_history`. Every number whose key contains "loss" is drawn, except for the
+            mean over the run that a Trainer logs at its end.
         path: the PNG file to write.
 
     Returns:
-        Whether there was a loss to plot; without one no file is written.
+        Whether there was a loss to plot. Otherwise no file is written.
     """
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for entry in log_history:
@@ -105,15 +112,18 @@ def plot_timeline(
     title: str,
 ) -> None:
     """
-    Draw a clip's scores over the time, a row for each class, with the references as boxes around theirs.
+    Plot the scores of a clip over time, with a row for each class and a box around each annotated event.
 
     Args:
         scores: `(frames, labels)`, from 0 to 1.
         references: the annotated events.
-        labels: the names of the classes.
-        frame_seconds: how long a frame is.
+        labels: the class names.
+        frame_seconds: the length of a frame in seconds.
         path: the PNG file to write.
-        title: stands above.
+        title: the title of the plot.
+
+    Raises:
+        ValueError: the scores do not fit the labels, or an event has no length or an unknown class.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -130,7 +140,7 @@ def plot_timeline(
     for (onset, offset), row in zip(times, rows, strict=True):
         axes.add_patch(Rectangle((onset, row - 0.45), offset - onset, 0.9, fill=False, edgecolor="tab:red", lw=1.5))
     axes.set(xlabel="time in seconds", ylabel="class")
-    # Data set authors choose the names: a `$` in them is a dollar and no formula.
+    # A `$` in a file or class name must not start a formula
     axes.set_title(title, parse_math=False)
     if len(labels) <= _MOST_NAMED_CLASSES:
         axes.set_yticks(range(len(labels)), labels, parse_math=False)

@@ -1,8 +1,9 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Linear probe: how well a logistic regression on frozen features tells the classes of unseen recordings apart."""
+"""Linear probe: how well a logistic regression on frozen features recognises the classes of unseen recordings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import datasets
@@ -16,36 +17,149 @@ from transformers import EvalPrediction
 
 from ..data.splits import folds_by_recording, recordings_of_classes, stratified_splits
 from .metrics import classification_metrics
+from .results import Evaluation
 from .scores import evaluate_predictions
-from .summary import mean_and_std
+from .summary import MeanStd
 
 
-# Inverse strengths of the regularisation to choose from.
+# Inverse regularisation strengths to choose from
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
-# Folds of a training part by which C is chosen.
+# Number of folds of a training part with which C is chosen
 _INNER_FOLDS = 3
 
 _MAX_ITERATIONS = 2000
 
 
-class ProbeResult(NamedTuple):
+@dataclass(frozen=True)
+class ProbeFold:
     """
-    What a linear probe found.
+    The scores of a probe on one fold.
 
     Args:
-        scores: a dict for JSON: `folds` (for each the number of `clips` and `recordings` that it holds out, the `C`
-            chosen, `accuracy`, `f1_macro` and `f1_weighted`), `accuracy` and `f1_macro` (their `mean` and `std` over
-            the folds), `unseen` (the classes that a fold tests and has no recording of to train on; there they count
-            as wrong) and `held_out` (what `evaluate_predictions` finds in the predictions of all folds together).
-        probabilities: `(clips, classes)`, float64, by the probe that has not seen the clip; NaN for a clip that is
-            in training only.
-        folds: `(clips,)`, int64: which fold holds the clip out; -1 for a clip that is in training only.
+        clips: number of clips that the fold holds out.
+        recordings: number of recordings that the fold holds out.
+        C: the inverse regularisation strength that was chosen.
+        accuracy, f1_macro, f1_weighted: the scores on the clips that the fold holds out.
     """
 
-    scores: dict[str, Any]
+    clips: int
+    recordings: int
+    C: float
+    accuracy: float
+    f1_macro: float
+    f1_weighted: float
+
+
+@dataclass(frozen=True)
+class ProbeScores:
+    """
+    The scores of a linear probe.
+
+    Args:
+        folds: the scores of each fold.
+        accuracy, f1_macro: mean and standard deviation over the folds.
+        unseen: the classes with a fold that tests them and has no recording of them to train on. All their clips in
+            that fold count as wrong.
+        held_out: the scores of the predictions of all folds together.
+    """
+
+    folds: list[ProbeFold]
+    accuracy: MeanStd
+    f1_macro: MeanStd
+    unseen: list[str]
+    held_out: Evaluation
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as a dict for JSON."""
+        return {
+            "folds": [asdict(fold) for fold in self.folds],
+            "accuracy": asdict(self.accuracy),
+            "f1_macro": asdict(self.f1_macro),
+            "unseen": self.unseen,
+            "held_out": self.held_out.to_dict(),
+        }
+
+
+class ProbeResult(NamedTuple):
+    """
+    The result of a linear probe.
+
+    Args:
+        scores: the scores on the clips that the folds hold out.
+        probabilities: `(clips, classes)`, float64, by the regression that was not trained on the clip; NaN for clips
+            that no fold holds out.
+        folds: `(clips,)`, int64: the fold that holds out the clip; -1 for clips that no fold holds out.
+    """
+
+    scores: ProbeScores
     probabilities: np.ndarray
     folds: np.ndarray
+
+
+@dataclass(frozen=True)
+class ProbeReport:
+    """
+    A probe of a model, beside the same probe of untrained models.
+
+    Args:
+        model: the model's name or folder.
+        model_type: the configuration's.
+        dataset: name of the dataset.
+        clips: number of clips.
+        recordings: number of recordings.
+        held_out: how the held-out clips were chosen, such as `5 folds by recording`.
+        labels: the class names.
+        features: the kind of features.
+        feature_size: numbers in the features of a clip.
+        frozen_parameters: number of parameters of the model.
+        trained_parameters: number of parameters of the regression.
+        probe: the scores of the model.
+        untrained: by seed, the scores of the same architecture with random weights, on the same folds.
+        settings: further settings, for the record.
+        versions: the versions that were used, by package.
+    """
+
+    model: str
+    model_type: str
+    dataset: str
+    clips: int
+    recordings: int
+    held_out: str
+    labels: list[str]
+    features: str
+    feature_size: int
+    frozen_parameters: int
+    trained_parameters: int
+    probe: ProbeScores
+    untrained: dict[int, ProbeScores] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def difference(self) -> dict[str, MeanStd]:
+        """What `compare_probes` gives for the model and the untrained ones; empty without these."""
+        return compare_probes(self.probe, list(self.untrained.values())) if self.untrained else {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as a dict for JSON: the layout of `probe.json`."""
+        content = {
+            "model": self.model,
+            "model_type": self.model_type,
+            "dataset": self.dataset,
+            "clips": self.clips,
+            "recordings": self.recordings,
+            "held_out": self.held_out,
+            "labels": self.labels,
+            "features": self.features,
+            "feature_size": self.feature_size,
+            "parameters": {"frozen": self.frozen_parameters, "trained": self.trained_parameters},
+            "probe": self.probe.to_dict(),
+        }
+        if self.untrained:
+            content["untrained"] = [{"seed": seed, **scores.to_dict()} for seed, scores in self.untrained.items()]
+            content["difference"] = {name: asdict(score) for name, score in self.difference.items()}
+        return {**content, "settings": self.settings, "versions": self.versions}
 
 
 def linear_probe(
@@ -62,18 +176,19 @@ def linear_probe(
     """
     Fit and test a multinomial logistic regression on standardised features, fold by fold.
 
-    Nothing that a fold holds out has a part in what is tested on it: the features are standardised by its training
-    part, and C is the one of the best accuracy in folds of its training part, which do not divide recordings either.
+    Nothing from the clips that a fold holds out enters its regression: the features are standardised with the mean and
+    deviation of the training part, and C is the value with the best accuracy in inner folds of the training part,
+    which keep the clips of a recording together as well.
 
     Args:
         features: `(clips, feature_size)`.
         labels: `(clips,)`, class indices.
         groups: `(clips,)`, the recording that each clip comes from.
         id2label: the name of each class.
-        is_test: `(clips,)`, which clips to test on, where the data says so. There is one fold then.
-        num_folds: number of folds where `is_test` is not given.
-        seed: decides between recordings.
-        C: inverse strengths of the regularisation to choose from; the first of equally good ones is taken.
+        is_test: `(clips,)`, the clips to test on, for a dataset with a test split. There is one fold then.
+        num_folds: number of folds without `is_test`.
+        seed: seed of the division into folds.
+        C: inverse regularisation strengths to choose from; of equally good ones the first is taken.
 
     Raises:
         ValueError: the shapes do not agree, a feature is NaN or infinite, or `make_folds` cannot divide the clips.
@@ -91,31 +206,31 @@ def linear_probe(
 
     probabilities = np.full((len(labels), len(id2label)), np.nan)
     fold_of_clip = np.full(len(labels), -1)
-    scores = []
+    scores: list[ProbeFold] = []
     for number, (train, test) in enumerate(datasets.utils.tqdm(folds, desc="Probing", unit="fold", disable=None)):
         search = _fit(features[train], labels[train], groups[train], C, seed)
-        probabilities[test] = 0.0  # stays for classes that this training part does not have
+        probabilities[test] = 0.0  # remains 0 for classes that this training part lacks
         probabilities[np.ix_(test, search.classes_)] = search.predict_proba(features[test])
         fold_of_clip[test] = number
         scores.append(
-            {
-                "clips": len(test),
-                "recordings": len(set(groups[test].tolist())),
-                "C": search.best_params_["logisticregression__C"],
+            ProbeFold(
+                clips=len(test),
+                recordings=len(set(groups[test].tolist())),
+                C=search.best_params_["logisticregression__C"],
                 **classification_metrics(EvalPrediction(probabilities[test], labels[test])),
-            }
+            )
         )
 
     held_out = fold_of_clip >= 0
     logits = np.log(np.maximum(probabilities[held_out], np.finfo(np.float64).tiny))
     unseen = {label for train, test in folds for label in np.setdiff1d(labels[test], labels[train]).tolist()}
-    result = {
-        "folds": scores,
-        "accuracy": mean_and_std([fold["accuracy"] for fold in scores]),
-        "f1_macro": mean_and_std([fold["f1_macro"] for fold in scores]),
-        "unseen": [id2label[label] for label in sorted(unseen)],
-        "held_out": evaluate_predictions(logits, labels[held_out], groups[held_out].tolist(), id2label),
-    }
+    result = ProbeScores(
+        folds=scores,
+        accuracy=MeanStd.of([fold.accuracy for fold in scores]),
+        f1_macro=MeanStd.of([fold.f1_macro for fold in scores]),
+        unseen=[id2label[label] for label in sorted(unseen)],
+        held_out=evaluate_predictions(logits, labels[held_out], groups[held_out].tolist(), id2label),
+    )
     return ProbeResult(result, probabilities, fold_of_clip)
 
 
@@ -128,18 +243,18 @@ def make_folds(
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """
-    Divide clips into training and test parts, no recording in both, and the classes as evenly as that allows.
+    Divide clips into training and test parts that share no recording, with each class spread as evenly as possible.
 
     Args:
         labels, groups, is_test, num_folds, seed: as for `linear_probe`.
 
     Returns:
-        For each fold the indices of its training and of its test clips.
+        For each fold, the indices of its training clips and of its test clips.
 
     Raises:
-        ValueError: the lengths do not agree, a part has no clips, a recording is in both parts that `is_test` makes,
-            no class has a recording for each fold, or a training part lacks two classes of two recordings, which it
-            takes to choose C.
+        ValueError: the lengths do not agree, a part has no clips, `is_test` puts a recording in both parts, no class
+            has a recording for each fold, or a training part has fewer than two classes with two recordings, which
+            are needed to choose C.
     """
     labels, groups = np.asarray(labels), np.asarray(groups)
     if labels.ndim != 1 or labels.shape != groups.shape or (is_test is not None and len(is_test) != len(labels)):
@@ -157,37 +272,35 @@ def make_folds(
         both = sorted(set(groups[is_test].tolist()) & set(groups[~is_test].tolist()))
         if both:
             raise ValueError(
-                f"{len(both)} recordings are in training and in test, which would flatter the scores; one is "
-                f"{both[0]}. Move each recording to one side; if these are different recordings of the same name, "
-                "tell them apart in a column (`group_column`)."
+                f"{len(both)} recordings are in both training and test, which would inflate the scores; one is "
+                f"{both[0]}. Move each recording to one side. If different recordings have the same name, distinguish "
+                "them in a column (`group_column`)."
             )
         folds = [(np.flatnonzero(~is_test), np.flatnonzero(is_test))]
     for train, _ in folds:
         if sum(number > 1 for number in recordings_of_classes(labels[train], groups[train])) < 2:
             raise ValueError(
-                "There are too few recordings: two classes must have two recordings at least in each training part."
+                "There are too few recordings: in each training part, two classes must have two recordings or more."
             )
     return folds
 
 
-def compare_probes(
-    scores: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, float | None]]:
+def compare_probes(scores: ProbeScores, others: Sequence[ProbeScores]) -> dict[str, MeanStd]:
     """
-    How much better a probe is than the mean of others that were tested on the same folds.
+    Compare a probe with the mean of others on the same folds.
 
     Args:
-        scores: `ProbeResult.scores`.
-        others: those of the others.
+        scores: the scores of the probe.
+        others: the scores of the others.
 
     Returns:
-        For `accuracy` and `f1_macro` the `mean` and the `std` over the folds of the difference.
+        For `accuracy` and `f1_macro`, mean and standard deviation of the difference over the folds.
     """
     difference = {}
     for name in ("accuracy", "f1_macro"):
-        own = np.array([fold[name] for fold in scores["folds"]])
-        theirs = np.array([[fold[name] for fold in other["folds"]] for other in others])
-        difference[name] = mean_and_std(own - theirs.mean(axis=0))
+        own = np.array([getattr(fold, name) for fold in scores.folds])
+        theirs = np.array([[getattr(fold, name) for fold in other.folds] for other in others])
+        difference[name] = MeanStd.of(own - theirs.mean(axis=0))
     return difference
 
 
@@ -199,6 +312,6 @@ def _fit(features: np.ndarray, labels: np.ndarray, groups: np.ndarray, C: Sequen
         cv=stratified_splits(labels, groups, num_folds, seed),
         error_score="raise",
     )
-    # Threads that share products this small spend their time waiting, ten times as long where others use the cores too
+    # With products this small, threads mostly wait for each other: ten times as long on a busy machine
     with threadpool_limits(1):
         return search.fit(features, labels)

@@ -1,15 +1,15 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What an evaluation found: scores per clip and per recording, tables and plots; and what several runs found."""
+"""Scores of a classifier of clips: for each clip alone and, with single labels, for each recording."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from .writing import finite
+from .results import Evaluation, PrecisionRecall, Scores, finite
 
 
+# The most frequent classes, whose curves of precision and recall are kept
 _MOST_CURVES = 10
 
 
@@ -19,12 +19,23 @@ def evaluate_predictions(
     recordings: Sequence[str],
     id2label: Mapping[int | str, str],
     task: str = "single_label_classification",
-) -> dict[str, Any]:
+) -> Evaluation:
     """
     Score the predictions of a classifier of clips: for each clip alone and, with single labels, for each recording.
 
-    The probabilities of a recording are the mean of its clips' softmax probabilities. A recording whose clips carry
-    different labels counts once for each of them.
+    The probabilities of a recording are the mean of the softmax probabilities of its clips. A recording whose clips
+    have different labels counts once for each label.
+
+    With single labels, the scores of clips and of recordings are `count`, `accuracy`, `f1_macro`, `f1_weighted` and
+    `majority_accuracy` (the accuracy of always predicting the most frequent label of these clips or recordings), for
+    each class `precision`, `recall`, `f1` and `support`, and the confusion matrix.
+
+    With several labels, the scores of clips are `count`, those of `multilabel_metrics`, `f1_macro` and `f1_micro`, for
+    each class `average_precision`, `roc_auc`, `precision`, `recall`, `f1` and `support`, and the curves of precision
+    and recall of the 10 most frequent classes. A class is predicted where its probability is at least 0.5. `d_prime`
+    is `None` where it is infinite, that is where `roc_auc` is 0 or 1.
+
+    The scores of classes leave out classes that are neither among the labels nor among the predictions.
 
     Args:
         logits: `(clips, classes)`.
@@ -34,29 +45,17 @@ def evaluate_predictions(
         task: `"single_label_classification"` or `"multi_label_classification"`.
 
     Returns:
-        A dict for JSON: `task`, `labels` (the names by class index), and under `clips` `count`, `intervals` (95 %
-        intervals as `[low, high]`, or `None`; see `intervals.py`), `per_class` (of every class that was there or was
-        answered) and
-
-        - with single labels `accuracy`, `f1_macro`, `f1_weighted`, `majority_accuracy` (of always answering the most
-          frequent label of this very set) and `confusion_matrix` (rows are the true labels, columns the answers), and
-          for each class precision, recall, f1 and support; the same under `recordings`;
-        - with several labels what `multilabel_metrics` gives, `f1_macro` and `f1_micro`, for each class
-          average_precision, roc_auc, precision, recall, f1 and support, and `precision_recall` (`recall`, and the
-          precision at each of these recalls: `macro`, the mean over the classes that some clip has, and in `classes`
-          that of the 10 most frequent ones). A class is answered where its probability is 0.5 at least. `d_prime` is
-          `None` where it is infinite, which is where `roc_auc` is 0 or 1; what cannot be scored is `None` as well.
+        The scores with their intervals.
 
     Raises:
-        ValueError: the shapes do not agree, there is no clip, a logit is NaN or infinite, labels of several classes
-            are not 0 or 1, there are none that could be scored, or `task` is another one.
+        ValueError: the shapes do not agree, there is no clip, a logit is NaN or infinite, multi-label labels are not
+            0 or 1 or are all 0, or `task` is unknown.
     """
     logits = np.asarray(logits, dtype=np.float64)
     labels = np.asarray(labels)
-    scores_of = {"single_label_classification": _single_label, "multi_label_classification": _multi_label}.get(task)
-    if scores_of is None:
+    if task not in ("single_label_classification", "multi_label_classification"):
         raise ValueError(
-            f"There is no scoring of clips for the task {task!r}; it must be single_label_classification or "
+            f"Clips of the task {task!r} cannot be scored; it must be single_label_classification or "
             "multi_label_classification."
         )
     expected = logits.shape if task == "multi_label_classification" else logits.shape[:1]
@@ -69,15 +68,11 @@ def evaluate_predictions(
     if len(id2label) != logits.shape[1]:
         raise ValueError(f"There are {logits.shape[1]} logits a clip, but {len(id2label)} labels in id2label.")
     if not np.isfinite(logits).all():
-        raise ValueError("Some logits are NaN or infinite: the model is broken. Look at the losses of its training.")
+        raise ValueError("Some logits are NaN or infinite: the model is broken. Check the losses of its training.")
     id2label = {int(index): name for index, name in id2label.items()}
     names = [id2label[index] for index in range(logits.shape[1])]
-    return {"task": task, "labels": names, **scores_of(logits, labels, recordings, names)}
-
-
-def _single_label(
-    logits: np.ndarray, labels: np.ndarray, recordings: Sequence[str], names: list[str]
-) -> dict[str, dict[str, Any]]:
+    if task == "multi_label_classification":
+        return Evaluation(task, names, _multi_label_scores(logits, labels, recordings, names))
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     pairs = sorted(set(zip(recordings, labels.tolist(), strict=True)))
@@ -86,15 +81,17 @@ def _single_label(
     summed = np.zeros((len(pairs), logits.shape[1]))
     np.add.at(summed, rows, probabilities)  # the sum has the same argmax as the mean
     names_of_pairs, labels_of_pairs = zip(*pairs, strict=True)
-    return {
-        "clips": _single_label_scores(labels, probabilities, recordings, names),
-        "recordings": _single_label_scores(np.array(labels_of_pairs), summed, names_of_pairs, names),
-    }
+    return Evaluation(
+        task,
+        names,
+        clips=_single_label_scores(labels, probabilities, recordings, names),
+        recordings=_single_label_scores(np.array(labels_of_pairs), summed, names_of_pairs, names),
+    )
 
 
 def _single_label_scores(
     references: np.ndarray, probabilities: np.ndarray, recordings: Sequence[str], names: list[str]
-) -> dict[str, Any]:
+) -> Scores:
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
     from transformers import EvalPrediction
 
@@ -104,19 +101,19 @@ def _single_label_scores(
     predictions = probabilities.argmax(axis=1)
     present = np.union1d(references, predictions)
     table = precision_recall_fscore_support(references, predictions, labels=present, zero_division=0)
-    return {
-        "count": len(references),
-        **classification_metrics(EvalPrediction(probabilities, references)),
-        "majority_accuracy": float(np.bincount(references).max() / len(references)),
-        "intervals": single_label_intervals(references, predictions, recordings),
-        "per_class": _per_class(names, present, ("precision", "recall", "f1", "support"), table),
-        "confusion_matrix": confusion_matrix(references, predictions, labels=range(len(names))).tolist(),
-    }
+    return Scores(
+        values={
+            "count": len(references),
+            **classification_metrics(EvalPrediction(probabilities, references)),
+            "majority_accuracy": float(np.bincount(references).max() / len(references)),
+        },
+        intervals=single_label_intervals(references, predictions, recordings),
+        per_class=_per_class(names, present, ("precision", "recall", "f1", "support"), table),
+        confusion_matrix=confusion_matrix(references, predictions, labels=range(len(names))).tolist(),
+    )
 
 
-def _multi_label(
-    logits: np.ndarray, labels: np.ndarray, recordings: Sequence[str], names: list[str]
-) -> dict[str, dict[str, Any]]:
+def _multi_label_scores(logits: np.ndarray, labels: np.ndarray, recordings: Sequence[str], names: list[str]) -> Scores:
     import sklearn.metrics
 
     from .intervals import multi_label_intervals
@@ -127,7 +124,7 @@ def _multi_label(
     labels, predictions = labels.astype(bool), logits >= 0
     if not labels.any():
         raise ValueError("No clip has any class, so there is nothing to score.")
-    # From the logits, not from probabilities, in which the highest ones become equal
+    # Computed from logits: probabilities of large logits round to the same number
     precisions, areas = np.full((2, len(names)), np.nan)
     for index in np.flatnonzero(labels.any(axis=0)):
         precisions[index] = sklearn.metrics.average_precision_score(labels[:, index], logits[:, index])
@@ -137,8 +134,8 @@ def _multi_label(
     table = sklearn.metrics.precision_recall_fscore_support(labels, predictions, zero_division=0)
     present = np.flatnonzero((labels | predictions).any(axis=0))
     columns = ("average_precision", "roc_auc", "precision", "recall", "f1", "support")
-    return {
-        "clips": {
+    return Scores(
+        values={
             "count": len(labels),
             "map": float(np.nanmean(precisions)),
             "map_classes_left_out": int(np.isnan(precisions).sum()),
@@ -147,17 +144,17 @@ def _multi_label(
             "d_prime": None if area is None else finite(d_prime(area)),
             "f1_macro": float(table[2][present].mean()),
             "f1_micro": float(sklearn.metrics.f1_score(labels, predictions, average="micro", zero_division=0)),
-            "intervals": multi_label_intervals(labels, logits, recordings),
-            "per_class": _per_class(names, present, columns, [c[present] for c in (precisions, areas, *table)]),
-            "precision_recall": _precision_recall(labels, logits, names),
-        }
-    }
+        },
+        intervals=multi_label_intervals(labels, logits, recordings),
+        per_class=_per_class(names, present, columns, [column[present] for column in (precisions, areas, *table)]),
+        precision_recall=_precision_recall(labels, logits, names),
+    )
 
 
 def _per_class(
     names: list[str], classes: np.ndarray, columns: Sequence[str], table: Sequence[np.ndarray]
 ) -> dict[str, dict[str, float | int | None]]:
-    """The rows of a table, of which each column has a value for each of these classes."""
+    """The scores of each class, from a table whose columns have one value for each of these classes."""
     rows = zip(*(column.tolist() for column in table), strict=True)
     return {
         names[index]: {column: finite(value) for column, value in zip(columns, row, strict=True)}
@@ -165,8 +162,8 @@ def _per_class(
     }
 
 
-def _precision_recall(labels: np.ndarray, scores: np.ndarray, names: list[str]) -> dict[str, Any]:
-    """Precision at the first place in a class's ranking that reaches each recall; see `evaluate_predictions`."""
+def _precision_recall(labels: np.ndarray, scores: np.ndarray, names: list[str]) -> PrecisionRecall:
+    """The precision of each class at the highest score threshold that reaches each recall."""
     from sklearn.metrics import precision_recall_curve
 
     recalls = np.arange(1, 101) / 100
@@ -175,8 +172,8 @@ def _precision_recall(labels: np.ndarray, scores: np.ndarray, names: list[str]) 
     for index in np.argsort(-support, kind="stable")[: np.count_nonzero(support)].tolist():
         precision, recall, _ = precision_recall_curve(labels[:, index], scores[:, index])
         curves[index] = precision[::-1][np.searchsorted(recall[::-1], recalls)]
-    return {
-        "recall": recalls.tolist(),
-        "macro": np.mean(list(curves.values()), axis=0).tolist(),
-        "classes": {names[index]: curve.tolist() for index, curve in list(curves.items())[:_MOST_CURVES]},
-    }
+    return PrecisionRecall(
+        recall=recalls.tolist(),
+        macro=np.mean(list(curves.values()), axis=0).tolist(),
+        classes={names[index]: curve.tolist() for index, curve in list(curves.items())[:_MOST_CURVES]},
+    )

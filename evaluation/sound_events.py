@@ -1,11 +1,11 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
 """
-Events with onset and offset: as labels of frames, read off the scores of frames, and scored against annotations.
+Scores of sound event detection: segment-based F1, event-based F1, PSDS and average precision of frames.
 
-Segment-based F1, event-based F1 and PSDS come from `sed_scores_eval`, the one library for them that is still worked
-on: it computes PSDS exactly, where `psds_eval`, whose repository is gone, goes by sampled thresholds and fails with
-pandas 3. `sed_eval` has no PSDS, and no release since 2018.
+The first three come from `sed_scores_eval`, the only maintained library for them. It computes PSDS exactly, while
+`psds_eval` samples thresholds, fails with pandas 3 and no longer has a repository. `sed_eval` has no PSDS and no
+release since 2018.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ from ..data.events import (
     frames_to_events,
     median_filtered,
 )
+from .results import Evaluation, Scores
 
 
 _SEGMENT_SECONDS = 1.0
@@ -49,48 +50,50 @@ def score_events(
     *,
     threshold: float | Sequence[float] = 0.5,
     median_filter: int = 1,
-) -> dict[str, Any]:
+) -> Evaluation:
     """
     Score predicted timelines against annotated events.
 
-    Classes without any reference are left out of every score and counted, with the events predicted of them.
-    References of one class in one clip that touch or overlap are one event, and counted as such.
+    Classes without any reference event are left out of every score. References of one class in one clip that touch or
+    overlap are merged into one event.
 
     Args:
-        scores: of each clip, `(frames, labels)`, on which the median filter and then the threshold are applied; PSDS
-            and average precision need no threshold. Frames behind the end of a clip are ignored.
-        references: the events of the same clips, an empty list where there are none. What reaches over the ends of a
-            clip is cut off.
-        durations: of the same clips, in seconds.
-        labels: the names of the classes.
-        frame_seconds: how long a frame is.
+        scores: for each clip, `(frames, labels)`. The median filter and then the threshold are applied to them; PSDS
+            and average precision need no threshold. Frames beyond the end of a clip are ignored.
+        references: the events of the same clips, an empty list for a clip without events. They are cut at the ends of
+            the clip.
+        durations: the duration of the same clips in seconds.
+        labels: the class names.
+        frame_seconds: the length of a frame in seconds.
         threshold: a score above it is a detection; one for all classes, or one for each.
-        median_filter: length in frames, an odd number, of a median filter over the time. 1 changes nothing.
+        median_filter: length, an odd number of frames, of a median filter over time. 1 changes nothing.
 
     Returns:
-        A dict for JSON:
+        An evaluation of the task `frame_classification` whose scores of clips are:
 
-        - `clips`, `references`, `references_merged`: how many clips and reference events, and how many of these are
-          no longer counted because they became part of another.
-        - `classes_left_out`, `events_left_out`: how many classes had no reference, and how many events were predicted
-          of these.
-        - `segment_f1`: in segments of 1 s, `macro`, `micro` and `per_class`.
-        - `event_f1`: likewise for events whose onset is right within 200 ms, and whose offset is right within 200 ms
-          or 20 % of the length of the reference, whichever is more.
+        - `count`, `references`: number of clips and of reference events after merging.
+        - `references_merged`: number of reference events that were merged into others.
+        - `classes_left_out`, `events_left_out`: number of classes without a reference, and of events predicted of
+          these.
+        - `segment_f1_macro`, `segment_f1_micro`, and `segment_f1` of each class: F1 in segments of 1 s.
+        - `event_f1_macro`, `event_f1_micro`, and `event_f1` of each class: F1 of events. An event is right if its
+          onset is within 200 ms of the reference's, and its offset within 200 ms or 20 % of the reference's length,
+          whichever is more.
         - `psds1`, `psds2`: the polyphonic sound detection scores (https://arxiv.org/abs/1910.08440) of the two
           scenarios of DESED, up to 100 effective false positives an hour.
-        - `frame_map`, `frame_map_classes_left_out`: as [`MeanAveragePrecision`] gives them for all clips' frames.
+        - `frame_map`, `frame_map_classes_left_out`: the scores of [`MeanAveragePrecision`] over all frames.
 
     Raises:
-        ValueError: the clips are not the same, a clip's scores do not fit it or are NaN, an event has no length, an
-            unknown class or no part in its clip, or there are no references.
+        ValueError: `scores`, `references` and `durations` are not of the same clips, the scores of a clip do not fit
+            its duration or are NaN, an event has no length, has an unknown class or lies outside its clip, or
+            there are no references.
     """
     from sed_scores_eval import collar_based, intersection_based, segment_based
 
     from .metrics import MeanAveragePrecision
 
     if len(set(labels)) != len(labels):
-        raise ValueError("Some classes have the same name: give each of `labels` a name of its own.")
+        raise ValueError("Some classes have the same name: make the names in `labels` unique.")
     _check_same_clips(scores, references, durations)
     thresholds = class_thresholds(threshold, len(labels))
     events, smoothed = {}, {}
@@ -108,7 +111,7 @@ def score_events(
     absent = np.setdiff1d(range(len(labels)), present)
     decisions = {clip: clip_scores > thresholds for clip, clip_scores in smoothed.items()}
 
-    # The library has classes as columns beside its own "onset" and "offset", which may be names of classes as well.
+    # The library has a column for each class beside "onset" and "offset", so a class of that name would collide.
     truth = {
         clip: [(onset, offset, str(label)) for onset, offset, label in clip_events]
         for clip, clip_events in events.items()
@@ -128,7 +131,7 @@ def score_events(
         offset_collar_rate=_OFFSET_COLLAR_SHARE,
     )
     scenarios = _PSDS_SCENARIOS
-    if len(present) == 1:  # the library fails without a second class, but then there are no cross triggers either
+    if len(present) == 1:  # the library fails on cross triggers of a single class, which cannot have any
         scenarios = {name: {**each, "cttc_threshold": None, "alpha_ct": 0.0} for name, each in scenarios.items()}
     psds = {
         name: float(
@@ -144,35 +147,42 @@ def score_events(
     ]
     precision = MeanAveragePrecision()._compute(np.concatenate([*smoothed.values()]), np.concatenate(frames))
     count = sum(map(len, events.values()))
-    return {
-        "clips": len(scores),
+    values = {
+        "count": len(scores),
         "references": count,
         "references_merged": sum(map(len, references.values())) - count,
         "classes_left_out": len(absent),
         "events_left_out": sum(len(frames_to_events(clip[:, absent], frame_seconds)) for clip in decisions.values()),
-        "segment_f1": _named_f1(segment_f1, present, labels),
-        "event_f1": _named_f1(event_f1, present, labels),
+        "segment_f1_macro": float(segment_f1["macro_average"]),
+        "segment_f1_micro": float(segment_f1["micro_average"]),
+        "event_f1_macro": float(event_f1["macro_average"]),
+        "event_f1_micro": float(event_f1["micro_average"]),
         **psds,
         **{f"frame_{name}": value for name, value in precision.items()},
     }
+    per_class = {
+        labels[index]: {"segment_f1": float(segment_f1[str(index)]), "event_f1": float(event_f1[str(index)])}
+        for index in present
+    }
+    return Evaluation("frame_classification", list(labels), Scores(values, per_class=per_class))
 
 
 def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     """
-    `compute_metrics` of a Trainer for multi-label classification of frames.
+    The `compute_metrics` of a Trainer for multi-label classification of frames.
 
     Args:
         eval_prediction: logits `(clips, frames, classes)`, or a tuple that starts with them, and labels of the same
-            shape, 0 or 1, or -100 in all classes of frames that do not count.
+            shape: 0 or 1, or -100 in all classes of a padding frame.
 
     Returns:
-        `frame_map` and `frame_map_classes_left_out` as [`MeanAveragePrecision`] gives them for all frames, and,
-        without the same classes, `frame_f1_macro` and `frame_f1_micro` of answering with every class of a probability
-        above 0.5.
+        `frame_map` and `frame_map_classes_left_out`, the scores of [`MeanAveragePrecision`] over all frames, and
+        `frame_f1_macro` and `frame_f1_micro` of predicting every class with a probability above 0.5. Classes that no
+        frame has are left out of all of them.
 
     Raises:
-        ValueError: the shapes differ, labels are neither 0, 1 nor padding, logits are NaN or infinite, or no frame has
-            a class.
+        ValueError: the shapes differ, a label is neither 0, 1 nor padding, a logit is NaN or infinite, or no frame
+            has a class.
     """
     from .metrics import MeanAveragePrecision
 
@@ -189,7 +199,7 @@ def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"Labels of a frame must be 0 or 1 for each class, or {_PADDING} for all of them as padding.")
     if not np.isfinite(logits).all():
-        raise ValueError("Some logits are NaN or infinite: the model is broken. Look at the losses of its training.")
+        raise ValueError("Some logits are NaN or infinite: the model is broken. Check the losses of its training.")
     labels = labels.astype(np.int64)
     precision = MeanAveragePrecision()._compute(logits, labels)
     is_scored = labels.any(axis=0)
@@ -203,14 +213,14 @@ def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
 
 
 def _merged_events(events: Sequence[Event], duration: float, labels: Sequence[str]) -> list[Event]:
-    """The events within a clip with class indices as labels; those of one class that touch or overlap are one."""
+    """The events within a clip, with class indices as labels; those of one class that touch or overlap are merged."""
     if not 0 < duration < np.inf:
         raise ValueError(f"The duration must be a positive number of seconds, got {duration}.")
     times = event_times(events).clip(0, duration)
     merged: list[Event] = []
     for label, onset, offset in sorted(zip(class_indices(events, labels).tolist(), *times.T.tolist(), strict=True)):
         if onset == offset:
-            raise ValueError(f"An event of {labels[label]!r} is outside of the clip's {duration} s. Remove it.")
+            raise ValueError(f"An event of {labels[label]!r} is outside the clip's {duration} s. Remove it.")
         if merged and merged[-1].label == label and onset <= merged[-1].offset + TIME_PRECISION:
             merged[-1] = merged[-1]._replace(offset=max(offset, merged[-1].offset))
         else:
@@ -220,14 +230,14 @@ def _merged_events(events: Sequence[Event], duration: float, labels: Sequence[st
 
 def _scores_within(scores: np.ndarray, duration: float, frame_seconds: float) -> np.ndarray:
     """
-    The scores without frames that start behind the end of the clip.
+    The scores without frames that start after the end of the clip.
 
-    A part of a frame at the end that is too short for a frame of its own belongs to the last one.
+    A rest at the end that is too short for a frame belongs to the last frame.
     """
     length = duration / frame_seconds
     if len(scores) < np.floor(length + TIME_PRECISION):
         raise ValueError(
-            f"{len(scores)} frames of {frame_seconds} s do not cover its {duration} s. Give the scores of all of it."
+            f"{len(scores)} frames of {frame_seconds} s do not cover its {duration} s. Give scores for the whole clip."
         )
     return scores[: max(1, int(np.ceil(length - TIME_PRECISION)))]
 
@@ -238,20 +248,20 @@ def _check_same_clips(scores: Mapping[str, Any], references: Mapping[str, Any], 
         missing = sorted(set().union(*clips.values()) - found)
         if missing:
             raise ValueError(
-                f"{len(missing)} clips are not in `{name}` but in others, such as {missing[0]!r}: give scores, a "
-                "duration and a list of references, which may be empty, for each clip."
+                f"{len(missing)} clips are not in `{name}`, such as {missing[0]!r}: give scores, a duration and a "
+                "list of references, which may be empty, for each clip."
             )
 
 
 def _tables(
     scores: Mapping[str, np.ndarray], columns: Sequence[int], durations: Mapping[str, float], frame_seconds: float
 ) -> dict[str, Any]:
-    """What `sed_scores_eval` takes as scores: a table for each clip with the times of its frames and some columns."""
+    """Scores as `sed_scores_eval` takes them: for each clip a table with the times of its frames and these classes."""
     import pandas as pd
 
     tables = {}
     for clip, clip_scores in scores.items():
-        # The library wants scores that it may write to, which pandas 3 never gives; of float32 it makes a copy.
+        # The library writes to the scores, which pandas 3 does not allow; it makes a copy of float32.
         table = pd.DataFrame(clip_scores[:, columns].astype(np.float32), columns=[str(column) for column in columns])
         edges = np.arange(len(clip_scores) + 1) * frame_seconds
         edges[-1] = durations[clip]
@@ -259,11 +269,3 @@ def _tables(
         table.insert(1, "offset", edges[1:])
         tables[clip] = table
     return tables
-
-
-def _named_f1(scores: Mapping[str, float], present: Sequence[int], labels: Sequence[str]) -> dict[str, Any]:
-    return {
-        "macro": float(scores["macro_average"]),
-        "micro": float(scores["micro_average"]),
-        "per_class": {labels[index]: float(scores[str(index)]) for index in present},
-    }

@@ -1,59 +1,122 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What several runs found: means and deviations."""
+"""Means and standard deviations over several runs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from .tables import numbers_of, parts_of, united_keys
+from .results import Evaluation
 
 
-def summarise_runs(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MeanStd:
     """
-    What several runs of one task found, such as the folds of a cross-validation or runs of several seeds.
+    Mean and standard deviation of a score.
 
     Args:
-        results: what `evaluate_predictions` gives for each run, or what it has written.
+        mean: the mean; `None` where a value is missing.
+        std: the standard deviation of a sample; `None` for a single value, or where a value is missing.
+    """
+
+    mean: float | None
+    std: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float] | np.ndarray) -> "MeanStd":
+        """Mean and standard deviation of these values."""
+        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Spread(MeanStd):
+    """Mean, standard deviation and extremes of a score over several runs; all `None` where a run lacks the score."""
+
+    min: float | None
+    max: float | None
+
+
+@dataclass(frozen=True)
+class RunsSummary:
+    """
+    The scores of several runs of one task.
+
+    Args:
+        names: the name of each run.
+        runs: the evaluation of each run.
+        clips: each score on clips, over the runs.
+        recordings: each score on recordings, over the runs, where all runs have these.
+    """
+
+    names: list[str]
+    runs: list[Evaluation]
+    clips: dict[str, Spread]
+    recordings: dict[str, Spread] | None = None
+
+    @property
+    def parts(self) -> dict[str, dict[str, Spread]]:
+        """The scores by what was scored: `clips`, and `recordings` where there are scores of them."""
+        parts = {"clips": self.clips, "recordings": self.recordings}
+        return {part: scores for part, scores in parts.items() if scores is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        The summary as a dict for JSON.
+
+        It has `task` and `labels` of the runs, `runs` (for each its `name` and the values of its `clips` and
+        `recordings`), and `clips` (and `recordings`) with `mean`, `std`, `min` and `max` of each score.
+        """
+        return {
+            "task": self.runs[0].task,
+            "labels": self.runs[0].labels,
+            "runs": [
+                {"name": name, **{part: run.parts[part].values for part in self.parts}}
+                for name, run in zip(self.names, self.runs, strict=True)
+            ],
+            **{part: {name: asdict(spread) for name, spread in scores.items()} for part, scores in self.parts.items()},
+        }
+
+
+def summarise_runs(evaluations: Sequence[Evaluation], names: Sequence[str]) -> RunsSummary:
+    """
+    Summarise several runs of one task, such as the folds of a cross-validation or the runs of several seeds.
+
+    Args:
+        evaluations: the evaluation of each run.
         names: the name of each run.
 
-    Returns:
-        A dict for JSON: `task` and `labels` of the runs, `runs` (for each its `name` and the numbers in its `clips`
-        and `recordings`), and under `clips` (and `recordings`) for each number its `mean`, `std` (of a sample; `None`
-        for one run), `min` and `max`, all `None` where a run lacks it.
-
     Raises:
-        ValueError: there is no run, or not a name for each, or the runs have other tasks or labels.
+        ValueError: there is no run, the number of names differs from that of the runs, or the runs differ in their
+            task or their labels.
     """
-    if not results or len(results) != len(names):
+    if not evaluations or len(evaluations) != len(names):
         raise ValueError(
-            f"There must be a run at least and a name for each, got {len(results)} and {len(names)} names."
+            f"There must be at least one run and a name for each, got {len(evaluations)} runs and {len(names)} names."
         )
-    first = results[0]
-    for result, name in zip(results, names, strict=True):
-        for key in ("task", "labels"):
-            if result.get(key) != first.get(key):
-                raise ValueError(f"The runs {names[0]} and {name} differ in their {key}, so they have no common mean.")
-    parts = [part for part in parts_of(first) if all(part in result for result in results)]
-    runs = [
-        {"name": name, **{part: numbers_of(result[part]) for part in parts}}
-        for name, result in zip(names, results, strict=True)
-    ]
-    summary: dict[str, Any] = {"task": first.get("task"), "labels": first["labels"], "runs": runs}
-    for part in parts:
-        keys = united_keys([run[part] for run in runs])
-        summary[part] = {key: _spread([run[part].get(key) for run in runs]) for key in keys}
-    return summary
+    first = evaluations[0]
+    for evaluation, name in zip(evaluations, names, strict=True):
+        for what in ("task", "labels"):
+            if getattr(evaluation, what) != getattr(first, what):
+                raise ValueError(f"The runs {names[0]} and {name} differ in their {what} and have no common mean.")
+    spreads = {
+        part: _spreads([evaluation.parts[part].values for evaluation in evaluations])
+        for part in first.parts
+        if all(part in evaluation.parts for evaluation in evaluations)
+    }
+    return RunsSummary(list(names), list(evaluations), **spreads)
 
 
-def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
-    if any(value is None or not math.isfinite(value) for value in values):
-        return dict.fromkeys(("mean", "std", "min", "max"))
-    return {**mean_and_std(values), "min": min(values), "max": max(values)}
+def _spreads(runs: Sequence[dict[str, float | int | None]]) -> dict[str, Spread]:
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: _spread([run.get(name) for run in runs]) for name in names}
 
 
-def mean_and_std(values: Sequence[float]) -> dict[str, float | None]:
-    """`std` is that of a sample, and `None` where there is one value."""
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+def _spread(values: Sequence[float | int | None]) -> Spread:
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
+    if len(numbers) < len(values):
+        return Spread(None, None, None, None)
+    center = MeanStd.of(numbers)
+    return Spread(center.mean, center.std, min(numbers), max(numbers))

@@ -1,52 +1,26 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Scores, intervals and summaries as tables of text."""
+"""
+Evaluations, summaries and probes as tables.
+
+A table is a list of rows of strings. Its first row is the header, its first column holds the names.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from .results import Evaluation, Scores
+from .summary import MeanStd, RunsSummary
 
 
-def format_probe(report: Mapping[str, Any]) -> str:
-    """The figures of a probe and of its baselines as text for a terminal."""
-
-    def row(title: str, scores: Mapping[str, Any], sign: str = "") -> str:
-        cells = []
-        for score in (scores["accuracy"], scores["f1_macro"]):
-            cell = f"{score['mean']:{sign}.4f}" + ("" if score["std"] is None else f" ± {score['std']:.4f}")
-            cells.append(f"{cell:>17}")
-        return f"{title:<18}{'  '.join(cells)}"
-
-    scores = report["probe"]
-    held_out = scores["held_out"]
-    lines = [
-        f"{report['model']}: {report['model_type']}, {report['parameters']['frozen']:,} frozen parameters",
-        f"features {report['features']}: {report['feature_size']} numbers a clip",
-        f"{report['dataset']}: {report['clips']} clips of {report['recordings']} recordings; "
-        f"held out: {report['held_out']}",
-        "",
-        f"{'':<18}{'accuracy':>17}  {'macro F1':>17}",
-        row("this model", scores),
-        *(row(f"untrained, seed {one['seed']}", one) for one in report.get("untrained", ())),
-        *([row("difference", report["difference"], "+")] if "difference" in report else []),
-        f"{'majority class':<18}{held_out['clips']['majority_accuracy']:>17.4f}",
-        "",
-        "fold   clips  recordings  accuracy  macro F1       C",
-    ]
-    for number, fold in enumerate(scores["folds"]):
-        lines.append(
-            f"{number:>4}  {fold['clips']:>6}  {fold['recordings']:>10}  {fold['accuracy']:>8.4f}  "
-            f"{fold['f1_macro']:>8.4f}  {fold['C']:>6g}"
-        )
-    if scores["unseen"]:
-        lines += ["", f"Wrong for want of a recording to learn from: {', '.join(scores['unseen'])}"]
-    return "\n".join([*lines, "", "All that was held out:", format_report(held_out)])
+if TYPE_CHECKING:
+    from .probe import ProbeReport, ProbeScores
 
 
-# What scores are called in tables; of those that are not here, the name is shown.
+# Titles of scores in tables; other scores are shown by their names
 _TITLES = {
     "count": "number",
-    "clips": "number",
     "accuracy": "accuracy",
     "f1": "F1",
     "f1_macro": "macro F1",
@@ -60,6 +34,7 @@ _TITLES = {
     "d_prime": "d-prime",
     "average_precision": "AP",
     "frame_map": "frame mAP",
+    "frame_map_classes_left_out": "classes not in frame mAP",
     "segment_f1": "segment F1",
     "segment_f1_macro": "segment macro F1",
     "segment_f1_micro": "segment micro F1",
@@ -68,7 +43,6 @@ _TITLES = {
     "event_f1_micro": "event micro F1",
     "psds1": "PSDS1",
     "psds2": "PSDS2",
-    "frame_map_classes_left_out": "classes not in frame mAP",
     "references": "events",
     "references_merged": "events merged with others",
     "classes_left_out": "classes without events",
@@ -76,76 +50,108 @@ _TITLES = {
 }
 
 
-def format_report(result: Mapping[str, Any]) -> str:
-    """The scores, their intervals and the per-class tables of an evaluation, as text for a terminal."""
-    tables = [score_table(result), interval_table(result), *(class_table(result, part) for part in parts_of(result))]
+def format_report(evaluation: Evaluation) -> str:
+    """The scores of an evaluation, their intervals and the scores of each class, as text for a terminal."""
+    tables = [score_table(evaluation), interval_table(evaluation)]
+    tables += [class_table(part, scores) for part, scores in evaluation.parts.items()]
     tables = [table for table in tables if len(table) > 1]
     width = max(len(row[0]) for table in tables for row in table)
     return "\n\n".join(_align(table, width) for table in tables)
 
 
-def parts_of(result: Mapping[str, Any]) -> list[str]:
-    """What the scores are of: clips, and recordings where they were scored too."""
-    return [part for part in ("clips", "recordings") if part in result]
+def format_summary(summary: RunsSummary) -> str:
+    """The scores of several runs, as text for a terminal."""
+    return "\n\n".join(_align(summary_table(summary, part)) for part in summary.parts)
 
 
-def numbers_of(scores: Mapping[str, Any]) -> dict[str, float | int | None]:
-    """The scores that are one number, or could not be computed; `f1_macro` for the `macro` of a score `f1`."""
-    numbers: dict[str, float | int | None] = {}
-    for name, value in scores.items():
-        if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-            numbers[name] = value
-        elif _has_means(value):
-            numbers.update({f"{name}_{kind}": mean for kind, mean in value.items() if kind != "per_class"})
-    return numbers
+def format_probe(report: "ProbeReport") -> str:
+    """The scores of a probe and of its baselines, as text for a terminal."""
+
+    def row(title: str, accuracy: MeanStd, f1_macro: MeanStd, sign: str = "") -> str:
+        cells = []
+        for score in (accuracy, f1_macro):
+            cell = f"{score.mean:{sign}.4f}" + ("" if score.std is None else f" ± {score.std:.4f}")
+            cells.append(f"{cell:>17}")
+        return f"{title:<18}{'  '.join(cells)}"
+
+    def row_of(title: str, scores: "ProbeScores") -> str:
+        return row(title, scores.accuracy, scores.f1_macro)
+
+    scores = report.probe
+    lines = [
+        f"{report.model}: {report.model_type}, {report.frozen_parameters:,} frozen parameters",
+        f"features {report.features}: {report.feature_size} numbers a clip",
+        f"{report.dataset}: {report.clips} clips of {report.recordings} recordings; held out: {report.held_out}",
+        "",
+        f"{'':<18}{'accuracy':>17}  {'macro F1':>17}",
+        row_of("this model", scores),
+        *(row_of(f"untrained, seed {seed}", one) for seed, one in report.untrained.items()),
+        *([row("difference", **report.difference, sign="+")] if report.difference else []),
+        f"{'majority class':<18}{scores.held_out.clips['majority_accuracy']:>17.4f}",
+        "",
+        "fold   clips  recordings  accuracy  macro F1       C",
+    ]
+    for number, fold in enumerate(scores.folds):
+        lines.append(
+            f"{number:>4}  {fold.clips:>6}  {fold.recordings:>10}  {fold.accuracy:>8.4f}  {fold.f1_macro:>8.4f}  "
+            f"{fold.C:>6g}"
+        )
+    if scores.unseen:
+        lines += ["", f"Counted as wrong, as no recording was left to train on: {', '.join(scores.unseen)}"]
+    return "\n".join([*lines, "", "All held-out clips:", format_report(scores.held_out)])
 
 
-def _has_means(value: Any) -> bool:
-    """Whether it is one score of all classes with its means, as `score_events` gives them."""
-    return isinstance(value, Mapping) and "per_class" in value
+def score_table(evaluation: Evaluation) -> list[list[str]]:
+    """A row for each score, with a column for clips and one for recordings."""
+    parts = evaluation.parts
+    return [["", *parts]] + [
+        [title_of(name), *(format_number(scores.values.get(name)) for scores in parts.values())]
+        for name in _united_keys([scores.values for scores in parts.values()])
+    ]
+
+
+def interval_table(evaluation: Evaluation) -> list[list[str]]:
+    """As `score_table`, with the 95 % intervals; only the header if there are none."""
+    intervals = {part: scores.intervals for part, scores in evaluation.parts.items()}
+    return [["95 % intervals", *intervals]] + [
+        [title_of(name), *(_format_interval(one.get(name)) for one in intervals.values())]
+        for name in _united_keys(list(intervals.values()))
+        if any(one.get(name) for one in intervals.values())
+    ]
+
+
+def class_table(title: str, scores: Scores) -> list[list[str]]:
+    """A row for each class, with a column for each of its scores; only the header if there are none."""
+    columns = _united_keys(list(scores.per_class.values()))
+    return [[title, *(title_of(column) for column in columns)]] + [
+        [one_line(name), *(format_number(row.get(column)) for column in columns)]
+        for name, row in scores.per_class.items()
+    ]
+
+
+def summary_table(summary: RunsSummary, part: str) -> list[list[str]]:
+    """A row for each run, then the means with their deviations and the extremes; a column for each score."""
+    spreads = summary.parts[part]
+    runs = [
+        [one_line(name), *(format_number(run.parts[part].values.get(score)) for score in spreads)]
+        for name, run in zip(summary.names, summary.runs, strict=True)
+    ]
+    return [
+        [part, *map(title_of, spreads)],
+        *runs,
+        ["mean ± deviation", *map(format_mean, spreads.values())],
+        ["min", *(format_number(spread.min) for spread in spreads.values())],
+        ["max", *(format_number(spread.max) for spread in spreads.values())],
+    ]
 
 
 def title_of(name: str) -> str:
-    """What a score is called in tables."""
+    """The title of a score in tables."""
     return _TITLES.get(name, name)
 
 
-def score_table(result: Mapping[str, Any]) -> list[list[str]]:
-    """The scores by their titles, per clip and per recording: a table of strings whose first row is the header."""
-    parts = parts_of(result)
-    numbers = [numbers_of(result[part]) for part in parts]
-    return [["", *parts]] + [
-        [title_of(name), *(format_number(one.get(name)) for one in numbers)] for name in united_keys(numbers)
-    ]
-
-
-def interval_table(result: Mapping[str, Any]) -> list[list[str]]:
-    """As `score_table`, of the 95 % intervals; only the header where there are none."""
-    parts = parts_of(result)
-    intervals = [result[part].get("intervals") or {} for part in parts]
-    return [["95 % intervals", *parts]] + [
-        [title_of(name), *(_format_interval(one.get(name)) for one in intervals)]
-        for name in united_keys(intervals)
-        if any(one.get(name) for one in intervals)
-    ]
-
-
-def class_table(result: Mapping[str, Any], part: str) -> list[list[str]]:
-    """As `score_table`, of the classes in `clips` or `recordings`; only the header where there are none."""
-    classes = {name: dict(scores) for name, scores in result[part].get("per_class", {}).items()}
-    for score, value in result[part].items():
-        if _has_means(value):
-            for name, one in value["per_class"].items():
-                classes.setdefault(name, {})[score] = one
-    columns = united_keys(list(classes.values()))
-    return [[part, *(title_of(column) for column in columns)]] + [
-        [one_line(name), *(format_number(scores.get(column)) for column in columns)]
-        for name, scores in classes.items()
-    ]
-
-
 def format_number(value: float | int | None) -> str:
-    """Counts as they are, scores with four decimals (one from 10 on), and `-` for what could not be scored."""
+    """Counts as they are, scores with four decimals (one from 10 on), and `-` for missing or infinite scores."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, int):
@@ -153,8 +159,13 @@ def format_number(value: float | int | None) -> str:
     return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
 
 
+def format_mean(score: MeanStd) -> str:
+    """`0.8125 ± 0.0312`, or the mean alone if there is no deviation."""
+    return format_number(score.mean) + ("" if score.std is None else f" ± {format_number(score.std)}")
+
+
 def one_line(text: str) -> str:
-    """The text with a space for each stretch of white space, line breaks among them, and nothing unprintable."""
+    """The text with a space for each run of white space, line breaks included, and no unprintable characters."""
     return "".join(character for character in " ".join(str(text).split()) if character.isprintable())
 
 
@@ -162,13 +173,13 @@ def _format_interval(interval: Sequence[float] | None) -> str:
     return "-" if interval is None else " to ".join(map(format_number, interval))
 
 
-def united_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys of all rows, in the order in which they come."""
+def _united_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of all rows, in the order in which they first come."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _align(table: list[list[str]], width: int = 0) -> str:
-    """A table as text, its first column (of this width at least) to the left, the others to the right."""
+    """A table as text: its first column, at least this wide, is aligned to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     first, *others = widths
     return "\n".join(
@@ -177,27 +188,3 @@ def _align(table: list[list[str]], width: int = 0) -> str:
         )
         for row in table
     )
-
-
-def format_mean(score: Mapping[str, float | None]) -> str:
-    """`0.8125 ± 0.0312` for a `mean` and a `std`; the mean alone where there is no deviation."""
-    return format_number(score["mean"]) + ("" if score["std"] is None else f" ± {format_number(score['std'])}")
-
-
-def summary_table(summary: Mapping[str, Any], part: str) -> list[list[str]]:
-    """As `score_table`: a row for each run, then the means with their deviations and the extremes."""
-    scores = summary[part]
-    rows = [
-        [one_line(run["name"]), *(format_number(run[part].get(name)) for name in scores)] for run in summary["runs"]
-    ]
-    return [
-        [part, *(title_of(name) for name in scores)],
-        *rows,
-        ["mean ± deviation", *map(format_mean, scores.values())],
-        *([which, *(format_number(one[which]) for one in scores.values())] for which in ("min", "max")),
-    ]
-
-
-def format_summary(summary: Mapping[str, Any]) -> str:
-    """What `summarise_runs` found, as text for a terminal."""
-    return "\n\n".join(_align(summary_table(summary, part)) for part in parts_of(summary))

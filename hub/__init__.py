@@ -1,3 +1,3 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What leaves for the Hugging Face Hub: model cards and uploads."""
+"""Sharing models on the Hugging Face Hub: model cards and uploads."""

@@ -1,30 +1,24 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The README.md of a trained model, and that of several runs."""
+"""The model card (`README.md`) of a trained model, and the report of several runs."""
 
 import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from .. import __version__
-from ..evaluation.tables import (
-    class_table,
-    interval_table,
-    numbers_of,
-    one_line,
-    parts_of,
-    score_table,
-    summary_table,
-    title_of,
-)
+from ..evaluation.results import Evaluation
+from ..evaluation.summary import RunsSummary
+from ..evaluation.tables import class_table, interval_table, one_line, score_table, summary_table, title_of
 from ..evaluation.writing import write_json
 from .markdown import escape, fenced, inline_code, markdown_table
 from .usage import CLIPS, DATA_TITLE, FRAMES, PRETRAINING, SEVERAL_LABELS, USAGE_TITLE, usage_sections
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 
-# Beyond this many classes a table of them is no longer read.
+# A table of more classes is too long to read
 _MOST_CLASSES = 60
 
 _PLOTS = {
@@ -44,240 +38,28 @@ _PLOTS = {
     "mixtures.png": "Mixtures of clips, as the model hears them",
 }
 
-_WHAT = {
+_KINDS = {
     "single_label_classification": "audio classifier",
     "multi_label_classification": "audio tagger (several labels for a clip)",
     "frame_classification": "sound event detector (labels for each frame)",
 }
 
 _ANSWERS = {
-    "single_label_classification": "It gives every clip one of its {count} classes, whatever the clip holds: silence "
-    "and sounds of no class as well.",
-    "multi_label_classification": "It knows {count} classes and scores each by itself; sounds of other classes, and "
-    "silence, can score high too.",
-    "frame_classification": "It knows {count} classes and scores each by itself in every frame; sounds of other "
-    "classes can score high too. The ends of events are no finer than a frame of the model.",
+    "single_label_classification": "It gives every clip one of its {count} classes, even silence and sounds that "
+    "belong to none of them.",
+    "multi_label_classification": "It knows {count} classes and scores each independently. Other sounds, and silence, "
+    "can get high scores too.",
+    "frame_classification": "It knows {count} classes and scores each independently in every frame. Other sounds can "
+    "get high scores too. Onsets and offsets of events are no more precise than a frame of the model.",
 }
-
-
-def write_model_card(
-    folder: str | Path,
-    *,
-    model_name: str,
-    model_type: str,
-    dataset: str,
-    split_description: str,
-    command: str,
-    result: Mapping[str, Any],
-    base_model: str | None = None,
-    splits: Mapping[str, Mapping[str, int]] | None = None,
-    leak_status: str = "not checked",
-    recipe: str | None = None,
-    seeds: Mapping[str, int] | None = None,
-    license: str | None = None,
-    adapter: bool = False,
-    versions: Mapping[str, str] | None = None,
-) -> None:
-    """
-    Write `README.md`: the report of a run, with the metadata that the Hub reads.
-
-    Names of data sets and base models are in the metadata only where they can be names on the Hub, which refuses
-    others. Plots are shown that are in the folder, so write them first.
-
-    Args:
-        folder: the model's folder.
-        model_name: name under which the figures stand in the metadata.
-        model_type: the configuration's.
-        dataset: name of the data set.
-        split_description: one sentence that says how the evaluated clips were kept apart from the training clips.
-        command: the command that trained the model.
-        result: what `evaluate_predictions` gives, or another dict of its form with its `task`.
-        base_model: what training started from, if not from scratch.
-        splits: for each split its number of `clips` and `recordings`.
-        leak_status: whether the splits share audio, as far as that was looked for.
-        recipe: name of the recipe.
-        seeds: the seeds by what they decide.
-        license: the licence of the weights, as the Hub names it (`mit`, `cc-by-4.0`).
-        adapter: whether the folder holds an adapter of `base_model` rather than all weights.
-        versions: what the model was trained with, by default `environment()`.
-    """
-    folder = Path(folder)
-    task = result.get("task", "single_label_classification")
-    is_frames = task == "frame_classification"
-    hub_dataset = None if dataset == "ragas" else _hub_id(dataset)
-    hub_model = _hub_id(base_model)
-    kind = FRAMES if is_frames else CLIPS
-    data = ModelCardData(
-        library_name="peft" if adapter else "transformers",
-        license=license,
-        pipeline_tag=None if is_frames else kind,  # there is no pipeline for frames
-        tags=["polyaudio", model_type, kind, *([SEVERAL_LABELS] if task == "multi_label_classification" else [])],
-        datasets=[hub_dataset] if hub_dataset else None,
-        base_model=hub_model,
-        base_model_relation="adapter" if adapter and hub_model else None,
-        model_name=model_name,
-        eval_results=[
-            EvalResult(
-                task_type=kind,
-                dataset_type=hub_dataset or one_line(Path(dataset).name),
-                dataset_name=one_line(dataset),
-                metric_type=metric_type,
-                metric_name=name,
-                metric_value=round(value, 4),
-            )
-            for metric_type, name, value in _metrics(result)
-        ],
-    )
-    what = _WHAT.get(task, "audio model")
-    introduction = f"A {inline_code(model_type)} {what}, trained with polyaudio on {inline_code(dataset)}"
-    introduction += f" from {inline_code(base_model)}." if base_model else "."
-    if adapter:
-        introduction += " What was trained is an adapter of the base model, made with PEFT."
-    sections = [
-        f"---\n{data.to_yaml()}\n---",
-        f"# {escape(model_name)}",
-        introduction,
-        USAGE_TITLE,
-        *usage_sections(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
-        DATA_TITLE,
-    ]
-    sections += [*_data(dataset, split_description, leak_status, splits), "## Evaluation"]
-    sections += _evaluation(result, folder)
-    sections += ["## Training", fenced(command)]
-    sections += [_setup(recipe, seeds, environment() if versions is None else versions)]
-    answers = [_ANSWERS[task].format(count=len(result["labels"]))] if task in _ANSWERS else []
-    limits = [
-        *answers,
-        f"The figures hold for recordings like those of {inline_code(dataset)}. Other microphones, rooms, sources and "
-        "noise were not measured: `polyaudio evaluate` measures them.",
-        "Scores are no calibrated probabilities: of the answers with a score of 0.9, not nine in ten need be right.",
-        "It was not made for decisions about people, or where an error does harm.",
-    ]
-    sections += ["## Limits of use", "\n".join(f"- {limit}" for limit in limits)]
-    ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
-
-
-def write_pretraining_card(
-    folder: str | Path,
-    *,
-    model_name: str,
-    model_type: str,
-    dataset: str,
-    data_description: str,
-    command: str,
-    history: Sequence[Mapping[str, float]],
-    base_model: str | None = None,
-    recipe: str | None = None,
-    seeds: Mapping[str, int] | None = None,
-    versions: Mapping[str, str] | None = None,
-) -> None:
-    """
-    Write `README.md`: the report of a pre-training, with the metadata that the Hub reads.
-
-    Args:
-        folder: the model's folder.
-        data_description: one sentence that says how much of which audio the model was trained on.
-        history: of the Trainer's state; the card shows the losses that were logged last.
-        model_name, model_type, dataset, command, base_model, recipe, seeds, versions: as for `write_model_card`.
-    """
-    folder = Path(folder)
-    hub_dataset, hub_model = None if dataset == "ragas" else _hub_id(dataset), _hub_id(base_model)
-    data = ModelCardData(
-        library_name="transformers",
-        tags=["polyaudio", model_type, PRETRAINING],
-        datasets=[hub_dataset] if hub_dataset else None,
-        base_model=hub_model,
-        model_name=model_name,
-    )
-    introduction = (
-        f"A {inline_code(model_type)} audio encoder, pre-trained without labels by polyaudio on {inline_code(dataset)}"
-    )
-    introduction += f" from {inline_code(base_model)}." if base_model else "."
-    logged = next((entry for entry in reversed(history) if "loss" in entry), {})
-    losses = [[name.replace("_", " "), f"{value:.4g}"] for name, value in logged.items() if "loss" in name]
-    sections = [
-        f"---\n{data.to_yaml()}\n---",
-        f"# {escape(model_name)}",
-        introduction,
-        USAGE_TITLE,
-        *usage_sections(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
-        DATA_TITLE,
-        f"Data set: {inline_code(dataset)}.",
-        escape(data_description),
-        "## Training",
-        fenced(command),
-        *([markdown_table([["losses logged last", f"step {logged['step']}"], *losses])] if losses else []),
-        *_plots(folder),
-        _setup(recipe, seeds, environment() if versions is None else versions),
-        "## Limits of use",
-        "- How good the features are for a task, the losses do not tell: `polyaudio probe` measures it on labelled "
-        "clips, beside the same model untrained.\n"
-        f"- What does not sound like {inline_code(dataset)} is represented less well.",
-    ]
-    ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
-
-
-def write_summary(
-    folder: str | Path,
-    summary: Mapping[str, Any],
-    *,
-    title: str,
-    dataset: str,
-    split_description: str,
-    command: str,
-    splits: Mapping[str, Mapping[str, int]] | None = None,
-    leak_status: str = "not checked",
-    recipe: str | None = None,
-    seeds: Mapping[str, int] | None = None,
-    versions: Mapping[str, str] | None = None,
-) -> None:
-    """
-    Write `summary.json` and `README.md`: the report of several runs, as of a cross-validation.
-
-    Args:
-        folder: where to write; made where it is missing.
-        summary: what `summarise_runs` gives.
-        title: what the runs are, as in `5-fold cross-validation of sslam_small`.
-        dataset, split_description, command, splits, leak_status, recipe, seeds, versions: as for `write_model_card`.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    versions = environment() if versions is None else versions
-    about = {
-        "title": title,
-        "dataset": dataset,
-        "splits": splits,
-        "split_description": split_description,
-        "leak_status": leak_status,
-        "command": command,
-        "recipe": recipe,
-        "seeds": seeds,
-        "environment": versions,
-    }
-    write_json(folder / "summary.json", {**{key: value for key, value in about.items() if value}, **summary})
-    count = len(summary["runs"])
-    sections = [
-        f"# {escape(title)}",
-        f"{count} run{'s' if count > 1 else ''} of polyaudio on {inline_code(dataset)}.",
-        "## Data",
-        *_data(dataset, split_description, leak_status, splits),
-        "## Results",
-        *(markdown_table(summary_table(summary, part)) for part in parts_of(summary)),
-        "`±` is the standard deviation between the runs (of a sample), not the error of their mean. All numbers: "
-        "`summary.json`.",
-        "## Training",
-        fenced(command),
-        _setup(recipe, seeds, versions),
-    ]
-    (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
 def environment(device: "str | torch.device | None" = None) -> dict[str, str]:
     """
-    The versions that decide what a run computes, the platform and the device.
+    The versions that affect what a run computes, the platform and the device.
 
     Args:
-        device: where the model runs; by default the accelerator that there is, or else the CPU.
+        device: where the model runs; by default the accelerator if there is one, or else the CPU.
     """
     import torch
 
@@ -296,47 +78,222 @@ def environment(device: "str | torch.device | None" = None) -> dict[str, str]:
     }
 
 
-def _metrics(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """Type, name and value of each score for the metadata; the majority's accuracy says nothing of the model."""
-    metrics = []
-    for part in parts_of(result):
-        for name, value in numbers_of(result[part]).items():
-            if isinstance(value, float) and math.isfinite(value) and name != "majority_accuracy":
-                kind = "f1" if name == "f1_macro" else name  # the Hub's name
-                title = title_of(name)
-                title = title[0].upper() + title[1:] if title[:2].islower() else title  # but mAP
-                unit = "" if result.get("task") == "frame_classification" else f" per {part.removesuffix('s')}"
-                metrics.append((kind if part == "clips" else f"recording_{kind}", title + unit, value))
-    return metrics
+@dataclass(frozen=True)
+class RunDescription:
+    """
+    What a model card and a summary say about a training run.
+
+    Args:
+        model_name: the name of the model in the metadata.
+        model_type: the configuration's.
+        dataset: name of the dataset.
+        split_description: one sentence on how the evaluated clips were kept apart from the training clips.
+        splits: for each split its number of `clips` and `recordings`.
+        leak_status: whether the splits share audio, or that this was not checked.
+        command: the command that trained the model; `None` for a model that was trained from Python.
+        recipe: name of the recipe.
+        seeds: the seeds, by what they are for.
+        base_model: what training started from; `None` for a model that was trained from scratch.
+        license: the licence of the weights, as the Hub names it (`mit`, `cc-by-4.0`).
+        adapter: whether the folder holds an adapter of `base_model` instead of all weights.
+        versions: the versions that the model was trained with; by default those of `environment()`.
+    """
+
+    model_name: str
+    model_type: str
+    dataset: str
+    split_description: str = ""
+    splits: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    leak_status: str = "not checked"
+    command: str | None = None
+    recipe: str | None = None
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    base_model: str | None = None
+    license: str | None = None
+    adapter: bool = False
+    versions: Mapping[str, str] = field(default_factory=environment)
 
 
-def _data(
-    dataset: str, split_description: str, leak_status: str, splits: Mapping[str, Mapping[str, int]] | None
-) -> list[str]:
-    rows = [[name, str(sizes["clips"]), str(sizes["recordings"])] for name, sizes in (splits or {}).items()]
+def write_model_card(folder: str | Path, run: RunDescription, evaluation: Evaluation) -> None:
+    """
+    Write `README.md`: the report of a run, with the metadata that the Hub reads.
+
+    The metadata names the dataset and the base model only if they have the form of a Hub name, because the Hub refuses
+    other names. The card shows the plots that are in the folder, so write them first.
+
+    Args:
+        folder: the model's folder.
+        run: how the model was trained.
+        evaluation: the scores of the model.
+    """
+    folder = Path(folder)
+    task, is_frames = evaluation.task, evaluation.task == "frame_classification"
+    hub_dataset, hub_model = _hub_dataset(run.dataset), _hub_name(run.base_model)
+    kind = FRAMES if is_frames else CLIPS
+    data = ModelCardData(
+        library_name="peft" if run.adapter else "transformers",
+        license=run.license,
+        pipeline_tag=None if is_frames else kind,  # transformers has no pipeline for frames
+        tags=["polyaudio", run.model_type, kind, *([SEVERAL_LABELS] if task == "multi_label_classification" else [])],
+        datasets=[hub_dataset] if hub_dataset else None,
+        base_model=hub_model,
+        base_model_relation="adapter" if run.adapter and hub_model else None,
+        model_name=run.model_name,
+        eval_results=[
+            EvalResult(
+                task_type=kind,
+                dataset_type=hub_dataset or one_line(Path(run.dataset).name),
+                dataset_name=one_line(run.dataset),
+                metric_type=metric_type,
+                metric_name=name,
+                metric_value=round(value, 4),
+            )
+            for metric_type, name, value in _metrics(evaluation)
+        ],
+    )
+    introduction = f"A {inline_code(run.model_type)} {_KINDS.get(task, 'audio model')}, trained with polyaudio on "
+    introduction += inline_code(run.dataset) + (f" from {inline_code(run.base_model)}." if run.base_model else ".")
+    if run.adapter:
+        introduction += " The weights are those of a PEFT adapter of the base model."
+    limits = [
+        *([_ANSWERS[task].format(count=len(evaluation.labels))] if task in _ANSWERS else []),
+        f"The scores hold for recordings like those of {inline_code(run.dataset)}. They were not measured for other "
+        "microphones, rooms, sound sources or noise; use `polyaudio evaluate` to measure them.",
+        "Scores are not calibrated probabilities: of the predictions with a score of 0.9, more or fewer than nine in "
+        "ten may be right.",
+        "The model is not meant for decisions about people, or for uses in which an error does harm.",
+    ]
+    sections = [
+        *_beginning(folder, run, data, introduction),
+        *_data(run),
+        "## Evaluation",
+        *_evaluation(evaluation, folder),
+        *_training(run),
+        "## Limits of use",
+        "\n".join(f"- {limit}" for limit in limits),
+    ]
+    ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
+
+
+def write_pretraining_card(
+    folder: str | Path, run: RunDescription, history: Sequence[Mapping[str, float]], data_description: str
+) -> None:
+    """
+    Write `README.md`: the report of a pre-training, with the metadata that the Hub reads.
+
+    Args:
+        folder: the model's folder.
+        run: how the model was trained.
+        history: `trainer.state.log_history`; the card shows the losses that were logged last.
+        data_description: one sentence on the audio that the model was trained on, and its amount.
+    """
+    folder = Path(folder)
+    hub_dataset = _hub_dataset(run.dataset)
+    data = ModelCardData(
+        library_name="transformers",
+        tags=["polyaudio", run.model_type, PRETRAINING],
+        datasets=[hub_dataset] if hub_dataset else None,
+        base_model=_hub_name(run.base_model),
+        model_name=run.model_name,
+    )
+    introduction = f"A {inline_code(run.model_type)} audio encoder, pre-trained without labels by polyaudio on "
+    introduction += inline_code(run.dataset) + (f" from {inline_code(run.base_model)}." if run.base_model else ".")
+    logged = next((entry for entry in reversed(history) if "loss" in entry), {})
+    losses = [[name.replace("_", " "), f"{value:.4g}"] for name, value in logged.items() if "loss" in name]
+    sections = [
+        *_beginning(folder, run, data, introduction),
+        f"Dataset: {inline_code(run.dataset)}.",
+        escape(data_description),
+        *_training(run),
+        *([markdown_table([["losses logged last", f"step {logged['step']}"], *losses])] if losses else []),
+        *_plots(folder),
+        "## Limits of use",
+        "- The losses do not show how good the features are for a task. `polyaudio probe` measures this on labelled "
+        "clips and compares the model with the same model untrained.\n"
+        f"- The features are less useful for audio that does not resemble {inline_code(run.dataset)}.",
+    ]
+    ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
+
+
+def write_summary(folder: str | Path, run: RunDescription, summary: RunsSummary, title: str) -> None:
+    """
+    Write `summary.json` and `README.md`: the report of several runs, such as those of a cross-validation.
+
+    Args:
+        folder: where to write; it is made if it does not exist.
+        run: what the runs have in common.
+        summary: the scores of the runs.
+        title: the title of the report, such as `5-fold cross-validation of sslam_small`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {
+        "title": title,
+        "dataset": run.dataset,
+        "splits": run.splits,
+        "split_description": run.split_description,
+        "leak_status": run.leak_status,
+        "command": run.command,
+        "recipe": run.recipe,
+        "seeds": run.seeds,
+        "environment": run.versions,
+    }
+    known = {key: value for key, value in about.items() if value}
+    write_json(folder / "summary.json", {**known, **summary.to_dict()})
+    count = len(summary.runs)
+    sections = [
+        f"# {escape(title)}",
+        f"{count} run{'s' if count > 1 else ''} of {inline_code(run.model_type)} models, trained with polyaudio on "
+        f"{inline_code(run.dataset)}.",
+        "## Data",
+        *_data(run),
+        "## Results",
+        *(markdown_table(summary_table(summary, part)) for part in summary.parts),
+        "`±` is the standard deviation between runs (of a sample), not the error of their mean. All numbers: "
+        "`summary.json`.",
+        *_training(run),
+    ]
+    (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _beginning(folder: Path, run: RunDescription, data: ModelCardData, introduction: str) -> list[str]:
+    """Metadata, title, introduction and usage, up to the title of the data."""
     return [
-        f"Data set: {inline_code(dataset)}.",
-        *([markdown_table([["split", "clips", "recordings"], *rows])] if rows else []),
-        escape(split_description),
-        f"**Audio in common between the splits:** {escape(leak_status)}",
+        f"---\n{data.to_yaml()}\n---",
+        f"# {escape(run.model_name)}",
+        introduction,
+        USAGE_TITLE,
+        *usage_sections(str(folder), data, has_code=any(folder.glob("modeling_*.py"))),
+        DATA_TITLE,
     ]
 
 
-def _evaluation(result: Mapping[str, Any], folder: Path) -> list[str]:
-    sections = [markdown_table(score_table(result))]
-    intervals = interval_table(result)
+def _data(run: RunDescription) -> list[str]:
+    rows = [[name, str(sizes["clips"]), str(sizes["recordings"])] for name, sizes in run.splits.items()]
+    return [
+        f"Dataset: {inline_code(run.dataset)}.",
+        *([markdown_table([["split", "clips", "recordings"], *rows])] if rows else []),
+        *([escape(run.split_description)] if run.split_description else []),
+        f"**Audio shared between the splits:** {escape(run.leak_status)}",
+    ]
+
+
+def _evaluation(evaluation: Evaluation, folder: Path) -> list[str]:
+    sections = [markdown_table(score_table(evaluation))]
+    intervals = interval_table(evaluation)
     if len(intervals) > 1:
         sections += [
             markdown_table(intervals),
-            "The intervals are of a bootstrap over recordings, and too narrow for less than 20 or so. They tell how "
-            "the figures depend on which recordings were evaluated, not on the seeds of the training.",
+            "The intervals come from a bootstrap over recordings. They show how much the scores depend on which "
+            "recordings were evaluated, not on the seeds of the training. With fewer than about 20 recordings they "
+            "are too narrow.",
         ]
-    tables = [table for table in (class_table(result, part) for part in parts_of(result)) if len(table) > 1]
-    sections += [markdown_table(table) for table in tables if len(table) <= _MOST_CLASSES]
+    tables = [class_table(part, scores) for part, scores in evaluation.parts.items()]
+    sections += [markdown_table(table) for table in tables if 1 < len(table) <= _MOST_CLASSES]
     sections += _plots(folder)
     sections += [f"![Timeline of a clip]({path.name})" for path in sorted(folder.glob("timeline_*.png"))]
     if (folder / "evaluation.json").is_file():
-        sections.append("All figures: `evaluation.json`.")
+        sections.append("All scores: `evaluation.json`.")
     return sections
 
 
@@ -344,14 +301,34 @@ def _plots(folder: Path) -> list[str]:
     return [f"![{title}]({name})" for name, title in _PLOTS.items() if (folder / name).is_file()]
 
 
-def _setup(recipe: str | None, seeds: Mapping[str, int] | None, versions: Mapping[str, str]) -> str:
-    rows = [["recipe", recipe]] if recipe else []
-    rows += [[f"seed ({name})", str(seed)] for name, seed in (seeds or {}).items()]
-    return markdown_table([["", ""], *rows, *([name, value] for name, value in versions.items())])
+def _training(run: RunDescription) -> list[str]:
+    rows = [["recipe", run.recipe]] if run.recipe else []
+    rows += [[f"seed ({name})", str(seed)] for name, seed in run.seeds.items()]
+    settings = markdown_table([["", ""], *rows, *([name, value] for name, value in run.versions.items())])
+    return ["## Training", *([] if run.command is None else [fenced(run.command)]), settings]
 
 
-def _hub_id(name: str | None) -> str | None:
-    """The name where it can be that of a repository on the Hub."""
+def _metrics(evaluation: Evaluation) -> list[tuple[str, str, float]]:
+    """Type, name and value of each score for the metadata, except for counts and `majority_accuracy`."""
+    metrics = []
+    for part, scores in evaluation.parts.items():
+        for name, value in scores.values.items():
+            if isinstance(value, float) and math.isfinite(value) and name != "majority_accuracy":
+                kind = "f1" if name == "f1_macro" else name  # the Hub's name
+                title = title_of(name)
+                title = title[0].upper() + title[1:] if title[:2].islower() else title  # not for mAP
+                unit = "" if evaluation.task == "frame_classification" else f" per {part.removesuffix('s')}"
+                metrics.append((kind if part == "clips" else f"recording_{kind}", title + unit, value))
+    return metrics
+
+
+def _hub_dataset(name: str) -> str | None:
+    """The name of a dataset if it can be one on the Hub, which `ragas`, the embedded dataset, is not."""
+    return None if name == "ragas" else _hub_name(name)
+
+
+def _hub_name(name: str | None) -> str | None:
+    """The name if it can be that of a repository on the Hub."""
     if name is None or Path(name).exists():
         return None
     try:

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""How to load a model: the code blocks of its card."""
+"""The part of a model card that shows how to load the model."""
 
 import re
 import shlex
@@ -11,6 +11,13 @@ from huggingface_hub import ModelCard, ModelCardData
 from .markdown import fenced, inline_code
 
 
+# Tags of cards: what a model is for
+CLIPS, FRAMES, PRETRAINING = "audio-classification", "audio-frame-classification", "pretraining"
+SEVERAL_LABELS = "multi-label-classification"
+
+# Titles of the part that shows how to load the model, and of the part after it
+USAGE_TITLE, DATA_TITLE = "## How to use", "## Data"
+
 _CLIP_USAGE = """\
 import polyaudio
 from transformers import pipeline
@@ -20,13 +27,11 @@ sampling_rate = classify.feature_extractor.sampling_rate
 waveform = polyaudio.load_audio("recording.wav", sampling_rate=sampling_rate)
 classify({{"array": waveform, "sampling_rate": sampling_rate}}{options})"""
 
-
 _CLIP_USAGE_ANYWHERE = """\
 from transformers import pipeline
 
 classify = pipeline("audio-classification", {arguments}, trust_remote_code=True)
 classify({{"array": waveform, "sampling_rate": sampling_rate}}{options})  # one channel, as a NumPy array"""
-
 
 _MODEL_USAGE = """\
 import polyaudio
@@ -41,7 +46,6 @@ inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors
 with torch.inference_mode():
     {answer}"""
 
-
 _MODEL_USAGE_ANYWHERE = """\
 import torch
 from transformers import AutoFeatureExtractor, {auto_class}
@@ -53,11 +57,7 @@ inputs = feature_extractor(waveform, sampling_rate=sampling_rate, return_tensors
 with torch.inference_mode():
     {answer}"""
 
-
-CLIPS, FRAMES, PRETRAINING = "audio-classification", "audio-frame-classification", "pretraining"
-
-
-# The class that loads each kind of model that no pipeline is for, and what it gives
+# For models without a pipeline: the class that loads them, and the line that computes their output
 _LOADED_BY = {
     FRAMES: (
         "AutoModelForAudioFrameClassification",
@@ -67,21 +67,18 @@ _LOADED_BY = {
 }
 
 
-SEVERAL_LABELS = "multi-label-classification"
-
-
-USAGE_TITLE, DATA_TITLE = "## How to use", "## Data"
-
-
 def card_on_hub(card: str, repo: str, base_model: str | None = None, examples: Mapping[str, str] | None = None) -> str:
     """
-    A card of [`write_model_card`] as it is to stand on the Hub. The card of somebody else gets the examples only.
+    The card of a model as it appears on the Hub.
+
+    In a card of [`write_model_card`] or [`write_pretraining_card`], the code that loads the model names the repository
+    instead of the folder. Other cards only get the examples.
 
     Args:
         card: the text of `README.md`.
-        repo: name of the model on the Hub, which stands in for the folder where the card tells how to load it.
-        base_model: name on the Hub of the model that an adapter belongs to.
-        examples: title -> address of clips that the Hub's page lets a visitor try.
+        repo: name of the model on the Hub.
+        base_model: name on the Hub of an adapter's base model.
+        examples: for each title the URL of a clip that visitors can try on the model's page.
     """
     whole = ModelCard(card)
     parts = re.fullmatch(rf"(.*\n{USAGE_TITLE}\n\n)(.*?)(\n\n{DATA_TITLE}\n.*)", whole.text, re.DOTALL)
@@ -100,10 +97,10 @@ def card_on_hub(card: str, repo: str, base_model: str | None = None, examples: M
 
 
 def usage_sections(name: str, data: ModelCardData, has_code: bool) -> list[str]:
-    """How to load a model by its name or from its folder, with polyaudio and without."""
-    # Where the Hub has an adapter, a pipeline would take its base's labels
+    """How to load a model by its Hub name or from its folder, with polyaudio and without it."""
+    # For an adapter on the Hub, a pipeline would take the labels of the base model
     arguments = f"model={name!r}" + (f", config={name!r}" if data.library_name == "peft" else "")
-    # Before 5.23 transformers takes softmax whatever the model is
+    # Before transformers 5.23 the pipeline applies softmax to every model
     options = ', function_to_apply="sigmoid"' if SEVERAL_LABELS in data.tags else ""
     if CLIPS in data.tags:
         usages, words = (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE), {"arguments": arguments, "options": options}
@@ -114,9 +111,9 @@ def usage_sections(name: str, data: ModelCardData, has_code: bool) -> list[str]:
     model = shlex.quote(name)
     if PRETRAINING in data.tags:
         embed = inline_code(f"polyaudio embed FILES... --model {model} --granularity utterance --output DIR")
-        commands = f"{embed} writes features of audio files; `polyaudio train` can start from the model."
+        commands = f"{embed} writes features of audio files. `polyaudio train` can start from this model."
     else:
         commands = f"{inline_code(f'polyaudio predict FILES... --model {model}')} does the same for audio files."
     needed = "transformers, torch" + (", torchaudio and peft" if data.library_name == "peft" else " and torchaudio")
-    elsewhere = [f"Where polyaudio is not installed, {needed} are enough, if you trust the code beside the weights:"]
+    elsewhere = [f"Without polyaudio, {needed} are enough, if you trust the code that comes with the weights:"]
     return [here, commands, *([*elsewhere, anywhere] if has_code else [])]

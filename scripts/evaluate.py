@@ -67,10 +67,10 @@ def main(argv: list[str]) -> None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     dataset = evaluation_clips(labelled, model.config, feature_extractor)
-    result = evaluate_clips(trainer, dataset, labelled, feature_extractor, folder=folder)
-    print(format_report(result))
+    evaluation = evaluate_clips(trainer, dataset, labelled, feature_extractor, folder=folder)
+    print(format_report(evaluation))
     if folder is not None:
-        write_evaluation(result, folder)
+        write_evaluation(evaluation, folder)
 
 
 def with_labels_of(model, clips):

@@ -88,7 +88,7 @@ def main(argv: list[str]) -> None:
 
     from .. import __version__
     from ..data.labels import SINGLE_LABEL, task_of
-    from ..evaluation.probe import C_GRID, compare_probes, linear_probe, make_folds
+    from ..evaluation.probe import C_GRID, ProbeReport, linear_probe, make_folds
     from ..inference.files import ClipReader
 
     config = load_config(args.model)
@@ -115,39 +115,36 @@ def main(argv: list[str]) -> None:
         linear_probe(values, labels, recordings, id2label=dict(enumerate(names)), **division) for values in vectors
     )
 
-    report = {
-        "model": os.path.abspath(args.model) if os.path.isdir(args.model) else args.model,
-        "model_type": model.config.model_type,
-        "dataset": args.dataset,
-        "clips": len(clips),
-        "recordings": len(set(recordings.tolist())),
-        "held_out": f"{args.folds} folds by recording" if is_test is None else "split test",
-        "labels": names,
-        "features": args.features,
-        "feature_size": vectors[0].shape[1],
-        "parameters": {
-            "frozen": model.num_parameters(),
-            "trained": (vectors[0].shape[1] + 1) * len(set(labels.tolist())),
-        },
-        "probe": probe.scores,
-    }
-    if untrained:
-        report["untrained"] = [{"seed": seed, **one.scores} for seed, one in zip(seeds, untrained, strict=True)]
-        report["difference"] = compare_probes(probe.scores, [one.scores for one in untrained])
-    print(format_probe(report))
-    if args.output:
-        report["settings"] = {
-            **{name: value for name, value in vars(args).items() if name not in {*report, "output"}},
+    named = {"model", "dataset", "features", "output"}
+    report = ProbeReport(
+        model=os.path.abspath(args.model) if os.path.isdir(args.model) else args.model,
+        model_type=model.config.model_type,
+        dataset=args.dataset,
+        clips=len(clips),
+        recordings=len(set(recordings.tolist())),
+        held_out=f"{args.folds} folds by recording" if is_test is None else "split test",
+        labels=names,
+        features=args.features,
+        feature_size=vectors[0].shape[1],
+        frozen_parameters=model.num_parameters(),
+        trained_parameters=(vectors[0].shape[1] + 1) * len(set(labels.tolist())),
+        probe=probe.scores,
+        untrained={seed: one.scores for seed, one in zip(seeds, untrained, strict=True)},
+        settings={
+            **{name: value for name, value in vars(args).items() if name not in named},
             "device": str(device),
             "C": C_GRID,
             "window_seconds": reader.step and reader.step / reader.sampling_rate,
-        }
-        report["versions"] = {
+        },
+        versions={
             "polyaudio": __version__,
             **{name: importlib.metadata.version(name) for name in ("torch", "transformers", "scikit-learn", "numpy")},
-        }
+        },
+    )
+    print(format_probe(report))
+    if args.output:
         path = Path(args.output, "probe.json")
-        path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         np.savez(
             Path(args.output, "features.npz"),
             features=vectors[0],

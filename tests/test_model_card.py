@@ -21,10 +21,17 @@ from polyaudio import (
     SSLAMForAudioClassification,
     SSLAMForAudioFrameClassification,
 )
+from polyaudio.evaluation.results import Evaluation
 from polyaudio.evaluation.scores import evaluate_predictions
 from polyaudio.evaluation.summary import summarise_runs
 from polyaudio.evaluation.writing import write_evaluation
-from polyaudio.hub.model_card import environment, write_model_card, write_summary
+from polyaudio.hub.model_card import (
+    RunDescription,
+    environment,
+    write_model_card,
+    write_pretraining_card,
+    write_summary,
+)
 from polyaudio.hub.usage import card_on_hub
 
 
@@ -32,7 +39,7 @@ HOSTILE = ["a|b", "```\n# c", "<script>x</script>", "_d_ *e* $f$ [g](h)", "\\"]
 VERSIONS = {"python": "3.12", "device": "CPU"}
 
 
-def evaluation(task: str = "single_label_classification", names: list[str] | None = None, seed: int = 0) -> dict:
+def evaluation(task: str = "single_label_classification", names: list[str] | None = None, seed: int = 0) -> Evaluation:
     names = names or ["low", "middle", "high"]
     rng = np.random.default_rng(seed)
     labels = rng.integers(len(names), size=60)
@@ -43,32 +50,35 @@ def evaluation(task: str = "single_label_classification", names: list[str] | Non
     return evaluate_predictions(logits, labels, recordings, dict(enumerate(names)), task)
 
 
-FRAMES = {
-    "task": "frame_classification",
-    "labels": ["dog", "rain"],
-    "clips": {
-        "count": 12,
-        "frame_map": 0.5,
-        "psds1": float("nan"),
-        "segment_f1": {"macro": 0.125, "micro": 0.0625, "per_class": {"dog": 0.0, "rain": 0.25}},
-        "thresholds": [0.1, 0.2],
-        "per_class": {"dog": {"event_f1": 0.25, "psds1": None}, "rain": {"event_f1": 0.75, "support": 3}},
-    },
-}
+FRAMES = Evaluation.from_dict(
+    {
+        "task": "frame_classification",
+        "labels": ["dog", "rain"],
+        "clips": {
+            "count": 12,
+            "frame_map": 0.5,
+            "psds1": float("nan"),
+            "segment_f1": {"macro": 0.125, "micro": 0.0625, "per_class": {"dog": 0.0, "rain": 0.25}},
+            "per_class": {"dog": {"event_f1": 0.25, "psds1": None}, "rain": {"event_f1": 0.75, "support": 3}},
+        },
+    }
+)
 
 
-def write_card(folder, **changes) -> str:
-    arguments = {
+def describe(**changes) -> RunDescription:
+    settings = {
         "model_name": "mine",
         "model_type": "sslam",
         "dataset": "my-data",
         "split_description": "By recording.",
         "command": "polyaudio train --dataset my-data",
-        "result": evaluation(),
         "versions": VERSIONS,
-        **changes,
     }
-    write_model_card(folder, **arguments)
+    return RunDescription(**{**settings, **changes})
+
+
+def write_card(folder, result: Evaluation | None = None, **changes) -> str:
+    write_model_card(folder, describe(**changes), result or evaluation())
     return (folder / "README.md").read_text(encoding="utf-8")
 
 
@@ -95,10 +105,10 @@ def test_card_says_what_was_done(tmp_path):
     assert cells_of(card, "train") == ["train", "540", "270"]
     assert "LEAK ALLOWED: 12 pairs share audio" in card
     assert cells_of(card, "accuracy")[1:] == [
-        f"{result['clips']['accuracy']:.4f}",
-        f"{result['recordings']['accuracy']:.4f}",
+        f"{result.clips['accuracy']:.4f}",
+        f"{result.recordings['accuracy']:.4f}",
     ]
-    low, high = result["clips"]["intervals"]["f1_macro"]
+    low, high = result.clips.intervals["f1_macro"]
     assert f"| macro F1 | {low:.4f} to {high:.4f} |" in card
     assert cells_of(card, "seed (split)")[1] == "42"
     assert cells_of(card, "recipe")[1] == "sslam\\_small"
@@ -115,12 +125,12 @@ def test_card_says_what_was_done(tmp_path):
     name, scores = model_index_to_eval_results(data["model-index"])
     assert name == "mine"
     assert {score.metric_name: score.metric_value for score in scores} == {
-        "Accuracy per clip": round(result["clips"]["accuracy"], 4),
-        "Macro F1 per clip": round(result["clips"]["f1_macro"], 4),
-        "Weighted F1 per clip": round(result["clips"]["f1_weighted"], 4),
-        "Accuracy per recording": round(result["recordings"]["accuracy"], 4),
-        "Macro F1 per recording": round(result["recordings"]["f1_macro"], 4),
-        "Weighted F1 per recording": round(result["recordings"]["f1_weighted"], 4),
+        "Accuracy per clip": round(result.clips["accuracy"], 4),
+        "Macro F1 per clip": round(result.clips["f1_macro"], 4),
+        "Weighted F1 per clip": round(result.clips["f1_weighted"], 4),
+        "Accuracy per recording": round(result.recordings["accuracy"], 4),
+        "Macro F1 per recording": round(result.recordings["f1_macro"], 4),
+        "Weighted F1 per recording": round(result.recordings["f1_weighted"], 4),
     }
     assert ModelCard.load(tmp_path / "README.md").data.to_dict() == data
 
@@ -130,6 +140,21 @@ def test_card_of_little_knowledge(tmp_path):
     assert "not checked" in card
     for absent in ("png", "evaluation.json", "recipe", "license", "None", "base_model"):
         assert absent not in card
+
+
+def test_a_model_trained_from_python_has_no_command(tmp_path):
+    for folder, evaluated in ((tmp_path / "a", evaluation()), (tmp_path / "b", None)):
+        folder.mkdir()
+        run = describe(command=None, recipe="sslam_small", seeds={"training": 3})
+        if evaluated is None:
+            write_pretraining_card(folder, run, [{"loss": 0.5, "step": 10}], "12 recordings of the split train.")
+        else:
+            write_model_card(folder, run, evaluated)
+        training = (folder / "README.md").read_text().split("## Training\n")[1]
+        assert "```" not in training
+        assert cells_of(training, "recipe")[1] == "sslam\\_small"
+        assert cells_of(training, "seed (training)")[1] == "3"
+        assert cells_of(training, "device")[1] == "CPU"
 
 
 def test_plots_that_exist_are_shown(tmp_path):
@@ -163,10 +188,10 @@ def test_adapter(tmp_path):
 def test_multi_label_card(tmp_path):
     result = evaluation("multi_label_classification")
     card = write_card(tmp_path, result=result)
-    assert cells_of(card, "mAP") == ["mAP", f"{result['clips']['map']:.4f}"]
+    assert cells_of(card, "mAP") == ["mAP", f"{result.clips['map']:.4f}"]
     assert "recordings" not in cells_of(card, "")
     scores = metadata_load(tmp_path / "README.md")["model-index"][0]["results"][0]["metrics"]
-    assert {"name": "mAP per clip", "type": "map", "value": round(result["clips"]["map"], 4)} in scores
+    assert {"name": "mAP per clip", "type": "map", "value": round(result.clips["map"], 4)} in scores
 
 
 def test_frame_card(tmp_path):
@@ -310,22 +335,17 @@ def test_summary(tmp_path):
     summary = summarise_runs(results, ["fold 0", "fold 1", "fold|2"])
     write_summary(
         tmp_path / "new",
+        describe(command="polyaudio train --folds 3", leak_status="checked: no audio in common", seeds={"seed": 0}),
         summary,
         title="3 folds of sslam_small",
-        dataset="my-data",
-        split_description="By recording.",
-        command="polyaudio train --folds 3",
-        leak_status="checked: no audio in common",
-        seeds={"seed": 0},
-        versions=VERSIONS,
     )
     saved = json.loads((tmp_path / "new" / "summary.json").read_text())
-    assert {key: saved[key] for key in summary} == json.loads(json.dumps(summary))
+    assert {key: saved[key] for key in summary.to_dict()} == json.loads(json.dumps(summary.to_dict()))
     assert saved["leak_status"] == "checked: no audio in common"
     assert saved["environment"] == VERSIONS
     assert "recipe" not in saved
     card = (tmp_path / "new" / "README.md").read_text()
-    accuracies = [result["clips"]["accuracy"] for result in results]
+    accuracies = [result.clips["accuracy"] for result in results]
     mean = f"{np.mean(accuracies):.4f} ± {np.std(accuracies, ddof=1):.4f}"
     assert mean in cells_of(card, "mean ± deviation")
     assert cells_of(card, "fold 1")[2] == f"{accuracies[1]:.4f}"

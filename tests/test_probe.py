@@ -1,3 +1,5 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
 """`polyaudio probe`: honest folds, the features it says it probes, and figures that can be had again."""
 
 import json
@@ -21,6 +23,7 @@ from polyaudio import (
     load_audio,
 )
 from polyaudio.evaluation.probe import compare_probes, linear_probe, make_folds
+from polyaudio.evaluation.summary import MeanStd
 from polyaudio.scripts.embed import main as embed
 from polyaudio.scripts.probe import main
 
@@ -92,13 +95,13 @@ def test_features_that_carry_the_label_and_noise():
     carrying = noise + 6 * np.eye(4, 10)[labels]
     good = linear_probe(carrying, labels, groups, id2label=NAMES).scores
     bad = linear_probe(noise, labels, groups, id2label=NAMES).scores
-    assert good["accuracy"]["mean"] > 0.97
-    assert good["f1_macro"]["mean"] > 0.97
-    assert 0.1 < bad["accuracy"]["mean"] < 0.4
-    assert good["held_out"]["clips"]["majority_accuracy"] == 0.25
+    assert good.accuracy.mean > 0.97
+    assert good.f1_macro.mean > 0.97
+    assert 0.1 < bad.accuracy.mean < 0.4
+    assert good.held_out.clips["majority_accuracy"] == 0.25
     difference = compare_probes(good, [bad, good])
-    expected = (good["accuracy"]["mean"] - bad["accuracy"]["mean"]) / 2
-    assert difference["accuracy"]["mean"] == pytest.approx(expected)
+    expected = (good.accuracy.mean - bad.accuracy.mean) / 2
+    assert difference["accuracy"].mean == pytest.approx(expected)
 
 
 def test_a_recording_does_not_help_with_its_other_clips():
@@ -109,8 +112,8 @@ def test_a_recording_does_not_help_with_its_other_clips():
     features = of_recording + 0.01 * rng.standard_normal(of_recording.shape)
     leaking = linear_probe(features, labels, [str(clip) for clip in range(320)], id2label=NAMES).scores
     honest = linear_probe(features, labels, groups, id2label=NAMES).scores
-    assert leaking["accuracy"]["mean"] > 0.97
-    assert honest["accuracy"]["mean"] < 0.4
+    assert leaking.accuracy.mean > 0.97
+    assert honest.accuracy.mean < 0.4
 
 
 def test_folds_keep_recordings_together_and_classes_apart_evenly():
@@ -135,8 +138,8 @@ def test_nothing_that_is_held_out_has_a_part_in_the_fit():
     assert result.folds.tolist() == [-1] * 60 + [0] * 20
     assert np.isnan(result.probabilities[:60]).all()
     np.testing.assert_allclose(result.probabilities[60:].sum(axis=1), 1)
-    assert [(fold["clips"], fold["recordings"]) for fold in result.scores["folds"]] == [(20, 10)]
-    assert result.scores["accuracy"] == {"mean": result.scores["held_out"]["clips"]["accuracy"], "std": None}
+    assert [(fold.clips, fold.recordings) for fold in result.scores.folds] == [(20, 10)]
+    assert result.scores.accuracy == MeanStd(result.scores.held_out.clips["accuracy"], None)
 
 
 def test_a_class_of_one_recording_counts_as_wrong():
@@ -144,9 +147,9 @@ def test_a_class_of_one_recording_counts_as_wrong():
     labels[labels == 3] = 2
     labels[:2] = 3
     result = linear_probe(np.eye(4)[labels], labels, groups, id2label=NAMES)
-    assert result.scores["unseen"] == ["d"]
+    assert result.scores.unseen == ["d"]
     assert result.probabilities[:2, 3].tolist() == [0, 0]
-    assert result.scores["held_out"]["clips"]["accuracy"] == pytest.approx(78 / 80)
+    assert result.scores.held_out.clips["accuracy"] == pytest.approx(78 / 80)
 
 
 IMPOSSIBLE = {

@@ -1,3 +1,5 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
 """`polyaudio push` against a Hub on this machine, through the real client."""
 
 import json
@@ -240,13 +242,13 @@ def test_no_incomplete_model_goes_up(folder, tmp_path, capsys):
         return capsys.readouterr().err
 
     weights = (folder / "model.safetensors").read_bytes()
-    assert "no complete model" in error_after("model.safetensors", weights[:-1])
-    assert "no complete model" in error_after("model.safetensors", b"")
-    assert "no complete model" in error_after("model.safetensors", None)
-    assert "no complete model" in error_after("config.json", None)
-    assert "no complete model" in error_after("config.json", b'{"model_type": ')
+    assert "not a complete model" in error_after("model.safetensors", weights[:-1])
+    assert "not a complete model" in error_after("model.safetensors", b"")
+    assert "not a complete model" in error_after("model.safetensors", None)
+    assert "not a complete model" in error_after("config.json", None)
+    assert "not a complete model" in error_after("config.json", b'{"model_type": ')
     assert "lacks: modeling_x.py" in error_after("modeling_x.py", None)
-    assert "no complete adapter" in error_after("adapter_config.json", b"{}")
+    assert "not a complete adapter" in error_after("adapter_config.json", b"{}")
     assert push_here([str(tmp_path / "nowhere"), "tester/ragas", "--dry-run"]) == 2
     assert "there is no folder" in capsys.readouterr().err
     assert push_here([str(folder), "tester/ragas", "--dry-run"]) == 0

@@ -14,10 +14,11 @@ from transformers import EvalPrediction
 from polyaudio.evaluation.intervals import multi_label_intervals, single_label_intervals
 from polyaudio.evaluation.metrics import multilabel_metrics
 from polyaudio.evaluation.plots import plot_losses
+from polyaudio.evaluation.results import Evaluation
 from polyaudio.evaluation.scores import evaluate_predictions
-from polyaudio.evaluation.summary import summarise_runs
+from polyaudio.evaluation.summary import Spread, summarise_runs
 from polyaudio.evaluation.tables import format_report, format_summary
-from polyaudio.evaluation.writing import write_evaluation
+from polyaudio.evaluation.writing import write_evaluation, write_json
 
 
 ID2LABEL = {0: "Todi", 1: "Varali", 2: "$Kalyani$"}
@@ -28,7 +29,7 @@ def logits_of(probabilities: list[list[float]]) -> np.ndarray:
 
 
 @pytest.fixture
-def result() -> dict:
+def result() -> Evaluation:
     """Clips: 3 of 5 right. Recordings: the mean over r1 is right though one clip is wrong, r2 is wrong, r3 right."""
     logits = logits_of(
         [[0.9, 0.05, 0.05], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]],
@@ -37,13 +38,13 @@ def result() -> dict:
 
 
 def test_clips_and_recordings(result):
-    assert result["labels"] == ["Todi", "Varali", "$Kalyani$"]
-    clips, recordings = result["clips"], result["recordings"]
+    assert result.labels == ["Todi", "Varali", "$Kalyani$"]
+    clips, recordings = result.clips, result.recordings
     assert clips["count"] == 5
     assert clips["accuracy"] == pytest.approx(3 / 5)
     assert clips["majority_accuracy"] == pytest.approx(3 / 5)
-    assert clips["confusion_matrix"] == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
-    assert clips["per_class"]["Varali"] == {
+    assert clips.confusion_matrix == [[1, 1, 0], [1, 2, 0], [0, 0, 0]]
+    assert clips.per_class["Varali"] == {
         "precision": pytest.approx(2 / 3),
         "recall": pytest.approx(2 / 3),
         "f1": pytest.approx(2 / 3),
@@ -51,22 +52,22 @@ def test_clips_and_recordings(result):
     }
     assert clips["f1_macro"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert clips["f1_weighted"] == pytest.approx((2 * 1 / 2 + 3 * 2 / 3) / 5)
-    assert set(clips["per_class"]) == {"Todi", "Varali"}
+    assert set(clips.per_class) == {"Todi", "Varali"}
     assert recordings["count"] == 3
     assert recordings["accuracy"] == pytest.approx(2 / 3)
-    assert recordings["confusion_matrix"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert recordings.confusion_matrix == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
 
 
 def test_labels_of_a_saved_config(result):
     logits = np.eye(3)[[0, 1, 2]]
     saved = json.loads(json.dumps(ID2LABEL))
-    assert evaluate_predictions(logits, [0, 1, 2], ["a", "b", "c"], saved)["labels"] == result["labels"]
+    assert evaluate_predictions(logits, [0, 1, 2], ["a", "b", "c"], saved).labels == result.labels
 
 
 def test_a_recording_of_two_labels_counts_for_each():
     result = evaluate_predictions(np.eye(3)[[0, 1, 0]], [0, 1, 0], ["artist"] * 3, ID2LABEL)
-    assert result["recordings"]["count"] == 2
-    assert result["recordings"]["accuracy"] == 1.0
+    assert result.recordings["count"] == 2
+    assert result.recordings["accuracy"] == 1.0
 
 
 def test_bad_input():
@@ -91,12 +92,12 @@ def test_files(result, tmp_path):
         "evaluation.json",
     ]
     scores = json.loads((folder / "evaluation.json").read_text())
-    assert scores["recordings"]["accuracy"] == result["recordings"]["accuracy"]
+    assert scores["recordings"]["accuracy"] == result.recordings["accuracy"]
     assert "confusion_matrix" not in scores["clips"]
     assert json.loads((folder / "confusion_matrix.json").read_text()) == {
-        "labels": result["labels"],
-        "clips": result["clips"]["confusion_matrix"],
-        "recordings": result["recordings"]["confusion_matrix"],
+        "labels": result.labels,
+        "clips": result.clips.confusion_matrix,
+        "recordings": result.recordings.confusion_matrix,
     }
     assert matplotlib.image.imread(folder / "confusion_matrix.png").std() > 0
 
@@ -148,16 +149,16 @@ def tags() -> tuple[np.ndarray, np.ndarray, list[str]]:
     return logits, labels, [f"r{index // 3}" for index in range(90)]
 
 
-def evaluate_tags(logits, labels, recordings, names=NAMES) -> dict:
+def evaluate_tags(logits, labels, recordings, names=NAMES) -> Evaluation:
     return evaluate_predictions(logits, labels, recordings, dict(enumerate(names)), "multi_label_classification")
 
 
 def test_multi_label(tags):
     logits, labels, _ = tags
     result = evaluate_tags(*tags)
-    assert result["task"] == "multi_label_classification"
-    assert "recordings" not in result
-    clips = result["clips"]
+    assert result.task == "multi_label_classification"
+    assert result.recordings is None
+    clips = result.clips
     assert clips["count"] == 90
     expected = multilabel_metrics(EvalPrediction(logits, labels))
     assert {name: clips[name] for name in expected} == pytest.approx(expected)
@@ -166,17 +167,17 @@ def test_multi_label(tags):
     for index, name in enumerate(NAMES):
         right = (answers[:, index] & (labels[:, index] == 1)).sum()
         by_hand.append(2 * right / (answers[:, index].sum() + labels[:, index].sum()))
-        scores = clips["per_class"][name]
+        scores = clips.per_class[name]
         assert scores["support"] == labels[:, index].sum()
         assert scores["f1"] == pytest.approx(by_hand[-1])
         assert scores["precision"] == pytest.approx(right / answers[:, index].sum())
     right = (answers & (labels == 1)).sum()
     assert clips["f1_macro"] == pytest.approx(np.mean(by_hand))
     assert clips["f1_micro"] == pytest.approx(2 * right / (answers.sum() + labels.sum()))
-    assert (clips["per_class"]["never"]["average_precision"], clips["per_class"]["always"]["roc_auc"]) == (None, None)
+    assert (clips.per_class["never"]["average_precision"], clips.per_class["always"]["roc_auc"]) == (None, None)
     area = sklearn.metrics.roc_auc_score(labels[:, 0], logits[:, 0])
-    assert clips["per_class"]["_rain"]["roc_auc"] == pytest.approx(area)
-    low, high = clips["intervals"]["map"]
+    assert clips.per_class["_rain"]["roc_auc"] == pytest.approx(area)
+    low, high = clips.intervals["map"]
     assert low < clips["map"] < high
 
 
@@ -184,15 +185,15 @@ def test_classes_that_are_nowhere_do_not_count(tags):
     logits, labels, recordings = tags
     silent = logits.copy()
     silent[:, 3] = -5
-    clips = evaluate_tags(silent, labels, recordings)["clips"]
-    assert "never" not in clips["per_class"]
-    assert clips["f1_macro"] == pytest.approx(np.mean([scores["f1"] for scores in clips["per_class"].values()]))
+    clips = evaluate_tags(silent, labels, recordings).clips
+    assert "never" not in clips.per_class
+    assert clips["f1_macro"] == pytest.approx(np.mean([scores["f1"] for scores in clips.per_class.values()]))
 
 
 def test_logits_too_high_for_probabilities_keep_their_order():
     logits = np.array([[50.0, -1], [60.0, -1], [-1, 50.0]])
     result = evaluate_tags(logits, np.array([[0, 1], [1, 0], [0, 1]]), ["a", "b", "c"], ["x", "y"])
-    assert result["clips"]["per_class"]["x"]["average_precision"] == 1.0
+    assert result.clips.per_class["x"]["average_precision"] == 1.0
 
 
 def test_multi_label_bad_input(tags):
@@ -235,17 +236,17 @@ def test_multi_label_files(tags, tmp_path):
     recall, precision = found / found[-1], found / (np.flatnonzero(last_of_its_score) + 1)
     for at, value in zip(curves["recall"], curves["classes"]["_rain"], strict=True):
         assert value == pytest.approx(precision[np.argmax(recall >= at - 1e-12)])
-    assert np.mean(curves["macro"]) == pytest.approx(result["clips"]["map"], abs=0.02)
+    assert np.mean(curves["macro"]) == pytest.approx(result.clips["map"], abs=0.02)
     assert matplotlib.image.imread(tmp_path / "precision_recall.png").std() > 0
 
 
 def test_infinite_d_prime_is_valid_json(tmp_path):
     labels = np.array([[1, 0], [0, 1], [1, 0], [0, 1]])
     result = evaluate_tags(labels * 2.0 - 1, labels, list("abcd"), ["x", "y"])
-    assert (result["clips"]["roc_auc"], result["clips"]["d_prime"]) == (1.0, None)
+    assert (result.clips["roc_auc"], result.clips["d_prime"]) == (1.0, None)
     write_evaluation(result, tmp_path)
     assert strict(tmp_path / "evaluation.json")["clips"]["d_prime"] is None
-    everywhere = evaluate_tags(np.ones((2, 1)), np.ones((2, 1)), ["a", "b"], ["x"])["clips"]
+    everywhere = evaluate_tags(np.ones((2, 1)), np.ones((2, 1)), ["a", "b"], ["x"]).clips
     assert (everywhere["roc_auc"], everywhere["d_prime"], everywhere["map"]) == (None, None, 1.0)
 
 
@@ -264,11 +265,11 @@ def test_report_shows_whatever_was_scored(tags, tmp_path):
             "frame_map": 0.5,
             "psds1": math.nan,
             "some_new_score": math.inf,
-            "thresholds": [0.5, math.nan],
             "per_class": {"dog": {"event_f1": None, "new": 0.25}},
         },
     }
-    assert [line.split() for line in format_report(frames).splitlines()] == [
+    evaluation = Evaluation.from_dict(frames)
+    assert [line.split() for line in format_report(evaluation).splitlines()] == [
         ["clips"],
         ["number", "3"],
         ["frame", "mAP", "0.5000"],
@@ -278,14 +279,46 @@ def test_report_shows_whatever_was_scored(tags, tmp_path):
         ["clips", "event", "F1", "new"],
         ["dog", "-", "0.2500"],
     ]
-    write_evaluation(frames, tmp_path)
+    write_evaluation(evaluation, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
-    assert strict(tmp_path / "evaluation.json")["clips"]["thresholds"] == [0.5, None]
+    clips = strict(tmp_path / "evaluation.json")["clips"]
+    assert clips == {**frames["clips"], "psds1": None, "some_new_score": None}
+    write_json(tmp_path / "thresholds.json", {"thresholds": [0.5, math.nan]})
+    assert strict(tmp_path / "thresholds.json") == {"thresholds": [0.5, None]}
+
+
+def test_an_evaluation_survives_json(result, tags):
+    """With the layout of `evaluation.json`, in which the averages of a score are together."""
+    events = {
+        "task": "frame_classification",
+        "labels": ["dog", "cat", "rain"],
+        "clips": {
+            "count": 3,
+            "segment_f1": {"macro": 0.5, "micro": 0.75, "per_class": {"dog": 0.25, "cat": 0.75}},
+            "event_f1": {"macro": 0.25, "micro": 0.5, "per_class": {"dog": 0.0, "cat": 0.5}},
+            "psds1": 0.125,
+        },
+    }
+    for evaluation in (result, evaluate_tags(*tags), Evaluation.from_dict(events)):
+        assert Evaluation.from_dict(json.loads(json.dumps(evaluation.to_dict()))) == evaluation
+    loaded = Evaluation.from_dict(events)
+    assert loaded.to_dict() == events
+    assert (loaded.clips["segment_f1_micro"], loaded.clips.per_class["cat"]["event_f1"]) == (0.75, 0.5)
+
+
+def test_what_is_not_an_evaluation(result):
+    content = result.to_dict()
+    with pytest.raises(ValueError, match="lacks labels and clips"):
+        Evaluation.from_dict({"accuracy": 0.5})
+    with pytest.raises(ValueError, match="'thresholds' must be a number"):
+        Evaluation.from_dict({**content, "clips": {**content["clips"], "thresholds": [0.5]}})
+    first = Evaluation.from_dict({key: value for key, value in content.items() if key != "task"})
+    assert first.task == "single_label_classification"
 
 
 def test_report_shows_intervals(result):
-    assert result["recordings"]["intervals"].keys() == {"accuracy", "f1_macro"}
-    low, high = result["clips"]["intervals"]["accuracy"]
+    assert result.recordings.intervals.keys() == {"accuracy", "f1_macro"}
+    low, high = result.clips.intervals["accuracy"]
     report = format_report(result)
     assert "95 % intervals" in report
     assert f"{low:.4f} to {high:.4f}" in report
@@ -370,18 +403,20 @@ def test_intervals_do_not_depend_on_the_order_of_clips(tags):
 def test_summary_of_runs(result, tmp_path):
     better = evaluate_predictions(np.eye(3)[[0, 1, 2]] * 4, [0, 1, 2], ["a", "b", "c"], ID2LABEL)
     write_evaluation(better, tmp_path)
-    summary = summarise_runs([result, strict(tmp_path / "evaluation.json")], ["one", "two"])
-    assert [run["name"] for run in summary["runs"]] == ["one", "two"]
-    assert summary["runs"][0]["clips"]["accuracy"] == result["clips"]["accuracy"]
-    spread = summary["clips"]["accuracy"]
-    assert spread == {
+    written = Evaluation.from_dict(strict(tmp_path / "evaluation.json"))
+    summary = summarise_runs([result, written], ["one", "two"])
+    content = summary.to_dict()
+    assert (content["task"], content["labels"]) == (result.task, result.labels)
+    assert [run["name"] for run in content["runs"]] == ["one", "two"]
+    assert content["runs"][0]["clips"]["accuracy"] == result.clips["accuracy"]
+    assert content["clips"]["accuracy"] == {
         "mean": pytest.approx(0.8),
         "std": pytest.approx(math.sqrt(0.08)),
         "min": pytest.approx(0.6),
         "max": 1.0,
     }
-    assert summary["recordings"]["count"]["mean"] == 3.0
-    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary.recordings["count"].mean == 3.0
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
     lines = format_summary(summary).splitlines()
     assert lines[0].split()[:3] == ["clips", "number", "accuracy"]
     assert "0.8000 ± 0.2828" in lines[3]
@@ -390,14 +425,15 @@ def test_summary_of_runs(result, tmp_path):
 
 def test_summary_of_one_run_and_of_scores_that_are_missing(tags, result):
     one = summarise_runs([result], ["only"])
-    assert one["clips"]["accuracy"]["std"] is None
+    assert one.clips["accuracy"].std is None
     assert "±" not in format_summary(one).splitlines()[2].replace("mean ± deviation", "")
     tagged = evaluate_tags(*tags)
     perfect = evaluate_tags(tags[1] * 2.0 - 1, tags[1], tags[2])
     summary = summarise_runs([tagged, perfect], ["a", "b"])
-    assert summary["clips"]["d_prime"] == {"mean": None, "std": None, "min": None, "max": None}
-    assert summary["clips"]["map"]["max"] == 1.0
-    assert "recordings" not in summary
+    assert summary.clips["d_prime"] == Spread(None, None, None, None)
+    assert summary.clips["map"].max == 1.0
+    assert summary.recordings is None
+    assert "recordings" not in summary.to_dict()
     assert format_summary(summary)
 
 

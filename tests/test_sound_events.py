@@ -109,11 +109,13 @@ def test_perfect_predictions():
     }
     indexed = {"a": [Event(0.16, 1.6, 0), Event(1.28, 3.2, 1), Event(8.0, 10.08, 0)], "b": [Event(0.0, 9.92, 2)]}
     scores = {clip: events_to_frames(indexed.get(clip, []), 63, FRAME, 4) for clip in references}
-    result = score_events(scores, references, dict.fromkeys(references, 10.08), LABELS, FRAME)
+    evaluation = score_events(scores, references, dict.fromkeys(references, 10.08), LABELS, FRAME)
+    assert (evaluation.task, evaluation.labels) == ("frame_classification", LABELS)
+    result = evaluation.clips.to_dict()
     assert json.loads(json.dumps(result)) == result
     perfect = {"macro": 1.0, "micro": 1.0, "per_class": {"dog": 1.0, "onset": 1.0, "$speech$": 1.0}}
     assert result == {
-        "clips": 3,
+        "count": 3,
         "references": 4,
         "references_merged": 0,
         "classes_left_out": 1,
@@ -135,7 +137,7 @@ def test_shifted_predictions():
         shift: score_events(
             {"a": events_to_frames([Event(16.0 + shift, 48.0 + shift, 0)], 400, FRAME, 1)},
             references, duration, ["dog"], FRAME,
-        )
+        ).clips.to_dict()
         for shift in (FRAME, 2 * FRAME)
     }  # fmt: skip
     assert score_of[FRAME]["event_f1"]["macro"] == 1.0  # within the collar of 200 ms
@@ -146,7 +148,7 @@ def test_shifted_predictions():
 @needs_library
 def test_segment_f1_is_that_of_segments():
     scores, references, durations = random_timelines()
-    result = score_events(scores, references, durations, LABELS, FRAME)["segment_f1"]
+    result = score_events(scores, references, durations, LABELS, FRAME).clips.to_dict()["segment_f1"]
     starts = np.arange(10)
     truth, answers = [], []
     for clip, events in references.items():
@@ -175,7 +177,7 @@ def test_event_f1_is_that_of_the_best_matching(median_filter):
     scores, references, durations = random_timelines()
     threshold = [0.4, 0.5, 0.6, 0.5]
     options = {"threshold": threshold, "median_filter": median_filter}
-    result = score_events(scores, references, durations, LABELS, FRAME, **options)
+    result = score_events(scores, references, durations, LABELS, FRAME, **options).clips.to_dict()
     hits, found, there = np.zeros(3), np.zeros(4), np.zeros(3)
     for clip, events in references.items():
         answers = frames_to_events(scores[clip], FRAME, **options)
@@ -204,14 +206,14 @@ def test_psds_by_hand():
     references = {"a": [Event(1, 3, 0), Event(5, 7, 0)], "b": [Event(1, 3, 1), Event(5, 7, 1)]}
     scores = {clip: events_to_frames(events, 10, 1.0, 2) for clip, events in references.items()}
     scores["b"][5:7] = 0
-    result = score_events(scores, references, dict.fromkeys(references, 10.0), ["dog", "cat"], 1.0)
+    result = score_events(scores, references, dict.fromkeys(references, 10.0), ["dog", "cat"], 1.0).clips.to_dict()
     mean, deviation = np.mean([1.0, 0.5]), np.std([1.0, 0.5])
     assert result["psds1"] == pytest.approx(mean - deviation)
 
     # 30 % of a reference and no more is found: too little for the first scenario, enough for the second
     references = {"a": [Event(0, 10, 0)]}
     scores = {"a": events_to_frames([Event(0, 3, 0)], 20, 1.0, 1)}
-    result = score_events(scores, references, {"a": 20.0}, ["dog"], 1.0)
+    result = score_events(scores, references, {"a": 20.0}, ["dog"], 1.0).clips
     assert result["psds1"] == pytest.approx(0.0)
     assert result["psds2"] == pytest.approx(1.0)
 
@@ -219,7 +221,7 @@ def test_psds_by_hand():
 @needs_library
 def test_frame_map():
     scores, references, durations = random_timelines()
-    result = score_events(scores, references, durations, LABELS, FRAME)
+    result = score_events(scores, references, durations, LABELS, FRAME).clips
     truth = np.concatenate([events_to_frames(events, 63, FRAME, 4) for events in references.values()])
     values = np.concatenate([*scores.values()])
     expected = [sklearn.metrics.average_precision_score(truth[:, c], values[:, c]) for c in range(3)]
@@ -231,7 +233,7 @@ def test_frame_map():
 def test_references_that_touch_or_overlap_are_one():
     scores = {"a": events_to_frames([Event(1, 6, 0)], 10, 1.0, 2)}
     references = {"a": [Event(4, 6, 0), Event(1, 3, 0), Event(2, 4, 0)]}
-    result = score_events(scores, references, {"a": 10.0}, ["dog", "cat"], 1.0)
+    result = score_events(scores, references, {"a": 10.0}, ["dog", "cat"], 1.0).clips.to_dict()
     assert (result["references"], result["references_merged"]) == (1, 2)
     assert result["event_f1"]["macro"] == 1.0
 
@@ -245,7 +247,7 @@ def test_frames_behind_the_end_of_a_clip_are_ignored():
     assert score_events({"a": padded}, references, {"a": 4.7}, ["dog"], 1.0) == alone
     # 0.7 s in which no frame fits belong to the last one
     longer = score_events({"a": scores[:4]}, references, {"a": 4.7}, ["dog"], 1.0)
-    assert longer["event_f1"]["macro"] == 1.0
+    assert longer.clips["event_f1_macro"] == 1.0
     with pytest.raises(ValueError, match=r"'a'.* 3 frames of 1.0 s do not cover"):
         score_events({"a": scores[:3]}, references, {"a": 4.7}, ["dog"], 1.0)
 
@@ -335,7 +337,7 @@ def test_score_events_of_bad_input(change, message):
         "labels": ["dog", "cat"],
         "frame_seconds": 1.0,
     }
-    assert score_events(**inputs)["event_f1"]["macro"] == 0.0
+    assert score_events(**inputs).clips["event_f1_macro"] == 0.0
     with pytest.raises(ValueError, match=message):
         score_events(**{**inputs, **change})
 
