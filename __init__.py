@@ -7,19 +7,19 @@ registration are lazy: neither torch nor torchaudio is imported before somebody 
 """
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from .integration.registration import register_auto_classes
+from .integration.version import __version__ as __version__
 
-
-try:
-    __version__ = version("polyaudio")
-except PackageNotFoundError:  # a checkout that is on the path but not installed
-    __version__ = "0+checkout"
 
 _MODULE_OF = {
+    "AudioTrainingArguments": ".training.arguments",
+    "AugmentationArguments": ".augmentation.arguments",
+    "DataArguments": ".training.arguments",
     "EATConfig": ".configuration.configuration_sslam",
+    "LoraArguments": ".training.arguments",
+    "PretrainingArguments": ".training.arguments",
     "SAMAudioConfig": ".configuration.configuration_sam_audio",
     "SAMAudioFeatureExtractor": ".feature_extraction.feature_extraction_sam_audio",
     "SAMAudioForAudioClassification": ".modeling.modeling_sam_audio",
@@ -33,7 +33,16 @@ _MODULE_OF = {
     "SSLAMForPreTraining": ".modeling.modeling_sslam",
     "SSLAMModel": ".modeling.modeling_sslam",
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
+    "WindowArguments": ".training.arguments",
+    "cross_validate": ".training.fine_tuning",
+    "embed": ".inference.embedding",
+    "evaluate": ".evaluation.evaluate",
+    "fine_tune": ".training.fine_tuning",
     "load_audio": ".data.audio",
+    "predict": ".inference.prediction",
+    "pretrain": ".training.pretraining",
+    "probe": ".evaluation.probing",
+    "read_recipe": ".training.recipes",
 }
 
 __all__ = sorted([*_MODULE_OF, "__version__"])
@@ -52,12 +61,17 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .augmentation.arguments import AugmentationArguments as AugmentationArguments
     from .configuration.configuration_sam_audio import SAMAudioConfig as SAMAudioConfig
     from .configuration.configuration_sslam import EATConfig as EATConfig
     from .configuration.configuration_sslam import SSLAMConfig as SSLAMConfig
     from .data.audio import load_audio as load_audio
+    from .evaluation.evaluate import evaluate as evaluate
+    from .evaluation.probing import probe as probe
     from .feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor as SAMAudioFeatureExtractor
     from .feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor as SSLAMFeatureExtractor
+    from .inference.embedding import embed as embed
+    from .inference.prediction import predict as predict
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification
     from .modeling.modeling_sam_audio import SAMAudioForPreTraining as SAMAudioForPreTraining
     from .modeling.modeling_sam_audio import SAMAudioModel as SAMAudioModel
@@ -67,6 +81,15 @@ if TYPE_CHECKING:
     from .modeling.modeling_sslam import SSLAMForPreTraining as SSLAMForPreTraining
     from .modeling.modeling_sslam import SSLAMModel as SSLAMModel
     from .modeling.modeling_sslam import SSLAMPreTrainedModel as SSLAMPreTrainedModel
+    from .training.arguments import AudioTrainingArguments as AudioTrainingArguments
+    from .training.arguments import DataArguments as DataArguments
+    from .training.arguments import LoraArguments as LoraArguments
+    from .training.arguments import PretrainingArguments as PretrainingArguments
+    from .training.arguments import WindowArguments as WindowArguments
+    from .training.fine_tuning import cross_validate as cross_validate
+    from .training.fine_tuning import fine_tune as fine_tune
+    from .training.pretraining import pretrain as pretrain
+    from .training.recipes import read_recipe as read_recipe
 
 # pytest, run in a checkout, also imports this file under the name of the folder; that copy must register nothing.
 if __name__ == "polyaudio":

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Batches: what a model takes, from the items of a dataset."""
+"""Collators: from the items of a dataset to a batch that a model takes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 
-from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 from .targets import Targets
 from .windows import combined_seed
 
@@ -19,9 +18,9 @@ class AudioCollator:
 
     The feature extractor is called once for all clips, in the DataLoader's workers where it has some.
 
-    Clips are padded to the longest, which the attention mask tells. An SSLAM feature extractor that is not set to
-    return a mask pads and cuts them to its `max_length` instead, and the model takes the padding for sound, as the
-    published ones do.
+    Clips are padded to the longest of the batch, and the attention mask hides the padding from the model. A feature
+    extractor that has a `max_length` and does not return masks by default pads and cuts clips to that length instead.
+    The model then hears the padding, as published SSLAM models do.
 
     Args:
         feature_extractor: its `sampling_rate` must be that of the clips.
@@ -31,9 +30,8 @@ class AudioCollator:
     def __init__(self, feature_extractor: SequenceFeatureExtractor, targets: Targets):
         self.feature_extractor = feature_extractor
         self.targets = targets
-        self.hides_padding = (
-            not isinstance(feature_extractor, SSLAMFeatureExtractor) or feature_extractor.return_attention_mask
-        )
+        has_length = getattr(feature_extractor, "max_length", None) is not None
+        self.hides_padding = feature_extractor.return_attention_mask or not has_length
 
     def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
         """Inputs as `feature_extractor.model_input_names` has them, padded, and `labels` as `targets` makes them."""

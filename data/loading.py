@@ -39,7 +39,7 @@ _CHUNK_SUFFIX = re.compile(r"([-_ .](chunk|part|segment|seg|clip|slice)[-_ ]?\d+
 
 
 def load_clips(
-    dataset: str,
+    dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict,
     *,
     audio_column: str = "audio",
     label_column: str | None = None,
@@ -60,7 +60,8 @@ def load_clips(
             - a folder with `metadata.csv` or `metadata.jsonl`, whose `file_name` column holds paths relative to it;
             - a folder with parquet files in `data/`, as `polyaudio dataset build` and `push_to_hub` make them;
             - a folder with a folder of audio files for each class;
-            - the name of a data set on the Hugging Face Hub.
+            - the name of a dataset on the Hugging Face Hub;
+            - a loaded dataset with the same columns.
 
             Folders of audio files and of metadata may be divided into `train`, `validation` and `test` folders.
         audio_column: the column with the audio.
@@ -88,7 +89,7 @@ def load_clips(
     """
     if label_columns and (label_column or label_separator):
         raise ValueError("label_columns stand for all labels: leave out label_column and label_separator.")
-    clips = _load(dataset, seed)
+    clips, dataset = _load(dataset, seed), name_of(dataset)
     features = next(iter(clips.values())).features
     if group_column is None and all("recording" in split.column_names for split in clips.values()):
         group_column = "recording"
@@ -133,7 +134,7 @@ def load_clips(
 
 
 def load_recordings(
-    dataset: str,
+    dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict,
     *,
     audio_column: str = "audio",
     split: str = "train",
@@ -159,6 +160,7 @@ def load_recordings(
         ValueError: there is no such data set, split or column, the column holds no audio, or there are no clips.
     """
     splits = _load(dataset, seed, labelled=False, streaming=streaming)
+    dataset = name_of(dataset)
     if split not in splits:
         raise ValueError(f"{dataset} has no split {split!r}, only {listed(splits)}. Pass another `split`.")
     rows = splits[split]
@@ -217,10 +219,28 @@ def _as_stream(rows: datasets.Dataset, seed: int) -> datasets.IterableDataset:
     return rows.to_iterable_dataset(num_shards=shards)
 
 
+def name_of(dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict) -> str:
+    """What a dataset is called in messages and on cards: its path or Hub name, or what is known of a loaded one."""
+    if isinstance(dataset, datasets.DatasetDict):
+        return name_of(next(iter(dataset.values())))
+    if isinstance(dataset, datasets.Dataset):
+        return dataset.info.dataset_name or "a loaded dataset"
+    return os.fspath(dataset)
+
+
 def _load(
-    dataset: str, seed: int, *, labelled: bool = True, streaming: bool = False
+    dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict,
+    seed: int,
+    *,
+    labelled: bool = True,
+    streaming: bool = False,
 ) -> datasets.DatasetDict | datasets.IterableDatasetDict:
     """The splits of a data set; those of a set on the Hub as streams where `streaming` asks for it."""
+    if isinstance(dataset, datasets.DatasetDict):
+        return dataset
+    if isinstance(dataset, datasets.Dataset):
+        return datasets.DatasetDict(train=dataset)
+    dataset = os.fspath(dataset)
     if dataset == "ragas":
         from .ragas import build_ragas
 

@@ -15,13 +15,13 @@ from accelerate.data_loader import prepare_data_loader
 
 from .audio import AudioFileError
 from .readable import clip_name
-from .windows import Windows, combined_seed
+from .windows import CroppedClips, combined_seed
 
 
 logger = logging.getLogger(__name__)
 
 
-class StreamedWindows(Windows, torch.utils.data.IterableDataset):
+class StreamedWindows(CroppedClips, torch.utils.data.IterableDataset):
     """
     The items of `WaveformWindows` from a stream, each clip once a pass, shared out among processes and their workers.
 

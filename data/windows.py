@@ -4,6 +4,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import datasets
@@ -23,7 +24,7 @@ class _Part(NamedTuple):
     start: float
 
 
-class Windows:
+class CroppedClips:
     """
     What `AudioClips`, `WaveformWindows` and `StreamedWindows` share: how the random part of a clip is read.
 
@@ -71,7 +72,7 @@ class Windows:
         return _Part(waveform, offset)
 
 
-class AudioClips(Windows, torch.utils.data.Dataset):
+class AudioClips(CroppedClips, torch.utils.data.Dataset):
     """
     Labelled clips as waveforms, decoded when they are asked for.
 
@@ -106,31 +107,61 @@ class AudioClips(Windows, torch.utils.data.Dataset):
         return {"waveform": waveform, "label": label, "seed": seed}
 
 
+@dataclass(frozen=True)
+class WindowGrid:
+    """
+    The windows that cover a clip, the first of which begins at 0.
+
+    Args:
+        size: length of a window in samples.
+        step: samples from the start of one window to that of the next.
+    """
+
+    size: int
+    step: int
+
+    @classmethod
+    def of_seconds(cls, seconds: float, sampling_rate: int) -> "WindowGrid":
+        """Windows of this length, at least 25 ms, that follow each other."""
+        samples = max(_shortest(sampling_rate), round(seconds * sampling_rate))
+        return cls(samples, samples)
+
+    def starts(self, samples: int, sampling_rate: int) -> range:
+        """
+        Where the windows of a clip of `samples` samples begin.
+
+        A rest of less than 25 ms, one frame, gets no window of its own.
+        """
+        return range(0, max(1, samples - _shortest(sampling_rate) + 1), self.step)
+
+
+def _shortest(sampling_rate: int) -> int:
+    """The samples of 25 ms, one frame."""
+    return sampling_rate // 40
+
+
 class ClipWindows(torch.utils.data.Dataset):
     """
-    Whole clips as windows that follow each other, for a model that takes no more than one of them at a time.
-
-    What is left behind the last window is left out if it is shorter than 25 ms, as in [`window_starts`].
+    Whole clips as windows that cover them, for a model that takes no more than one window at a time.
 
     Args:
         clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` gives them.
         sampling_rate: rate of the waveforms in Hz.
-        size: length of a window in samples.
-        step: samples from the start of a window to that of the next one.
+        grid: the windows.
     """
 
-    def __init__(self, clips: datasets.Dataset, sampling_rate: int, *, size: int, step: int):
+    def __init__(self, clips: datasets.Dataset, sampling_rate: int, grid: WindowGrid):
         self.clips = clips.select_columns(["audio", "label"])
         self.sampling_rate = sampling_rate
-        self.size = size
+        self.grid = grid
         self.windows: list[tuple[int, int]] = []
         self.seconds: list[float] = []
         for index, audio in enumerate(self.clips.select_columns("audio")):
             info = audio_info(audio_file(audio["audio"]))
             samples = math.ceil(round(info.duration * info.sampling_rate) * sampling_rate / info.sampling_rate)
-            for start in window_starts(samples, step, sampling_rate):
+            for start in grid.starts(samples, sampling_rate):
                 self.windows.append((index, start))
-                self.seconds.append((min(start + size, samples) - start) / sampling_rate)
+                self.seconds.append((min(start + grid.size, samples) - start) / sampling_rate)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -139,23 +170,14 @@ class ClipWindows(torch.utils.data.Dataset):
         """`{"waveform": (samples,) float32 array, "label": that of the window}`."""
         row, start = self.windows[index]
         clip = self.clips[row]
-        waveform = load_audio(audio_file(clip["audio"]), self.sampling_rate)[start : start + self.size]
+        waveform = load_audio(audio_file(clip["audio"]), self.sampling_rate)[start : start + self.grid.size]
         label = clip["label"]
         if task_of(self.clips.features["label"]) == FRAMES:
             label = shifted_events(label, start / self.sampling_rate, len(waveform) / self.sampling_rate)
         return {"waveform": waveform, "label": label}
 
 
-def window_starts(samples: int, step: int, sampling_rate: int) -> range:
-    """
-    Where windows begin that are to cover a clip of so many samples, the first one at 0.
-
-    Less than 25 ms, one frame, are not worth a window of their own.
-    """
-    return range(0, max(1, samples - sampling_rate // 40 + 1), step)
-
-
-class WaveformWindows(Windows, torch.utils.data.Dataset):
+class WaveformWindows(CroppedClips, torch.utils.data.Dataset):
     """
     Clips without labels as waveforms, each with the seed that everything random about it follows from.
 

@@ -9,7 +9,7 @@ Clips are scored whole. If a model takes windows of a limited length, the answer
 import importlib.util
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import EvalPrediction, PreTrainedConfig, SequenceFeatureExtractor, Trainer
     from transformers.trainer_utils import PredictionOutput
-
-    from ..data.targets import Targets
 
 
 logger = logging.getLogger(__name__)
@@ -64,39 +62,6 @@ def metrics_of(task: str) -> "Callable[[EvalPrediction], dict[str, float]]":
     }[task]
 
 
-def seconds_of_answer(config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor") -> float:
-    """The seconds between two outputs of a frame classifier."""
-    return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
-
-
-def make_targets(
-    label: Any, config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor", **settings: Any
-) -> "Targets":
-    """The function that turns labels of this feature into target tensors for a model; `settings` are for `Targets`."""
-    from ..data.labels import FRAMES, task_of
-    from ..data.targets import Targets
-
-    if task_of(label) == FRAMES:
-        settings["frames_per_answer"] = config.patch_size
-        settings["frame_seconds"] = seconds_of_answer(config, feature_extractor)
-    return Targets(label, **settings)
-
-
-def evaluation_clips(
-    clips: "datasets.Dataset", config: "PreTrainedConfig", feature_extractor: "SequenceFeatureExtractor"
-) -> "torch.utils.data.Dataset":
-    """Whole clips for a model that takes any length, or else all windows of the length that it is set to."""
-    from ..data.windows import AudioClips, ClipWindows
-
-    rate = feature_extractor.sampling_rate
-    if config.model_type not in ("sslam", "eat"):
-        return AudioClips(clips, rate)
-    frames = min(feature_extractor.max_length, config.max_time_patches * config.patch_size)
-    step = frames * feature_extractor.hop_length
-    size = step + feature_extractor.window_length - feature_extractor.hop_length
-    return ClipWindows(clips, rate, size=size, step=step)
-
-
 def evaluate_clips(
     trainer: "Trainer",
     dataset: "torch.utils.data.Dataset",
@@ -114,7 +79,7 @@ def evaluate_clips(
 
     Args:
         trainer: a Trainer with the model.
-        dataset: the result of `evaluation_clips`, or features of whole clips.
+        dataset: the result of `whole_clips`, or features of whole clips.
         clips: the same clips, with columns `audio`, `label` and `recording`.
         feature_extractor: the model's.
         folder: where to draw the timelines of the first clips, for a frame classifier.
@@ -177,12 +142,13 @@ def _score_timelines(
     from ..data.audio import audio_info
     from ..data.events import Event
     from ..data.readable import audio_file, clip_name
+    from ..modeling.traits import traits_of
     from .plots import plot_timeline
     from .sound_events import frame_metrics, score_events
 
     logits = prediction.predictions
     names = [config.id2label[index] for index in range(config.num_labels)]
-    frame_seconds = seconds_of_answer(config, feature_extractor)
+    frame_seconds = traits_of(config).seconds_per_answer(config, feature_extractor)
     is_answer = ~(logits == -100).all(axis=-1)  # the Trainer pads shorter ones with -100
     parts: dict[int, list[np.ndarray]] = {}
     for clip, window, own in zip(clip_of_window.tolist(), logits, is_answer, strict=True):

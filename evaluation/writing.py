@@ -44,6 +44,11 @@ def write_evaluation(evaluation: Evaluation, folder: str | os.PathLike) -> None:
         plot_precision_recall(curves, folder / "precision_recall.png")
 
 
+def read_evaluation(folder: str | os.PathLike) -> Evaluation:
+    """The evaluation that [`write_evaluation`] wrote to a folder, without what only the plots need."""
+    return Evaluation.from_dict(json.loads(Path(folder, "evaluation.json").read_text(encoding="utf-8")))
+
+
 def write_json(path: str | os.PathLike, content: Any, indent: int | None = 2) -> None:
     """Write a JSON file, with `null` for NaN and infinity, which most readers of JSON refuse."""
     text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)

@@ -15,11 +15,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from .. import __version__
 from ..evaluation.results import Evaluation
 from ..evaluation.summary import RunsSummary
 from ..evaluation.tables import class_table, interval_table, one_line, score_table, summary_table, title_of
 from ..evaluation.writing import write_json
+from ..integration.version import __version__
 from .markdown import escape, fenced, inline_code, markdown_table
 from .usage import CLIPS, DATA_TITLE, FRAMES, PRETRAINING, SEVERAL_LABELS, USAGE_TITLE, usage_sections
 

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 
 class FeatureFolder:
@@ -53,17 +55,15 @@ class FeatureFolder:
         archived = self._archived_names() if self.single_file and self.archive.exists() else set()
         return {file for file in files if self._path(file).exists() or self._name(file) in archived}
 
-    def write(self, file: str, features: "torch.Tensor") -> None:
+    def write(self, file: str, features: np.ndarray) -> None:
         """Write the features of a file."""
-        import numpy as np
-        from safetensors.torch import save_file
 
         def save(path: Path) -> None:
             if self.suffix == ".safetensors":
-                save_file({"features": features.contiguous()}, path)
+                save_file({"features": np.ascontiguousarray(features)}, path)
             else:
                 with open(path, "wb") as opened:  # np.save would add an extension to a name
-                    np.save(opened, features.numpy())
+                    np.save(opened, features)
 
         _write_whole(self._path(file), save)
 
@@ -80,17 +80,13 @@ class FeatureFolder:
         shutil.rmtree(self.clips)
 
     def _archived_names(self) -> set[str]:
-        from safetensors import safe_open
-
         if self.suffix == ".npy":
             with zipfile.ZipFile(self.archive) as archive:
                 return {name.removesuffix(".npy") for name in archive.namelist()}
-        with safe_open(self.archive, "pt") as archive:
+        with safe_open(self.archive, "np") as archive:
             return set(archive.keys())
 
     def _pack(self, path: Path, parts: dict[str, Path]) -> None:
-        from safetensors.torch import load_file, save_file
-
         if self.suffix == ".safetensors":  # both the old file and the parts stay on disk until they are written
             tensors = load_file(self.archive) if self.archive.exists() else {}
             save_file(tensors | {name: load_file(part)["features"] for name, part in parts.items()}, path)

@@ -1,37 +1,38 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Runs a model on any number of audio files, which `embed` and `predict` share: files, windows, batches, workers."""
+"""Runs a model on any number of audio files: it finds and reads them, cuts windows and makes batches."""
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
-from ..data.audio import AudioFileError, audio_info, load_audio
-from ..data.windows import window_starts
+from ..data.audio import AUDIO_EXTENSIONS, AudioFileError, audio_info, load_audio
+from ..modeling.traits import traits_of
 
 
-# Models whose answers do not change with the padding that the attention mask tells. Clips of others are not padded.
-_IGNORE_PADDING = ("sam_audio", "sslam")
-
-# What a clip counts in a batch if it is not cut into windows: one for each so many seconds.
+# A whole clip takes as much room in a batch as one window for each 60 s
 _SECONDS_OF_A_WINDOW = 60
 
 Inputs = dict[str, torch.Tensor]
 
 
-def find_files(paths: list[str]) -> list[str]:
-    """The files among `paths`, and of folders all audio files below them. Each once, in the order they came in."""
-    from ..data.audio import AUDIO_EXTENSIONS
+def find_files(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """
+    The audio files that `paths` name, each once and in their order. A folder stands for all audio files below it.
 
+    Raises:
+        ValueError: a folder has no audio files.
+    """
     files: dict[str, str] = {}
-    for path in paths:
+    for path in map(os.fspath, paths):
         found = [path]
         if os.path.isdir(path):
             below = sorted(Path(path).rglob("*"))
@@ -47,17 +48,16 @@ class ClipReader:
     """
     Reads audio files as a model's input: decodes them, cuts long clips into windows, extracts features in batches.
 
-    Windows of an SSLAM model follow each other frame by frame, so that the patches of all windows are those of the
-    whole clip. What is left behind the last window is left out if it is shorter than 25 ms, one frame.
+    A rest of less than 25 ms behind the last window is left out.
 
     Args:
         config: the model's.
         feature_extractor: the model's.
-        batch_size: windows of one forward pass.
-        window: seconds of a window. By default SSLAM models get what their feature extractor is set to, the length
-            they were trained on, and others whole clips.
-        padding: `"longest"`, hidden by the attention mask, or for SSLAM models `"max_length"`: each window is padded
-            to its full length with what the model takes for sound, as the published models were trained.
+        batch_size: the number of windows in one forward pass.
+        window: length of a window in seconds. By default SSLAM models get the length that their feature extractor is
+            set to, on which they were trained, and other models get whole clips.
+        padding: `"longest"`, which the attention mask hides, or for SSLAM models `"max_length"`: each window is padded
+            to its full length and the model hears the padding, as the published models do.
 
     Raises:
         ValueError: the model cannot take such windows or padding.
@@ -74,67 +74,62 @@ class ClipReader:
     ):
         if not hasattr(feature_extractor, "sampling_rate"):
             raise ValueError(f"a model of type {config.model_type} does not read audio")
+        traits = traits_of(config)
         self.feature_extractor = feature_extractor
         self.sampling_rate = feature_extractor.sampling_rate
-        self.pads = config.model_type in _IGNORE_PADDING
         self.batch_size = batch_size
-        self.shortest = self.sampling_rate // 40
-        if config.model_type == "sslam":
-            frames = self._frames_of_window(config, window)
-            self.step = frames * feature_extractor.hop_length
-            self.size = self.step + feature_extractor.window_length - feature_extractor.hop_length
-            with_mask = padding == "longest"
-            self.settings = {"padding": padding, "max_length": frames, "return_attention_mask": with_mask}
-            return
-        if padding != "longest":
-            raise ValueError(f"--padding {padding} is for SSLAM models; this one is of type {config.model_type}")
-        self.step = self.size = None if window is None else max(self.shortest, round(window * self.sampling_rate))
-        self.settings = {"padding": True, "return_attention_mask": True} if self.pads else {}
+        self.batches_any_lengths = traits.batches_any_lengths
+        self.grid = traits.window_grid(config, feature_extractor, window)
+        self.call_arguments = traits.extractor_call(config, feature_extractor, self.grid, padding)
 
-    def _frames_of_window(self, config: PreTrainedConfig, window: float | None) -> int:
-        reach = config.max_time_patches * config.patch_size
-        frames_per_second = self.sampling_rate / self.feature_extractor.hop_length
-        frames = min(self.feature_extractor.max_length, reach) if window is None else window * frames_per_second
-        frames = max(1, math.ceil(round(frames, 3) / config.patch_size)) * config.patch_size
-        if frames > reach:
-            raise ValueError(f"the model reaches {reach / frames_per_second:g} s; make --window that long at most")
-        return frames
-
-    def count(self, seconds: float) -> int:
-        """How much of a batch a clip takes up."""
-        return max(1, math.ceil(seconds / (self.step / self.sampling_rate if self.step else _SECONDS_OF_A_WINDOW)))
+    def room(self, seconds: float) -> int:
+        """The number of places in a batch that a clip of this length takes."""
+        seconds_of_place = _SECONDS_OF_A_WINDOW if self.grid is None else self.grid.step / self.sampling_rate
+        return max(1, math.ceil(seconds / seconds_of_place))
 
     def cut(self, waveform: torch.Tensor) -> list[torch.Tensor]:
-        """The windows of a clip, which is one window itself if it is short enough."""
-        if self.step is None:
+        """The windows of a clip."""
+        if self.grid is None:
             return [waveform]
-        starts = window_starts(len(waveform), self.step, self.sampling_rate)
-        return [waveform[start : start + self.size] for start in starts]
+        starts = self.grid.starts(len(waveform), self.sampling_rate)
+        return [waveform[start : start + self.grid.size] for start in starts]
 
     def read(self, file: str) -> list[torch.Tensor]:
         """The windows of a file. Raises `AudioFileError` where it cannot be read."""
         waveform = torch.from_numpy(load_audio(file, self.sampling_rate))
-        if not self.pads and len(waveform) < self.shortest:  # our own extractors do so themselves
-            waveform = torch.nn.functional.pad(waveform, (0, self.shortest - len(waveform)))
+        shortest = self.sampling_rate // 40
+        if not self.batches_any_lengths and len(waveform) < shortest:  # our own extractors pad such clips themselves
+            waveform = torch.nn.functional.pad(waveform, (0, shortest - len(waveform)))
         return self.cut(waveform)
 
-    def extract(self, windows: list[torch.Tensor]) -> list[Inputs]:
-        """The model's input for all windows, in as many batches as it takes."""
-        size = self.batch_size if self.pads else 1
+    def extract(self, windows: Sequence[torch.Tensor]) -> list[Inputs]:
+        """The model's input for all windows, in batches of at most `batch_size`."""
+        size = self.batch_size if self.batches_any_lengths else 1
         batches = []
         for start in range(0, len(windows), size):
             features = self.feature_extractor(
                 [window.numpy() for window in windows[start : start + size]],
                 sampling_rate=self.sampling_rate,
                 return_tensors="pt",
-                **self.settings,
+                **self.call_arguments,
             )
             names = self.feature_extractor.model_input_names
             batches.append({name: value for name, value in features.items() if name in names})
         return batches
 
 
-class _FileBatch(NamedTuple):
+@dataclass(frozen=True)
+class FileResult:
+    """What a model gave for each window of a file, with the windows' seconds; or why the file cannot be read."""
+
+    file: str
+    windows: list[Any]
+    seconds: list[float]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class _FileBatch:
     """Files with the seconds of each of their windows, the input for all windows, and why others cannot be read."""
 
     seconds: dict[str, list[float]]
@@ -165,35 +160,29 @@ class _FileBatches(torch.utils.data.Dataset):
         return _FileBatch(seconds, self.reader.extract(windows), errors)
 
 
-class FileResult(NamedTuple):
-    """What a model gave for each window of a file, with the windows' lengths; or why the file cannot be read."""
-
-    file: str
-    windows: list[Any]
-    seconds: list[float]
-    error: str | None = None
-
-
 def run_on_files(
     model: PreTrainedModel,
     reader: ClipReader,
-    files: list[str],
+    files: Sequence[str],
     answer: Callable[[ModelOutput, Inputs], list[Any]],
     *,
     num_workers: int,
-    description: str,
+    description: str | None,
 ) -> Iterator[FileResult]:
     """
-    Run a model on audio files, with a progress bar.
+    Run a model on audio files.
 
     Files come in an order of their own, the longest first: clips of like length make a batch, so that little is
-    padded, and a batch that does not fit into memory shows at once.
+    padded, and a batch that does not fit into memory fails at once.
 
     Args:
         model: in evaluation mode, on its device.
-        reader: reads the files, in as many processes as `num_workers` says.
+        reader: reads the files, in `num_workers` processes.
         answer: from the model's output for a batch of windows, and its input, to something for each window.
-        description: for the progress bar.
+        description: of the progress bar; without it there is none.
+
+    Raises:
+        ValueError: the device has too little memory.
     """
     batches, errors = _plan(files, reader)
     loader = torch.utils.data.DataLoader(
@@ -202,20 +191,20 @@ def run_on_files(
         collate_fn=_unchanged,
         num_workers=max(0, min(num_workers, len(batches) - 1)),
     )
-    with tqdm(total=len(files), desc=description, unit="file", disable=None) as progress:
-        progress.update(len(errors))
+    with tqdm(total=len(files), desc=description, unit="file", disable=True if description is None else None) as bar:
+        bar.update(len(errors))
         yield from (FileResult(file, [], [], error) for file, error in errors.items())
         for batch in loader:
-            answers = [one for inputs in batch.inputs for one in _run(model, inputs, answer)]
+            answers = [one for inputs in batch.inputs for one in run_model(model, inputs, answer)]
             for file, seconds in batch.seconds.items():
                 yield FileResult(file, answers[: len(seconds)], seconds)
                 answers = answers[len(seconds) :]
             yield from (FileResult(file, [], [], error) for file, error in batch.errors.items())
-            progress.update(len(batch.seconds) + len(batch.errors))
+            bar.update(len(batch.seconds) + len(batch.errors))
 
 
-def _plan(files: list[str], reader: ClipReader) -> tuple[list[list[str]], dict[str, str]]:
-    """Batches of files of like length, the longest first, and why others cannot be read, as their headers tell."""
+def _plan(files: Sequence[str], reader: ClipReader) -> tuple[list[list[str]], dict[str, str]]:
+    """Batches of files of like length, the longest first, and why others cannot be read, as their headers show."""
     seconds, errors = {}, {}
     for file in files:
         try:
@@ -224,11 +213,11 @@ def _plan(files: list[str], reader: ClipReader) -> tuple[list[list[str]], dict[s
             errors[file] = str(error)
     batches, room = [], 0
     for file in sorted(seconds, key=seconds.__getitem__, reverse=True):
-        if not batches or reader.count(seconds[file]) > room:
+        if not batches or reader.room(seconds[file]) > room:
             batches.append([])
             room = reader.batch_size
         batches[-1].append(file)
-        room -= reader.count(seconds[file])
+        room -= reader.room(seconds[file])
     return batches, errors
 
 
@@ -236,7 +225,13 @@ def _unchanged(batch: _FileBatch) -> _FileBatch:
     return batch
 
 
-def _run(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOutput, Inputs], list[Any]]) -> list[Any]:
+def run_model(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOutput, Inputs], Any]) -> Any:
+    """
+    The answer of a model to one batch.
+
+    Raises:
+        ValueError: the device has too little memory.
+    """
     inputs = {
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)
         for name, value in inputs.items()
@@ -248,7 +243,7 @@ def _run(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOutput, 
         raise ValueError("the device has too little memory; lower --batch-size or --window") from error
 
 
-def weighted_mean(windows: list[torch.Tensor], seconds: list[float]) -> torch.Tensor:
+def weighted_mean(windows: Sequence[torch.Tensor], seconds: Sequence[float]) -> torch.Tensor:
     """The mean over the windows of a clip, in which each counts by its length."""
     weights = torch.tensor(seconds)
-    return torch.stack(windows).mul(weights[:, None]).sum(0) / weights.sum()
+    return torch.stack(list(windows)).mul(weights[:, None]).sum(0) / weights.sum()

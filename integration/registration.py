@@ -7,7 +7,6 @@ imports them itself: each of the modules in `_AUTO_CLASSES` gets its registratio
 away where it already has been.
 """
 
-import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -16,40 +15,10 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from .registry import MODEL_TYPES, ModelType, load_class
+
 
 logger = logging.getLogger(__name__)
-
-# model type -> (configuration class, and for each Auto class the class of ours that it gives)
-_MODELS = {
-    "sam_audio": (
-        "configuration.configuration_sam_audio:SAMAudioConfig",
-        {
-            "AutoFeatureExtractor": "feature_extraction.feature_extraction_sam_audio:SAMAudioFeatureExtractor",
-            "AutoModel": "modeling.modeling_sam_audio:SAMAudioModel",
-            "AutoModelForPreTraining": "modeling.modeling_sam_audio:SAMAudioForPreTraining",
-            "AutoModelForAudioClassification": "modeling.modeling_sam_audio:SAMAudioForAudioClassification",
-        },
-    ),
-    "sslam": (
-        "configuration.configuration_sslam:SSLAMConfig",
-        {
-            "AutoFeatureExtractor": "feature_extraction.feature_extraction_sslam:SSLAMFeatureExtractor",
-            "AutoModel": "modeling.modeling_sslam:SSLAMModel",
-            "AutoModelForPreTraining": "modeling.modeling_sslam:SSLAMForPreTraining",
-            "AutoModelForAudioClassification": "modeling.modeling_sslam:SSLAMForAudioClassification",
-            "AutoModelForAudioFrameClassification": "modeling.modeling_sslam:SSLAMForAudioFrameClassification",
-        },
-    ),
-    "eat": (
-        "configuration.configuration_sslam:EATConfig",
-        {
-            "AutoModel": "modeling.modeling_eat:EATModel",
-            "AutoModelForPreTraining": "modeling.modeling_eat:EATForPreTraining",
-            "AutoModelForAudioClassification": "modeling.modeling_eat:EATForAudioClassification",
-            "AutoModelForAudioFrameClassification": "modeling.modeling_eat:EATForAudioFrameClassification",
-        },
-    ),
-}
 
 _AUTO_CLASSES = {
     "transformers.models.auto.configuration_auto": ("AutoConfig",),
@@ -75,24 +44,40 @@ def register_auto_classes() -> None:
         sys.meta_path.insert(0, _RegisterAfterImport({*missing, _IMPORTS_AUTO_CLASSES} - sys.modules.keys()))
 
 
+def register_model_type(name: str, model_type: ModelType) -> None:
+    """
+    Add a model type to the registry and to the Auto classes.
+
+    Args:
+        name: the `model_type` of its configuration.
+        model_type: its classes.
+    """
+    MODEL_TYPES[name] = model_type
+    for module in _AUTO_CLASSES:
+        if module in sys.modules:
+            _register_one(sys.modules[module], name, model_type)
+
+
 def _register_in(module: ModuleType) -> None:
-    for auto_name in _AUTO_CLASSES.get(module.__name__, ()):
+    if module.__name__ in _AUTO_CLASSES:
+        for name, model_type in MODEL_TYPES.items():
+            _register_one(module, name, model_type)
+
+
+def _register_one(module: ModuleType, name: str, model_type: ModelType) -> None:
+    """Register a type with the Auto classes of one of transformers' modules."""
+    for auto_name in _AUTO_CLASSES[module.__name__]:
         auto_class = getattr(module, auto_name)
-        for model_type, (config_path, classes) in _MODELS.items():
-            if auto_name == "AutoConfig":
-                if model_type in module.CONFIG_MAPPING_NAMES:
-                    logger.warning(
-                        f"transformers has a model type {model_type!r} of its own; while polyaudio is imported, the "
-                        "Auto classes take that type for polyaudio's."
-                    )
-                auto_class.register(model_type, _load(config_path), exist_ok=True)
-            elif auto_name in classes:
-                auto_class.register(_load(config_path), _load(classes[auto_name]), exist_ok=True)
-
-
-def _load(path: str) -> type:
-    module_name, class_name = path.split(":")
-    return getattr(importlib.import_module(f"..{module_name}", __package__), class_name)
+        if auto_name == "AutoConfig":
+            if name in module.CONFIG_MAPPING_NAMES:
+                logger.warning(
+                    f"transformers has a model type {name!r} of its own. While polyaudio is imported, the Auto "
+                    "classes give polyaudio's classes for it."
+                )
+            auto_class.register(name, load_class(model_type.config), exist_ok=True)
+        elif auto_name in model_type.auto_classes:
+            config_class = load_class(model_type.config)
+            auto_class.register(config_class, load_class(model_type.auto_classes[auto_name]), exist_ok=True)
 
 
 class _RegisterAfterImport(importlib.abc.MetaPathFinder):

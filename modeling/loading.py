@@ -2,16 +2,31 @@
 # Licensed under the MIT License; see LICENSE.
 """From the name of a model to its configuration, its feature extractor and its weights."""
 
-import sys
+import logging
+from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForAudioFrameClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SequenceFeatureExtractor,
+)
+from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+
+from ..integration.registry import MODEL_TYPES, load_class
+from .traits import traits_of
 
 
-def load_config(model_name: str) -> "PreTrainedConfig":
+logger = logging.getLogger(__name__)
+
+
+def load_config(model_name: str) -> PreTrainedConfig:
     """The configuration of a model folder or Hub name. Raises `ValueError` where there is none."""
-    from transformers import AutoConfig
-
     try:
         return AutoConfig.from_pretrained(model_name)
     except (OSError, ValueError) as error:
@@ -20,15 +35,13 @@ def load_config(model_name: str) -> "PreTrainedConfig":
         ) from error
 
 
-def make_config(model_type: str, checkpoint: str | None, settings: dict) -> "PreTrainedConfig":
+def make_config(model_type: str, checkpoint: str | None, settings: dict[str, Any]) -> PreTrainedConfig:
     """
-    The configuration of a model to train: of a new one of this type, or of a checkpoint, with a recipe's settings.
+    The configuration of a model to train: of a new one of this type, or of a checkpoint, changed by `settings`.
 
     Raises:
         ValueError: a model of this type has no such setting.
     """
-    from transformers import AutoConfig
-
     if checkpoint is None:
         config = AutoConfig.for_model(model_type, **settings)
     else:
@@ -39,55 +52,99 @@ def make_config(model_type: str, checkpoint: str | None, settings: dict) -> "Pre
     return config
 
 
-def make_feature_extractor(config: "PreTrainedConfig", settings: dict) -> "SequenceFeatureExtractor":
-    """A feature extractor for a new model, with a recipe's settings."""
-    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+def make_feature_extractor(config: PreTrainedConfig, settings: dict[str, Any]) -> SequenceFeatureExtractor:
+    """
+    A feature extractor for a model with this configuration.
 
-    if config.model_type == "sam_audio":
-        settings = {**settings, "frontend": config.frontend, "feature_size": config.feature_size}
-    return FEATURE_EXTRACTOR_MAPPING[type(config)](**settings)
+    Args:
+        settings: further arguments of the extractor.
+    """
+    entry = MODEL_TYPES.get(config.model_type)
+    if entry is not None and entry.feature_extractor is not None:
+        extractor_class = load_class(entry.feature_extractor)
+    else:
+        extractor_class = FEATURE_EXTRACTOR_MAPPING[type(config)]
+    return extractor_class(**{**settings, **traits_of(config).extractor_settings(config)})
 
 
-def load_feature_extractor(model_name: str, config: "PreTrainedConfig") -> "SequenceFeatureExtractor":
+def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> SequenceFeatureExtractor:
     """
     The feature extractor of a model folder or Hub name.
 
-    The repositories that the authors of SSLAM and EAT publish have no preprocessor_config.json. The defaults of
-    [`SSLAMFeatureExtractor`] are what those models were trained with.
-    """
-    from transformers import AutoFeatureExtractor
+    The repositories that the authors of SSLAM and EAT publish have no `preprocessor_config.json`. Their models were
+    trained with the defaults of [`SSLAMFeatureExtractor`].
 
+    Raises:
+        OSError: there is none, and models of this type have no defaults.
+    """
+    traits = traits_of(config)
     try:
         return AutoFeatureExtractor.from_pretrained(model_name)
     except OSError:
-        if config.model_type not in ("eat", "sslam"):
+        if not traits.has_default_extractor:
             raise
-    from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
-
-    print(f"{model_name} has no preprocessor_config.json; taking the published models' settings.", file=sys.stderr)
-    feature_extractor = SSLAMFeatureExtractor(config.num_mel_bins)
-    feature_extractor.max_length = min(feature_extractor.max_length, config.max_time_patches * config.patch_size)
+    logger.warning(f"{model_name} has no preprocessor_config.json; taking the settings of the published models.")
+    feature_extractor = make_feature_extractor(config, {})
+    with_mask = feature_extractor.return_attention_mask
+    traits.fit_extractor(feature_extractor, config, None)
+    feature_extractor.return_attention_mask = with_mask
     return feature_extractor
 
 
-def load_classifier(model_name: str, *, of_frames: bool = False) -> "PreTrainedModel":
-    """A classifier that is ready to use. Raises `ValueError` for a model whose classifier has never been trained."""
-    from transformers import AutoModelForAudioClassification, AutoModelForAudioFrameClassification
+def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None) -> PreTrainedModel:
+    """
+    A classifier of clips or of frames, in evaluation mode.
 
+    Args:
+        model: a folder, a Hub name, or a classifier, which is returned as it is.
+        of_frames: whether to load a classifier of frames; by default as the model was saved.
+
+    Raises:
+        ValueError: there is no such model, or its classifier has never been trained.
+    """
+    if isinstance(model, PreTrainedModel):
+        return model.eval()
+    config = load_config(model)
+    of_frames = labels_frames(config) if of_frames is None else of_frames
     auto_class = AutoModelForAudioFrameClassification if of_frames else AutoModelForAudioClassification
-    model, info = auto_class.from_pretrained(model_name, config=load_config(model_name), output_loading_info=True)
+    loaded, info = auto_class.from_pretrained(model, config=config, output_loading_info=True)
     if info["missing_keys"]:
         raise ValueError(
-            f"{model_name} is no trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
-            "Fine-tune it with `polyaudio train --model-name-or-path` first."
+            f"{model} is not a trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. Fine-tune "
+            "it with `polyaudio train --model-name-or-path` first."
         )
-    return model.eval()
+    return loaded.eval()
 
 
-def choose_device(name: str | None) -> "torch.device":
-    """The device of this name, or the accelerator where there is one. Raises `ValueError` for one that is not."""
-    import torch
+def labels_frames(config: PreTrainedConfig) -> bool:
+    """Whether a configuration is that of a frame classifier."""
+    return any(name.endswith("ForAudioFrameClassification") for name in config.architectures or ())
 
+
+def load_encoder(model: str | PreTrainedModel) -> PreTrainedModel:
+    """
+    The base model of a folder or Hub name, or of a model.
+
+    Raises:
+        ValueError: weights of it are missing, which would then be random.
+    """
+    if isinstance(model, PreTrainedModel):
+        return model.base_model
+    loaded, info = AutoModel.from_pretrained(model, output_loading_info=True)
+    if info["missing_keys"]:
+        raise ValueError(f"{model} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}")
+    return loaded
+
+
+def initialise_like(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """A model of the same architecture with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModel.from_config(model.config)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of this name, by default the accelerator if there is one. Raises `ValueError` for a missing one."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name is None:
         return accelerator or torch.device("cpu")
@@ -99,23 +156,3 @@ def choose_device(name: str | None) -> "torch.device":
     if device.type not in there or (device.index or 0) >= max(1, torch.accelerator.device_count()):
         raise ValueError(f"this machine has no device {name!r}; here are {' and '.join(there)}")
     return device
-
-
-def load_encoder(model_name: str) -> "PreTrainedModel":
-    """The base model. Raises `ValueError` where weights of it are missing, which would then be random."""
-    from transformers import AutoModel
-
-    model, info = AutoModel.from_pretrained(model_name, output_loading_info=True)
-    if info["missing_keys"]:
-        raise ValueError(f"{model_name} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}")
-    return model
-
-
-def initialise_like(model: "PreTrainedModel", seed: int) -> "PreTrainedModel":
-    """A model of the same architecture with random weights."""
-    import torch
-    from transformers import AutoModel
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AutoModel.from_config(model.config)

@@ -5,8 +5,7 @@
 import argparse
 
 from ..data.folders import check_output
-from .dataset_options import add_action, add_output_arguments, default_workers
-from .options import add_label_arguments, load_labelled
+from .options import add_action, add_label_arguments, add_output_arguments, default_workers, load_labelled
 
 
 DESCRIPTION = """\

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.folders import write_json
-from .dataset_options import add_action
-from .options import add_label_arguments, load_labelled
+from .options import add_action, add_label_arguments, load_labelled
 
 
 if TYPE_CHECKING:

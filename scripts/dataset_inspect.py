@@ -5,8 +5,7 @@
 import argparse
 from pathlib import Path
 
-from .dataset_options import add_action
-from .options import add_label_arguments, load_labelled
+from .options import add_action, add_label_arguments, load_labelled
 
 
 DESCRIPTION = """\

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..data.folders import write_json
-from .dataset_options import add_action, default_workers
+from .options import add_action, default_workers
 
 
 DESCRIPTION = """\

@@ -5,20 +5,9 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..inference.feature_folder import FeatureFolder
-from ..inference.features import feature_function, join_windows
-from ..modeling.loading import choose_device, load_config, load_feature_extractor
 from .command import argument_parser, command
 from .options import add_run_arguments
-
-
-if TYPE_CHECKING:
-    import torch
-
-    # What a window of a clip gives: a vector that stands for all of it, vectors along its time, or both.
-    WindowFeatures = tuple[torch.Tensor | None, torch.Tensor | None]
 
 
 DESCRIPTION = """\
@@ -57,34 +46,29 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from tqdm.auto import tqdm
-    from transformers import AutoModel
 
-    from ..inference.files import ClipReader, find_files, run_on_files
+    from ..inference.embedding import Embedder
+    from ..inference.feature_folder import FeatureFolder
+    from ..inference.files import find_files
 
     files = find_files(args.files)
-    config = load_config(args.model)
-    if config.is_encoder_decoder:
-        raise ValueError(f"{args.model} is of type {config.model_type}, which is no audio encoder")
-    device = choose_device(args.device)
-    model = AutoModel.from_pretrained(args.model).eval().to(device)
-    reader = ClipReader(
-        model.config,
-        load_feature_extractor(args.model, config),
-        batch_size=args.batch_size,
+    embedder = Embedder(
+        args.model,
+        granularity=args.granularity,
         window=args.window,
         padding=args.padding,
+        batch_size=args.batch_size,
+        device=args.device,
     )
-
     model_name = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
     settings = {"model": model_name, "granularity": args.granularity, "window": args.window, "padding": args.padding}
     output = FeatureFolder(Path(args.output), settings, files, args.format, args.single_file)
     done = set() if args.overwrite else output.find_done(files)
-    answer = feature_function(model, args.granularity)
     failed = 0
     todo = [file for file in files if file not in done]
-    for result in run_on_files(model, reader, todo, answer, num_workers=args.workers, description="Embedding"):
+    for result in embedder.run(todo, num_workers=args.workers, description="Embedding"):
         if result.error is None:
-            output.write(result.file, join_windows(result.windows, result.seconds))
+            output.write(result.file, result.features)
         else:
             failed += 1
             tqdm.write(f"polyaudio embed: {result.error}", file=sys.stderr)  # beside the progress bar

@@ -4,17 +4,17 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING
-
-from transformers import HfArgumentParser
-
-from ..training.recipes import _check_names, find_recipe, read_recipe
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from datasets import DatasetDict
 
-    from ..training.arguments import DataArguments
+    from ..training.recipes import Recipe
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-column", metavar="NAME", help="column with the recording a clip comes from")
 
 
-def load_labelled(args: "argparse.Namespace | DataArguments", fold_column: str | None = None) -> "DatasetDict":
+def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "DatasetDict":
     """The clips that the arguments of a command name."""
     from ..data.loading import load_clips
 
@@ -91,27 +91,97 @@ def _positive(kind: type, or_zero: bool = False):
     return convert
 
 
-def parse_arguments(parser: HfArgumentParser, argv: list[str], default_recipe: str) -> tuple:
+def parse_recipe(
+    name: str,
+    kinds: "Mapping[str, type]",
+    argv: list[str],
+    default_recipe: str,
+    description: str,
+    examples: str,
+) -> "tuple[Recipe, dict[str, Any], argparse.Namespace]":
     """
-    Parse a command line that may name a recipe with `--config`: flags win over the recipe, the recipe over defaults.
+    Parse the command line of a training run: flags win over the recipe of `--config`, and the recipe over defaults.
+
+    Args:
+        name: the command, `train` or `pretrain`.
+        kinds: the dataclasses of arguments by section of a recipe, `FINE_TUNING` or `PRETRAINING`.
+        default_recipe: the recipe without `--config`.
 
     Returns:
-        The recipe, an instance of each of the parser's dataclasses, and a namespace of the parser's other arguments.
+        The recipe, an instance of each dataclass by its section, and the other arguments, `dataset` and `resume` among
+        them.
+
+    Raises:
+        ValueError: the recipe is wrong, or no dataset is named.
     """
+    from transformers import HfArgumentParser
+
+    from ..training.recipes import read_recipe
+
+    parser = HfArgumentParser(
+        tuple(kinds.values()),
+        prog=f"polyaudio {name}",
+        usage=f"polyaudio {name} [--config RECIPE] [--dataset DATA] [--output-dir DIR] [FLAG ...]",
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", help="Hub name, local folder, folder of save_to_disk, or `ragas`")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     parser.add_argument("--config", metavar="RECIPE", default=default_recipe, help="recipe: a YAML file or its name")
-    for flag, name, kind in (
+    if "lora" in kinds:
+        parser.add_argument("--lora", action="store_true", help="train a LoRA adapter and the classifier only")
+    else:
+        parser.add_argument(
+            "--plot-mixtures", type=int, default=0, metavar="N", help="draw the mixtures of N clips first"
+        )
+    for flag, long_name, kind in (
         ("--epochs", "num_train_epochs", float),
         ("--batch-size", "per_device_train_batch_size", int),
         ("--lr", "learning_rate", float),
     ):
         parser.add_argument(
-            flag, dest=name, type=kind, default=argparse.SUPPRESS, help=f"short for --{name.replace('_', '-')}"
+            flag,
+            dest=long_name,
+            type=kind,
+            default=argparse.SUPPRESS,
+            help=f"short for --{long_name.replace('_', '-')}",
         )
     only_config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     only_config.add_argument("--config", default=default_recipe)
-    path = find_recipe(only_config.parse_known_args(argv)[0].config)
-    recipe = read_recipe(path)
-    known = {action.dest for action in parser._actions}
-    _check_names(path, "setting", recipe.arguments, known)
-    parser.set_defaults(**recipe.arguments)
-    return recipe, *parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
+    recipe = read_recipe(only_config.parse_known_args(argv)[0].config)
+    parser.set_defaults(**recipe.flags(kinds))
+    *arguments, others = parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
+    if others.dataset is None:
+        raise ValueError("no data: name a folder or a dataset with --dataset")
+    return recipe, dict(zip(kinds, arguments, strict=True)), others
+
+
+def add_action(
+    actions, name: str, run: Callable[[argparse.Namespace], int], *, help: str, description: str, examples: str
+) -> argparse.ArgumentParser:
+    """Add an action, with the arguments that name the dataset and its audio."""
+    parser = actions.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="Hub name, local folder, folder of save_to_disk, or ragas")
+    parser.add_argument("--audio-column", default="audio", metavar="NAME", help="column with the audio (audio)")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the new dataset")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a dataset in that folder that polyaudio wrote"
+    )
+
+
+def default_workers() -> int:
+    return min(4, os.cpu_count() or 1)

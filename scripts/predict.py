@@ -4,16 +4,10 @@
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
-from ..inference.answers import events_of_file, is_frame_classifier, labels_of_file
-from ..modeling.loading import choose_device, load_classifier, load_config, load_feature_extractor
 from .command import argument_parser, command
 from .options import add_run_arguments
-
-
-if TYPE_CHECKING:
-    import torch
 
 
 DESCRIPTION = """\
@@ -48,52 +42,38 @@ def main(argv: list[str]) -> int:
 
     from tqdm.auto import tqdm
 
-    from ..inference.files import ClipReader, find_files, run_on_files
+    from ..inference.files import find_files
+    from ..inference.prediction import Predictor
 
     files = find_files(args.files)
-    device = choose_device(args.device)
-    gives_events = is_frame_classifier(load_config(args.model), args)
-    model = load_classifier(args.model, of_frames=gives_events).to(device)
-    config = model.config
-    reader = ClipReader(
-        config,
-        load_feature_extractor(args.model, config),
-        batch_size=args.batch_size,
+    predictor = Predictor(
+        args.model,
+        top_k=args.top_k,
+        threshold=args.threshold,
         window=args.window,
         padding=args.padding,
+        batch_size=args.batch_size,
+        device=args.device,
     )
+    predictions = {}
+    for prediction in predictor.run(files, num_workers=args.workers, description="Labelling"):
+        predictions[prediction.file] = prediction
+        if prediction.error is not None:
+            tqdm.write(f"polyaudio predict: {prediction.error}", file=sys.stderr)  # beside the progress bar
 
-    def probabilities(outputs, inputs) -> list["torch.Tensor"]:
-        logits = outputs.logits.float().cpu()
-        is_multi_label = config.problem_type == "multi_label_classification"
-        scores = list(logits.sigmoid() if is_multi_label else logits.softmax(-1))
-        if gives_events and "attention_mask" in inputs:
-            is_own = model.get_time_patch_mask(inputs["attention_mask"]).cpu()
-            return [window[own] for window, own in zip(scores, is_own, strict=True)]
-        return scores
-
-    top_k = 5 if args.top_k is None else args.top_k
-    threshold = 0.5 if args.threshold is None else args.threshold
-    answers, failed = {}, 0
-    for result in run_on_files(model, reader, files, probabilities, num_workers=args.workers, description="Labelling"):
-        if result.error is not None:
-            failed += 1
-            tqdm.write(f"polyaudio predict: {result.error}", file=sys.stderr)  # beside the progress bar
-        elif gives_events:
-            answers[result.file] = events_of_file(result, reader, config, threshold)
-        else:
-            answers[result.file] = labels_of_file(result, config, top_k)
-
-    kind = "events" if gives_events else "labels"
-    predictions = [{"file": file, kind: answers[file]} for file in files if file in answers]
+    readable = [predictions[file] for file in files if predictions[file].error is None]
     if args.json:
-        print(json.dumps(predictions, indent=2, ensure_ascii=False))
+        kind = "events" if predictor.gives_events else "labels"
+        content = [{"file": one.file, kind: [asdict(answer) for answer in getattr(one, kind)]} for one in readable]
+        print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        for prediction in predictions:
-            print(prediction["file"])
-            for answer in prediction[kind]:
-                times = f"{answer['onset']:8.2f} {answer['offset']:8.2f}" if gives_events else ""
-                print(f"{times}  {answer['score']:7.2%}  {answer['label']}")
+        for prediction in readable:
+            print(prediction.file)
+            for event in prediction.events or ():
+                print(f"{event.onset:8.2f} {event.offset:8.2f}  {event.score:7.2%}  {event.label}")
+            for label in prediction.labels or ():
+                print(f"  {label.score:7.2%}  {label.label}")
+    failed = len(files) - len(readable)
     if failed:
         print(f"polyaudio predict: {failed} of {len(files)} files could not be read", file=sys.stderr)
     return 1 if failed else 0

@@ -2,13 +2,11 @@
 # Licensed under the MIT License; see LICENSE.
 """`polyaudio pretrain`: self-supervised pre-training on recordings without labels."""
 
-import argparse
 import shlex
 import sys
 
-from ..training.pretraining import pretrain
-from ..training.runs import last_checkpoint, leave_together
 from .command import command
+from .options import parse_recipe
 
 
 EXAMPLES = """\
@@ -23,35 +21,39 @@ examples:
 
 @command
 def main(argv: list[str]) -> None:
-    from transformers import HfArgumentParser
-
-    from ..training.arguments import ModelArguments, PretrainingArguments, WindowArguments
     from ..training.pretrainer import CollapseError
-    from .options import parse_arguments
+    from ..training.pretraining import pretrain
+    from ..training.recipes import PRETRAINING
+    from ..training.runs import leave_together
 
-    parser = HfArgumentParser(
-        (ModelArguments, WindowArguments, PretrainingArguments),
-        prog="polyaudio pretrain",
-        usage="polyaudio pretrain [--config RECIPE] [--dataset DATA] [--output-dir DIR] [FLAG ...]",
-        description="Pre-train a model on recordings without labels, from scratch or from a checkpoint.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    recipe, arguments, others = parse_recipe(
+        "pretrain",
+        PRETRAINING,
+        argv,
+        "sslam_stage1",
+        "Pre-train a model on recordings without labels, from scratch or from a checkpoint.",
+        EXAMPLES,
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
-    parser.add_argument("--plot-mixtures", type=int, default=0, metavar="N", help="draw the mixtures of N clips first")
-    recipe, model_args, window_args, training_args, others = parse_arguments(parser, argv, "sslam_stage1")
-    if window_args.dataset is None:
-        raise ValueError("no data: name a folder or a dataset with --dataset")
-    if training_args.n_gpu > 1:
-        raise ValueError("start one process for each GPU: accelerate launch -m polyaudio.scripts.pretrain ...")
-    command_line = shlex.join(["polyaudio", "pretrain", *argv])
-    if others.resume:
-        training_args.resume_from_checkpoint = last_checkpoint(training_args.output_dir)
+    args = arguments["training"]
     try:
-        pretrain(recipe, model_args, window_args, training_args, command_line, others.plot_mixtures)
+        result = pretrain(
+            others.dataset,
+            recipe.model_source(arguments["model"], replaces_description=False),
+            args,
+            windows=arguments["data"],
+            plot_mixtures_of=others.plot_mixtures,
+            resume=others.resume,
+            recipe=recipe.name,
+            command=shlex.join(["polyaudio", "pretrain", *argv]),
+        )
     except CollapseError as error:
         raise ValueError(str(error)) from error
+    folder, commit_url = str(result.folder), result.commit_url
+    del result  # a process group must not end while a model is bound to it
+    if args.process_index == 0:
+        print(f"The model is in {folder}: AutoModel.from_pretrained({folder!r})")
+        if commit_url is not None:
+            print(commit_url)
     leave_together()
 
 

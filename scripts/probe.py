@@ -1,25 +1,12 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""`polyaudio probe`: measure what a model's frozen features know of the classes of a dataset."""
+"""`polyaudio probe`: measure what a model's frozen features know about the classes of a dataset."""
 
-import importlib.metadata
-import json
+import argparse
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..data.readable import report_bad_clips
-from ..evaluation.tables import format_probe
-from ..inference.features import choose_features, extract_features
-from ..modeling.loading import choose_device, initialise_like, load_config, load_encoder, load_feature_extractor
 from .command import argument_parser, command
-
-
-if TYPE_CHECKING:
-    import argparse
-
-    from datasets import Dataset
 
 
 DESCRIPTION = """\
@@ -49,7 +36,7 @@ EXAMPLES = """\
 """
 
 
-def parse_arguments(argv: list[str]) -> "argparse.Namespace":
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argument_parser("probe", DESCRIPTION, EXAMPLES)
     parser.add_argument("model", help="model folder or Hub name")
     parser.add_argument("--dataset", required=True, help="Hub name, local folder, folder of save_to_disk, or `ragas`")
@@ -84,98 +71,26 @@ def parse_arguments(argv: list[str]) -> "argparse.Namespace":
 def main(argv: list[str]) -> None:
     args = parse_arguments(argv)
 
-    import numpy as np
+    from ..evaluation.probing import probe
+    from ..evaluation.tables import format_probe
 
-    from .. import __version__
-    from ..data.labels import SINGLE_LABEL, task_of
-    from ..evaluation.probe import C_GRID, ProbeReport, linear_probe, make_folds
-    from ..inference.files import ClipReader
-
-    config = load_config(args.model)
-    args.features = choose_features(args.model, config.model_type, args.features)
-    device = choose_device(args.device)
-    clips, is_test = load_labelled_clips(args)
-    if task_of(clips.features["label"]) != SINGLE_LABEL:
-        raise ValueError(f"a probe learns one class a clip, but clips of {args.dataset} have several, or events")
-    names = clips.features["label"].names
-    labels, recordings = np.array(clips["label"][:]), np.array(clips["recording"][:])
-    division = {"is_test": is_test, "num_folds": args.folds, "seed": args.seed}
-    make_folds(labels, recordings, **division)  # what cannot be divided shows before the model is run on all of it
-    if args.output:
-        Path(args.output).mkdir(parents=True, exist_ok=True)  # and so does a folder that cannot be written
-
-    model = load_encoder(args.model)
-    seeds = range(args.seed, args.seed + args.baseline_seeds) if args.baseline == "untrained" else ()
-    models = [model, *(initialise_like(model, seed) for seed in seeds)]
-    reader = ClipReader(model.config, load_feature_extractor(args.model, config), batch_size=args.batch_size)
-    vectors = extract_features(
-        [one.eval().to(device) for one in models], reader, clips, args.features, num_workers=args.num_workers
-    )
-    probe, *untrained = (
-        linear_probe(values, labels, recordings, id2label=dict(enumerate(names)), **division) for values in vectors
-    )
-
-    named = {"model", "dataset", "features", "output"}
-    report = ProbeReport(
-        model=os.path.abspath(args.model) if os.path.isdir(args.model) else args.model,
-        model_type=model.config.model_type,
-        dataset=args.dataset,
-        clips=len(clips),
-        recordings=len(set(recordings.tolist())),
-        held_out=f"{args.folds} folds by recording" if is_test is None else "split test",
-        labels=names,
-        features=args.features,
-        feature_size=vectors[0].shape[1],
-        frozen_parameters=model.num_parameters(),
-        trained_parameters=(vectors[0].shape[1] + 1) * len(set(labels.tolist())),
-        probe=probe.scores,
-        untrained={seed: one.scores for seed, one in zip(seeds, untrained, strict=True)},
-        settings={
-            **{name: value for name, value in vars(args).items() if name not in named},
-            "device": str(device),
-            "C": C_GRID,
-            "window_seconds": reader.step and reader.step / reader.sampling_rate,
-        },
-        versions={
-            "polyaudio": __version__,
-            **{name: importlib.metadata.version(name) for name in ("torch", "transformers", "scikit-learn", "numpy")},
-        },
-    )
-    print(format_probe(report))
-    if args.output:
-        path = Path(args.output, "probe.json")
-        path.write_text(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        np.savez(
-            Path(args.output, "features.npz"),
-            features=vectors[0],
-            labels=labels,
-            recordings=recordings,
-            folds=probe.folds,
-            probabilities=probe.probabilities,
-        )
-
-
-def load_labelled_clips(args: "argparse.Namespace") -> tuple["Dataset", list[bool] | None]:
-    """The readable clips, and which are of the split `test` where the data has one and others beside it."""
-    from datasets import DatasetDict, concatenate_datasets
-
-    from ..data.loading import load_clips
-    from ..data.readable import drop_unreadable
-
-    clips = load_clips(
+    report = probe(
+        args.model,
         args.dataset,
+        features=args.features,
+        untrained=args.baseline_seeds if args.baseline == "untrained" else 0,
+        folds=args.folds,
+        seed=args.seed,
+        split=args.split,
         audio_column=args.audio_column,
         label_column=args.label_column,
         group_column=args.group_column,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+        device=args.device,
+        output=args.output,
     )
-    if args.split is not None:
-        if args.split not in clips:
-            raise ValueError(f"{args.dataset} has no split {args.split!r}, only {', '.join(clips)}")
-        clips = DatasetDict({args.split: clips[args.split]})
-    clips, bad_clips = drop_unreadable(clips)
-    report_bad_clips(bad_clips)
-    is_test = [name == "test" for name, rows in clips.items() for _ in range(len(rows))]
-    return concatenate_datasets(list(clips.values())), is_test if len(clips) > 1 and "test" in clips else None
+    print(format_probe(report))
 
 
 if __name__ == "__main__":

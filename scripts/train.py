@@ -2,13 +2,16 @@
 # Licensed under the MIT License; see LICENSE.
 """`polyaudio train`: train a classifier on a dataset."""
 
-import argparse
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
-from ..training.fine_tuning import Settings, train
-from ..training.runs import leave_together
 from .command import command
+from .options import parse_recipe
+
+
+if TYPE_CHECKING:
+    from ..training.fine_tuning import FineTuningResult
 
 
 EXAMPLES = """\
@@ -24,36 +27,58 @@ examples:
 
 @command
 def main(argv: list[str]) -> None:
-    from transformers import HfArgumentParser
+    from ..evaluation.tables import format_summary
+    from ..training.fine_tuning import cross_validate, fine_tune
+    from ..training.recipes import FINE_TUNING
+    from ..training.runs import leave_together
 
-    from ..augmentation.arguments import AugmentationArguments
-    from ..training.arguments import AudioTrainingArguments, ClassifierArguments, DataArguments, LoraArguments
-    from .options import parse_arguments
-
-    parser = HfArgumentParser(
-        (ClassifierArguments, DataArguments, AugmentationArguments, LoraArguments, AudioTrainingArguments),
-        prog="polyaudio train",
-        usage="polyaudio train [--config RECIPE] [--dataset DATA] [--output-dir DIR] [FLAG ...]",
-        description="Train an audio classifier, from scratch or from a checkpoint.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    recipe, arguments, others = parse_recipe(
+        "train",
+        FINE_TUNING,
+        argv,
+        "default",
+        "Train an audio classifier, from scratch or from a checkpoint.",
+        EXAMPLES,
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
-    recipe, model_args, data_args, augmentation_args, lora_args, training_args, others = parse_arguments(
-        parser, argv, "default"
-    )
-    if data_args.dataset is None:
-        raise ValueError("no data: name a folder or a dataset with --dataset")
-    if lora_args.lora and model_args.freeze_encoder:
-        raise ValueError("an adapter trains the encoder: leave out either --lora or --freeze-encoder")
-    command_line = shlex.join(["polyaudio", "train", *argv])
-    train(
-        Settings(
-            recipe, model_args, data_args, augmentation_args, lora_args, training_args, others.resume, command_line
-        )
-    )
+    classifier, data, args = arguments["model"], arguments["data"], arguments["training"]
+    several_seeds = classifier.seeds is not None and len(classifier.seeds) > 1
+    if classifier.seeds is not None and not several_seeds:
+        args.seed = classifier.seeds[0]
+    settings = {
+        "data": data,
+        "augmentation": arguments["augmentation"],
+        "lora": arguments["lora"] if others.lora else None,
+        "freeze_encoder": classifier.freeze_encoder,
+        "resume": others.resume,
+        "recipe": recipe.name,
+        "command": shlex.join(["polyaudio", "train", *argv]),
+    }
+    source = recipe.model_source(classifier, replaces_description=True)
+    if several_seeds or data.folds is not None or data.fold_column is not None:
+        seeds = classifier.seeds if several_seeds else None
+        runs = cross_validate(others.dataset, source, args, seeds=seeds, **settings)
+        if args.process_index == 0:
+            print(format_summary(runs.summary))
+            print(f"\nThe summary is in {runs.folder}, each run in a folder of it")
+    else:
+        report = _describe(fine_tune(others.dataset, source, args, **settings))
+        if args.process_index == 0:
+            print(report)
     leave_together()
+
+
+def _describe(result: "FineTuningResult") -> str:
+    from ..evaluation.tables import format_report
+
+    loads = "pipeline('audio-classification', model={!r})"
+    if result.evaluation.task == "frame_classification":
+        loads = "AutoModelForAudioFrameClassification.from_pretrained({!r})"
+    lines = [
+        format_report(result.evaluation),
+        "",
+        f"The model is in {result.folder}: {loads.format(str(result.folder))}",
+    ]
+    return "\n".join([*lines, *([result.commit_url] if result.commit_url else [])])
 
 
 if __name__ == "__main__":

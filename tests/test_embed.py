@@ -22,8 +22,8 @@ from polyaudio import (
     SSLAMModel,
     load_audio,
 )
+from polyaudio.inference.feature_folder import FeatureFolder
 from polyaudio.inference.files import ClipReader
-from polyaudio.scripts import embed as embed_module
 from polyaudio.scripts.embed import main
 
 
@@ -163,7 +163,7 @@ def test_windows_follow_each_other_frame_by_frame(sslam):
     """Whatever the length: the frames of the windows are those of the whole clip."""
     config, extractor = SSLAMConfig.from_pretrained(sslam), SSLAMFeatureExtractor()
     reader = ClipReader(config, extractor, batch_size=1)
-    assert reader.step == 160 * 160, "the position table is shorter than what the extractor is set to"
+    assert reader.grid.step == 160 * 160, "the position table is shorter than what the extractor is set to"
     lengths = [1, 399, 400, 25599, *range(25600, 26400, 40), 51200, 51599, 51600, 100000]
     for length in lengths:
         whole = extractor(torch.ones(length), sampling_rate=16000, padding="longest", truncation=False)
@@ -215,7 +215,7 @@ def test_a_stopped_run_goes_on(folder, sslam, tmp_path, monkeypatch, format):
     folder = shutil.copytree(folder, tmp_path / "recordings")
     arguments = [str(folder), "--model", str(sslam), "--granularity", "frame", "--output", str(tmp_path / "one")]
     arguments += ["--format", format, "--single-file", "--workers", "0", "--batch-size", "2"]
-    write, written = embed_module._FeatureFolder.write, []
+    write, written = FeatureFolder.write, []
 
     def stop_after_three(self, file, features):
         if len(written) == 3:
@@ -223,7 +223,7 @@ def test_a_stopped_run_goes_on(folder, sslam, tmp_path, monkeypatch, format):
         written.append(file)
         write(self, file, features)
 
-    monkeypatch.setattr(embed_module._FeatureFolder, "write", stop_after_three)
+    monkeypatch.setattr(FeatureFolder, "write", stop_after_three)
     with pytest.raises(KeyboardInterrupt):
         main(arguments)
     assert len(read(tmp_path / "one" / "parts")) == 3
@@ -232,7 +232,7 @@ def test_a_stopped_run_goes_on(folder, sslam, tmp_path, monkeypatch, format):
         written.append(file)
         write(self, file, features)
 
-    monkeypatch.setattr(embed_module._FeatureFolder, "write", note)
+    monkeypatch.setattr(FeatureFolder, "write", note)
     assert main(arguments) == 0
     assert len(written) == len(set(written)) == len(SECONDS)
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [

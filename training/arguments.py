@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Arguments of training runs: data, windows, models, LoRA, fine-tuning and pre-training."""
 
+import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -35,11 +36,8 @@ class ClassifierArguments(ModelArguments):
 
 @dataclass
 class DataArguments:
-    """Where the clips come from, how they are labelled and how they are split."""
+    """How the clips of a dataset are labelled, split and cut."""
 
-    dataset: str | None = field(
-        default=None, metadata={"help": "Hub name, local folder, folder of save_to_disk, or `ragas`."}
-    )
     audio_column: str = field(default="audio", metadata={"help": "Column with the audio."})
     label_column: str | None = field(
         default=None, metadata={"help": "Column with the class, or a list of classes; found if it is plain."}
@@ -80,11 +78,8 @@ class DataArguments:
 
 @dataclass
 class WindowArguments:
-    """Where recordings without labels come from and which windows of them are trained on."""
+    """Which windows of the recordings of a dataset are trained on."""
 
-    dataset: str | None = field(
-        default=None, metadata={"help": "Hub name, local folder, folder of save_to_disk, or `ragas`."}
-    )
     audio_column: str = field(default="audio", metadata={"help": "Column with the audio."})
     split: str = field(default="train", metadata={"help": "Split of the data to train on."})
     streaming: bool = field(
@@ -101,9 +96,8 @@ class WindowArguments:
 
 @dataclass
 class LoraArguments:
-    """LoRA instead of training all weights."""
+    """A LoRA adapter."""
 
-    lora: bool = field(default=False, metadata={"help": "Train a LoRA adapter and the classifier only."})
     lora_rank: int = field(default=8, metadata={"help": "Rank of the adapter."})
     lora_alpha: int = field(default=16, metadata={"help": "Scale of the adapter, times its rank."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapter."})
@@ -229,3 +223,10 @@ class PretrainingArguments(AudioTrainingArguments):
                 "ema_decay averages the weights of a classifier. The decay of the teacher is a setting of the model: "
                 "put it into the section `model` of a recipe."
             )
+
+
+def for_audio(args: TrainingArguments) -> TrainingArguments:
+    """A copy of the arguments for training on audio, where the collator makes the model's inputs from all columns."""
+    args = copy.copy(args)
+    args.remove_unused_columns = False
+    return args

@@ -2,26 +2,65 @@
 # Licensed under the MIT License; see LICENSE.
 """What a training run learns from: datasets and collators."""
 
-from .arguments import AudioTrainingArguments
-from .fine_tuning import Settings
-from .models import longest_window
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from datasets import DatasetDict
+from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainingArguments
+
+from ..augmentation.arguments import (
+    AugmentationArguments,
+    batch_augmentation,
+    check_augmentation,
+    waveform_augmentation,
+)
+from ..data.cached_features import CachedFeatures
+from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator
+from ..data.windows import AudioClips
+from ..modeling.inputs import make_targets, whole_clips
+from ..modeling.traits import traits_of
+from .arguments import DataArguments
+from .frozen import HeadModel, collate_encoded, encode_clips
 
 
-def make_datasets(settings: Settings, splits, config, feature_extractor, seed: int) -> tuple:
-    """The splits as the model is to get them, the training split with its augmentation, and the two collators."""
-    from ..augmentation.arguments import batch_augmentation, check_augmentation, waveform_augmentation
-    from ..data.cached_features import CachedFeatures
-    from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator
-    from ..data.windows import AudioClips
-    from ..evaluation.classifier import evaluation_clips, make_targets
+@dataclass(frozen=True)
+class Inputs:
+    """
+    Args:
+        datasets: the splits as a model reads them; `train` is augmented.
+        collator: makes batches for evaluation.
+        train_collator: makes batches for training.
+    """
 
-    data = settings.data
+    datasets: dict[str, torch.utils.data.Dataset]
+    collator: Callable
+    train_collator: Callable
+
+
+def make_inputs(
+    splits: DatasetDict,
+    config: PreTrainedConfig,
+    feature_extractor: SequenceFeatureExtractor,
+    data: DataArguments,
+    augmentation: AugmentationArguments,
+    seed: int,
+) -> Inputs:
+    """
+    The datasets and collators of a run.
+
+    Args:
+        splits: columns `audio`, `label` and `recording`.
+        config: the model's.
+        seed: of the crops and the augmentation.
+
+    Raises:
+        ValueError: the augmentation does not go with these labels, or features of this model cannot be cached.
+    """
     label = splits["train"].features["label"]
-    check_augmentation(settings.augmentation, label, cached=data.cache_features)
-    augmentation = batch_augmentation(settings.augmentation)
+    check_augmentation(augmentation, label, cached=data.cache_features)
     targets = make_targets(label, config, feature_extractor, padding=-100.0)
-    train_targets = make_targets(label, config, feature_extractor, soft=settings.augmentation.mixes)
-    rate = feature_extractor.sampling_rate
+    train_targets = make_targets(label, config, feature_extractor, soft=augmentation.mixes)
     if data.cache_features:
         if getattr(feature_extractor, "max_length", None) is not None:
             raise ValueError("this model's feature extractor cuts clips before they could be cached whole")
@@ -37,41 +76,46 @@ def make_datasets(settings: Settings, splits, config, feature_extractor, seed: i
         }
         collator, train_collator = (FeatureCollator(feature_extractor, one) for one in (targets, train_targets))
     else:
-        datasets = {name: evaluation_clips(clips, config, feature_extractor) for name, clips in splits.items()}
+        rate = feature_extractor.sampling_rate
+        grid = traits_of(config).window_grid(config, feature_extractor)
+        longest = None if grid is None else grid.step / rate
+        datasets = {name: whole_clips(clips, config, feature_extractor) for name, clips in splits.items()}
         datasets["train"] = AudioClips(
             splits["train"],
             rate,
-            transform=waveform_augmentation(settings.augmentation, rate),
-            crop_seconds=data.crop_seconds or longest_window(config, feature_extractor),
+            transform=waveform_augmentation(augmentation, rate),
+            crop_seconds=data.crop_seconds or longest,
             seed=seed,
         )
         collator, train_collator = (AudioCollator(feature_extractor, one) for one in (targets, train_targets))
-    if augmentation is not None:
-        train_collator = AugmentingCollator(train_collator, augmentation)
-    return datasets, collator, train_collator
+    change = batch_augmentation(augmentation)
+    if change is not None:
+        train_collator = AugmentingCollator(train_collator, change)
+    return Inputs(datasets, collator, train_collator)
 
 
-def nothing_is_random(settings: Settings) -> bool:
+def nothing_is_random(data: DataArguments, augmentation: AugmentationArguments) -> bool:
     """Whether a training clip is the same in each epoch."""
-    from ..augmentation.arguments import AugmentationArguments
-
-    return not settings.data.crop_seconds and settings.augmentation == AugmentationArguments()
+    return not data.crop_seconds and augmentation == AugmentationArguments()
 
 
-def encode(model, datasets: dict, collator, training_args: "AudioTrainingArguments") -> tuple:
-    """The head alone, what the frozen encoder makes of the clips, and the collator for it."""
-    from .frozen import HeadModel, collate_encoded, encode_clips
-
+def encode(
+    model: PreTrainedModel,
+    datasets: Mapping[str, torch.utils.data.Dataset],
+    collator: Callable,
+    args: TrainingArguments,
+) -> tuple[HeadModel, Inputs]:
+    """The head of a model alone, and the clips for it: what the frozen encoder makes of them, computed once."""
     encoded = {
         name: encode_clips(
             model,
             datasets[name],
             collator,
-            batch_size=training_args.per_device_eval_batch_size,
-            num_workers=training_args.dataloader_num_workers,
-            device=training_args.device,
+            batch_size=args.per_device_eval_batch_size,
+            num_workers=args.dataloader_num_workers,
+            device=args.device,
         )
         for name in ("train", "validation")
         if name in datasets
     }
-    return HeadModel(model), encoded, collate_encoded
+    return HeadModel(model), Inputs(encoded, collate_encoded, collate_encoded)

@@ -19,15 +19,7 @@ from transformers import (
 )
 
 from ..integration.saving import save_whole
-
-
-_ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
-
-# For each model type the parts of the encoder that can be adapted, and the modules they consist of
-LORA_MODULES = {
-    "sslam": {"attention": _ATTENTION, "mlp": ["fc1", "fc2"]},
-    "sam_audio": {"attention": _ATTENTION, "convolutions": ["conv"]},
-}
+from ..modeling.traits import traits_of
 
 
 class LoraClassifier(PeftModel):
@@ -79,10 +71,9 @@ def lora_config(
     Raises:
         ValueError: for a part that the model does not have, or none at all.
     """
-    model_type = model.config.model_type
-    if model_type not in LORA_MODULES:
-        raise ValueError(f"LoRA is for models of type {' or '.join(LORA_MODULES)}, not {model_type}.")
-    parts = LORA_MODULES[model_type]
+    model_type, parts = model.config.model_type, traits_of(model.config).lora_modules
+    if not parts:
+        raise ValueError(f"LoRA needs to know the modules of a model, and does not know those of type {model_type}.")
     unknown = [name for name in modules if name not in parts]
     if unknown or not modules:
         what = f"has no modules {unknown[0]!r}" if unknown else "needs modules to adapt"
@@ -152,4 +143,4 @@ def merge_adapter(adapter: str | os.PathLike, output: str | os.PathLike) -> None
     AutoFeatureExtractor.from_pretrained(adapter).save_pretrained(output)
 
 
-__all__ = ["LORA_MODULES", "LoraClassifier", "add_lora", "lora_config", "merge_adapter"]
+__all__ = ["LoraClassifier", "add_lora", "lora_config", "merge_adapter"]

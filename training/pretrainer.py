@@ -3,15 +3,14 @@
 """Self-supervised pre-training on the Trainer: its arguments, its batches, and the teacher's part in it."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BatchFeature, SequenceFeatureExtractor, TrainerCallback
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainerCallback
 
-from ..configuration.configuration_sslam import SSLAMConfig
 from ..data.streams import StreamedWindows, stream_loader
-from ..data.windows import combined_seed
-from ..modeling.modeling_sslam import SSLAMForPreTraining, draw_mix_starts, draw_view_masks
+from ..modeling.traits import traits_of
 from .trainer import AudioTrainer
 
 
@@ -21,17 +20,16 @@ class CollapseError(RuntimeError):
 
 class PretrainingCollator:
     """
-    Makes a batch of windows: what a model takes as input and, for SSLAM, its masks and the place of the mixing.
+    Makes a batch of windows: what a model takes as input in pre-training, for SSLAM with its masks.
 
-    Masks follow from the seed of each window and the mixing from that of the first, so that neither the number of
-    workers and processes nor a run that was stopped and resumed changes them.
+    What is random about a batch follows from the seeds of its windows.
 
     Args:
         feature_extractor: its `sampling_rate` must be that of the windows.
         config: configuration of the model.
     """
 
-    def __init__(self, feature_extractor: SequenceFeatureExtractor, config):
+    def __init__(self, feature_extractor: SequenceFeatureExtractor, config: PreTrainedConfig):
         self.feature_extractor = feature_extractor
         self.config = config
 
@@ -40,27 +38,8 @@ class PretrainingCollator:
         Args:
             items: `{"waveform": (samples,) float32 array, "seed": int}` each.
         """
-        is_sslam = isinstance(self.config, SSLAMConfig)
-        features = self.feature_extractor(
-            [item["waveform"] for item in items],
-            sampling_rate=self.feature_extractor.sampling_rate,
-            padding="max_length" if is_sslam else True,
-            truncation=is_sslam,
-            return_tensors="pt",
-        )
-        names = self.feature_extractor.model_input_names
-        batch = BatchFeature({name: value for name, value in features.items() if name in (*names, "attention_mask")})
-        if is_sslam:
-            generators = [torch.Generator().manual_seed(combined_seed(item["seed"], 1)) for item in items]
-            is_real = batch.get("attention_mask", torch.ones_like(batch["input_values"][..., 0]))
-            masks = [
-                draw_view_masks(self.config, row[None], generator)
-                for row, generator in zip(is_real, generators, strict=True)
-            ]
-            batch["bool_masked_pos"] = torch.cat(masks)
-            if self.config.pretraining_stage == 2:
-                batch["mix_starts"] = draw_mix_starts(self.config, is_real.shape[1], generators[0])
-        return batch
+        waveforms, seeds = ([item[name] for item in items] for name in ("waveform", "seed"))
+        return traits_of(self.config).pretraining_batch(self.config, self.feature_extractor, waveforms, seeds)
 
 
 class PreTrainer(AudioTrainer):
@@ -79,7 +58,7 @@ class PreTrainer(AudioTrainer):
     def __init__(self, *args, starts_from_checkpoint: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         self._last_logged: tuple[int, float] | None = None
-        if isinstance(self.model, SSLAMForPreTraining):
+        if _has_teacher(self.model):
             self.add_callback(_UpdateTeacher(self, starts_from_checkpoint and self.args.skip_first_teacher_update))
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
@@ -104,7 +83,7 @@ class PreTrainer(AudioTrainer):
             step, now = self.state.global_step, time.perf_counter()
             clips = (step - self._last_logged[0]) * self.args.train_batch_size * self.args.gradient_accumulation_steps
             logs["clips_per_second"] = round(clips * self.args.world_size / (now - self._last_logged[1]), 3)
-            if isinstance(self.model, SSLAMForPreTraining):
+            if _has_teacher(self.model):
                 logs["ema_decay"] = self.model.ema_decay(step)
             self._last_logged = step, now
         super().log(logs, start_time)
@@ -121,6 +100,11 @@ class PreTrainer(AudioTrainer):
                 )
 
 
+def _has_teacher(model: torch.nn.Module) -> bool:
+    """Whether a model learns from a moving average of itself."""
+    return hasattr(model, "update_teacher")
+
+
 class _UpdateTeacher(TrainerCallback):
     def __init__(self, trainer: PreTrainer, skip_first: bool):
         self.trainer = trainer
@@ -133,12 +117,12 @@ class _UpdateTeacher(TrainerCallback):
             self.trainer.accelerator.unwrap_model(self.trainer.model).update_teacher(state.global_step)
 
 
-def plot_mixtures(model: SSLAMForPreTraining, batch: BatchFeature, path) -> None:
+def plot_mixtures(model: PreTrainedModel, batch: BatchFeature, path: Path) -> None:
     """
     Draw the clips of a stage 2 batch, what is mixed into each, and the mixtures.
 
     Args:
-        model: tells how to mix.
+        model: whose `mixed_time_patches` and `mix` say how to mix.
         batch: what [`PretrainingCollator`] gives, on the model's device.
         path: the PNG file to write.
     """

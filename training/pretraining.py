@@ -1,134 +1,184 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""TODO"""
+"""Self-supervised pre-training on recordings without labels."""
 
+import copy
 import itertools
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..data.readable import report_bad_clips
-from ..modeling.loading import load_feature_extractor, make_config, make_feature_extractor
+import torch
+from datasets import Dataset, DatasetDict, IterableDataset
+from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, set_seed
+
+from ..augmentation.waveforms import RollAndGain
+from ..data.loading import load_recordings, name_of
+from ..data.readable import drop_unreadable, report_bad_clips
+from ..data.streams import StreamedWindows
+from ..data.windows import WaveformWindows
+from ..evaluation.plots import plot_losses
+from ..hub.model_card import RunDescription, environment, write_pretraining_card
+from ..hub.push import push_run
+from .arguments import PretrainingArguments, WindowArguments
+from .models import ModelSource, build_pretraining_model
+from .pretrainer import PreTrainer, PretrainingCollator, plot_mixtures
+from .runs import checkpoint_to_resume
 
 
-def pretrain(recipe, model_args, window_args, training_args, command_line: str, num_mixtures: int = 0) -> None:
-    """Train on windows of the recordings and leave a complete model folder."""
-    from transformers import set_seed
+@dataclass(frozen=True)
+class PretrainingResult:
+    """
+    Attributes:
+        model: the pre-trained model.
+        feature_extractor: the model's.
+        folder: the model folder, with its card and a plot of the losses.
+        history: what was logged, `log_history` of the Trainer's state.
+        commit_url: address of the commit on the Hub, with `args.push_to_hub`.
+    """
 
-    from ..evaluation.plots import plot_losses
-    from ..hub.model_card import environment, write_pretraining_card
-    from ..hub.push import push_run
-    from .pretrainer import PreTrainer, PretrainingCollator
+    model: PreTrainedModel
+    feature_extractor: SequenceFeatureExtractor
+    folder: Path
+    history: list[dict[str, Any]]
+    commit_url: str | None = None
 
-    set_seed(training_args.seed)
-    model, feature_extractor = build_model(recipe, model_args, window_args.crop_seconds)
-    dataset = load_windows(window_args, feature_extractor.sampling_rate, training_args)
-    collator = PretrainingCollator(feature_extractor, model.config)
-    if getattr(model.config, "pretraining_stage", 1) == 2:
+
+def pretrain(
+    dataset: str | os.PathLike | Dataset | DatasetDict,
+    model: str | os.PathLike | PreTrainedConfig | PreTrainedModel | ModelSource,
+    args: PretrainingArguments | None = None,
+    *,
+    windows: WindowArguments | None = None,
+    plot_mixtures_of: int = 0,
+    resume: bool = False,
+    recipe: str | None = None,
+    command: str | None = None,
+) -> PretrainingResult:
+    """
+    Pre-train a model on random windows of recordings without labels, and write a complete model folder.
+
+    Args:
+        dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column; see `load_recordings`.
+        model: what to train: a folder or Hub name, a configuration for a new model, or a model, which stays as it is.
+        args: output folder, updates, learning rate and so on, by default `PretrainingArguments()`.
+        windows: column, split and length of the windows, by default 10 s.
+        plot_mixtures_of: draw the mixtures of this number of clips first, in `mixtures.png`. For stage 2 only.
+        resume: go on from the last checkpoint in the output folder.
+        recipe: name of the recipe that the settings come from, for the model card.
+        command: the command line of the run, for the model card.
+
+    Raises:
+        ValueError: the data cannot be read, or the settings contradict each other or the model.
+        CollapseError: the model has collapsed.
+
+    Example:
+
+    ```python
+    >>> from polyaudio import PretrainingArguments, SSLAMConfig, pretrain
+
+    >>> args = PretrainingArguments("runs/stage1", max_steps=800)  # doctest: +SKIP
+    >>> pretrain("recordings/", SSLAMConfig(clone_batch=4), args)  # doctest: +SKIP
+    ```
+    """
+    args, windows, source = (
+        copy.copy(args or PretrainingArguments()),
+        windows or WindowArguments(),
+        ModelSource.of(model),
+    )
+    if args.n_gpu > 1:
+        raise ValueError("start one process for each GPU: accelerate launch -m polyaudio.scripts.pretrain ...")
+    checkpoint = checkpoint_to_resume(args) if resume else args.resume_from_checkpoint
+    set_seed(args.seed)
+    learner, feature_extractor = build_pretraining_model(source, windows.crop_seconds)
+    clips = _load_windows(dataset, windows, feature_extractor.sampling_rate, args)
+    collator = PretrainingCollator(feature_extractor, learner.config)
+    if _mixes(learner):
         # A last batch of one clip would have nothing to mix
-        training_args.dataloader_drop_last = True
-        batch_size = training_args.per_device_train_batch_size * training_args.world_size
-        if not window_args.streaming and len(dataset) < batch_size:
-            raise ValueError(f"{len(dataset)} recordings do not fill a batch of {batch_size}; lower --batch-size")
-    if num_mixtures and training_args.process_index == 0:
-        draw_mixtures(model, dataset, collator, num_mixtures, Path(training_args.output_dir))
+        args.dataloader_drop_last = True
+        batch_size = args.per_device_train_batch_size * args.world_size
+        if not windows.streaming and len(clips) < batch_size:
+            raise ValueError(f"{len(clips)} recordings do not fill a batch of {batch_size}; lower --batch-size")
+    if plot_mixtures_of and args.process_index == 0:
+        _draw_mixtures(learner, clips, collator, plot_mixtures_of, Path(args.output_dir))
 
     trainer = PreTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=dataset,
+        model=learner,
+        args=args,
+        train_dataset=clips,
         data_collator=collator,
         processing_class=feature_extractor,
-        starts_from_checkpoint=model_args.model_name_or_path is not None,
+        starts_from_checkpoint=source.name is not None,
     )
-    trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     trainer.save_state()
+    folder, history = Path(args.output_dir), trainer.state.log_history
     if trainer.is_world_process_zero():
-        folder = Path(training_args.output_dir)
-        plot_losses(trainer.state.log_history, folder / "losses.png")
-        write_pretraining_card(
-            folder,
+        plot_losses(history, folder / "losses.png")
+        run = RunDescription(
             model_name=folder.name,
-            model_type=model.config.model_type,
-            dataset=window_args.dataset,
-            data_description=describe_windows(window_args, dataset),
-            command=command_line,
-            history=trainer.state.log_history,
-            base_model=model_args.model_name_or_path,
-            recipe=recipe.name,
-            seeds={"training": training_args.seed},
-            versions=environment(training_args.device),
+            model_type=learner.config.model_type,
+            dataset=name_of(dataset),
+            command=command,
+            recipe=recipe,
+            seeds={"training": args.seed},
+            base_model=source.name,
+            versions=environment(args.device),
         )
-        print(f"The model is in {training_args.output_dir}: AutoModel.from_pretrained({training_args.output_dir!r})")
-    push_run(trainer)
+        write_pretraining_card(folder, run, history, _describe(windows, clips))
+    return PretrainingResult(learner, feature_extractor, folder, history, push_run(trainer))
 
 
-def build_model(recipe, model_args, crop_seconds: float) -> tuple:
-    """The model and its feature extractor, from a checkpoint or from scratch."""
-    from transformers import AutoModelForPreTraining
-
-    from .models import fit_to_crops
-
-    checkpoint = model_args.model_name_or_path
-    config = make_config(model_args.model_type, checkpoint, recipe.model)
-    settings = recipe.feature_extractor
-    if checkpoint is None:
-        feature_extractor = make_feature_extractor(config, settings)
-        model = AutoModelForPreTraining.from_config(config)
-    else:
-        feature_extractor = load_feature_extractor(checkpoint, config)
-        for name, value in settings.items():
-            setattr(feature_extractor, name, value)
-        model = AutoModelForPreTraining.from_pretrained(checkpoint, config=config)
-    if model.config.model_type == "sslam" and "max_length" not in settings:
-        fit_to_crops(feature_extractor, model.config, crop_seconds)
-    return model, feature_extractor
+def _mixes(model: PreTrainedModel) -> bool:
+    """Whether a model learns from mixtures of clips, as in stage 2 of SSLAM."""
+    return getattr(model.config, "pretraining_stage", 1) == 2
 
 
-def load_windows(window_args, sampling_rate: int, training_args):
-    """The recordings as windows, all of them readable or skipped when their turn comes."""
-    from datasets import DatasetDict
-
-    from ..augmentation.waveforms import RollAndGain
-    from ..data.loading import load_recordings
-    from ..data.readable import drop_unreadable
-    from ..data.streams import StreamedWindows
-    from ..data.windows import WaveformWindows
-
-    recordings = load_recordings(
-        window_args.dataset,
-        audio_column=window_args.audio_column,
-        split=window_args.split,
-        streaming=window_args.streaming,
+def _load_windows(
+    dataset: str | os.PathLike | Dataset | DatasetDict,
+    windows: WindowArguments,
+    sampling_rate: int,
+    args: PretrainingArguments,
+) -> WaveformWindows | StreamedWindows:
+    """Windows of the recordings. What cannot be read is left out, in a stream when its turn comes."""
+    recordings: Dataset | IterableDataset = load_recordings(
+        dataset, audio_column=windows.audio_column, split=windows.split, streaming=windows.streaming
     )
     settings = {
-        "crop_seconds": window_args.crop_seconds,
-        "transform": RollAndGain() if window_args.roll_and_gain else None,
-        "seed": training_args.seed,
+        "crop_seconds": windows.crop_seconds,
+        "transform": RollAndGain() if windows.roll_and_gain else None,
+        "seed": args.seed,
     }
-    if window_args.streaming:
-        if training_args.max_steps <= 0:
-            raise ValueError("a stream has no end: tell the number of updates with --max-steps")
-        place = {"process_index": training_args.process_index, "num_processes": training_args.world_size}
+    if windows.streaming:
+        if args.max_steps <= 0:
+            raise ValueError("a stream has no end: give the number of updates with --max-steps")
+        place = {"process_index": args.process_index, "num_processes": args.world_size}
         return StreamedWindows(recordings, sampling_rate, **settings, **place)
-    readable, bad_clips = drop_unreadable(DatasetDict({window_args.split: recordings}))
+    readable, bad_clips = drop_unreadable(DatasetDict({windows.split: recordings}))
     report_bad_clips(bad_clips)
-    return WaveformWindows(readable[window_args.split], sampling_rate, **settings)
+    return WaveformWindows(readable[windows.split], sampling_rate, **settings)
 
 
-def describe_windows(window_args, dataset) -> str:
+def _describe(windows: WindowArguments, clips: WaveformWindows | StreamedWindows) -> str:
     """One sentence on what a model is trained on."""
-    amount = "A stream of recordings" if window_args.streaming else f"{len(dataset)} recordings"
-    return f"{amount} of the split {window_args.split}, cut at random to {window_args.crop_seconds:g} s in each epoch."
+    amount = "A stream of recordings" if windows.streaming else f"{len(clips)} recordings"
+    return f"{amount} of the split {windows.split}, cut at random to {windows.crop_seconds:g} s in each epoch."
 
 
-def draw_mixtures(model, dataset, collator, num_clips: int, folder: Path) -> None:
+def _draw_mixtures(
+    model: PreTrainedModel,
+    clips: torch.utils.data.Dataset,
+    collator: PretrainingCollator,
+    num_clips: int,
+    folder: Path,
+) -> None:
     """Write `mixtures.png`, which shows the first clips of the dataset as stage 2 mixes them."""
-    from .pretrainer import plot_mixtures
-
-    if getattr(model.config, "pretraining_stage", 1) != 2:
-        raise ValueError("--plot-mixtures is of use in stage 2 only: there are no mixtures in this training")
-    items = list(itertools.islice(iter(dataset), num_clips))
+    if not _mixes(model):
+        raise ValueError("--plot-mixtures is for stage 2 only: there are no mixtures in this training")
+    items = list(itertools.islice(iter(clips), num_clips))
     if len(items) < 2:
-        raise ValueError("--plot-mixtures needs two clips or more")
+        raise ValueError("--plot-mixtures needs at least two clips")
     folder.mkdir(parents=True, exist_ok=True)
     plot_mixtures(model, collator(items), folder / "mixtures.png")

@@ -3,26 +3,161 @@
 """Recipes: YAML files that hold the settings of a whole training run."""
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..augmentation.arguments import AugmentationArguments
+from .arguments import (
+    AudioTrainingArguments,
+    ClassifierArguments,
+    DataArguments,
+    LoraArguments,
+    ModelArguments,
+    PretrainingArguments,
+    WindowArguments,
+)
+from .models import ModelSource
+
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
+# The sections whose keys are checked against arguments. The others, `model` and `feature_extractor`, hold settings of
+# the configuration and of the feature extractor, which know their own names.
+FINE_TUNING = {
+    "model": ClassifierArguments,
+    "data": DataArguments,
+    "augmentation": AugmentationArguments,
+    "training": AudioTrainingArguments,
+    "lora": LoraArguments,
+}
+PRETRAINING = {"model": ModelArguments, "data": WindowArguments, "training": PretrainingArguments}
 _SECTIONS = ("model", "feature_extractor", "data", "augmentation", "training", "lora")
 
 
-@dataclass
+@dataclass(frozen=True)
+class FineTuningSettings:
+    """The arguments of [`fine_tune`] that a recipe holds: `fine_tune(dataset, **vars(settings))`."""
+
+    model: ModelSource
+    args: AudioTrainingArguments
+    data: DataArguments
+    augmentation: AugmentationArguments
+    lora: LoraArguments | None
+    freeze_encoder: bool
+    recipe: str
+
+
+@dataclass(frozen=True)
+class PretrainingSettings:
+    """The arguments of [`pretrain`] that a recipe holds: `pretrain(dataset, **vars(settings))`."""
+
+    model: ModelSource
+    args: PretrainingArguments
+    windows: WindowArguments
+    recipe: str
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A recipe's settings by section; `model` and `feature_extractor` go to the configuration and the extractor."""
+    """
+    A recipe as it is in its file.
+
+    Args:
+        name: of the file, without its extension.
+        path: of the file.
+        sections: the settings by section.
+    """
 
     name: str
-    model: dict[str, Any]
-    feature_extractor: dict[str, Any]
-    arguments: dict[str, Any]
+    path: Path
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset that the recipe names."""
+        return self.sections.get("data", {}).get("dataset")
+
+    def flags(self, kinds: Mapping[str, type]) -> dict[str, Any]:
+        """
+        The settings that are arguments, in one dictionary.
+
+        Args:
+            kinds: for each section the dataclass of its arguments: `FINE_TUNING` or `PRETRAINING`.
+
+        Raises:
+            ValueError: a setting does not exist, or is in the wrong section.
+        """
+        known = {section: names_of(kind) for section, kind in kinds.items()}
+        flags: dict[str, Any] = {}
+        for section, settings in self.sections.items():
+            if section == "feature_extractor":
+                continue
+            if section == "model":
+                flags.update({name: value for name, value in settings.items() if name in known["model"]})
+                continue
+            for name, value in settings.items():
+                if name not in known.get(section, ()):
+                    raise ValueError(f"{self.path} has a setting {name!r} in {section}, {_advice(name, known)}")
+                flags[name] = value
+        return flags
+
+    def model_source(self, arguments: ModelArguments, *, replaces_description: bool) -> ModelSource:
+        """
+        The model that the recipe describes, or the one that the arguments name.
+
+        Args:
+            arguments: name a checkpoint, or the type of a new model.
+            replaces_description: whether a checkpoint that the recipe itself does not name stands in for the model
+                that the recipe describes.
+        """
+        model = self.sections.get("model", {})
+        own = names_of(ModelArguments) | {"freeze_encoder"}
+        settings = {name: value for name, value in model.items() if name not in own}
+        is_other = arguments.model_name_or_path is not None and model.get("model_name_or_path") is None
+        if replaces_description and is_other:
+            settings = {}
+        for name in ("drop_path_rate", "label_smoothing"):
+            if getattr(arguments, name, None) is not None:
+                settings[name] = getattr(arguments, name)
+        return ModelSource(
+            checkpoint=arguments.model_name_or_path,
+            model_type=arguments.model_type,
+            settings=settings,
+            extractor_settings=dict(self.sections.get("feature_extractor", {})),
+        )
+
+    def fine_tuning(self, **changes: Any) -> FineTuningSettings:
+        """
+        The settings for [`fine_tune`].
+
+        Args:
+            changes: arguments of any section that win over the recipe, as `num_train_epochs=5`.
+        """
+        given = {**self.flags(FINE_TUNING), **changes}
+        given.pop("dataset", None)
+        with_lora = given.pop("lora", False)
+        parts = _fill(FINE_TUNING, given, self.path)
+        return FineTuningSettings(
+            model=self.model_source(parts["model"], replaces_description=True),
+            args=parts["training"],
+            data=parts["data"],
+            augmentation=parts["augmentation"],
+            lora=parts["lora"] if with_lora else None,
+            freeze_encoder=parts["model"].freeze_encoder,
+            recipe=self.name,
+        )
+
+    def pretraining(self, **changes: Any) -> PretrainingSettings:
+        """The settings for [`pretrain`]; `changes` as for `fine_tuning`."""
+        given = {**self.flags(PRETRAINING), **changes}
+        given.pop("dataset", None)
+        parts = _fill(PRETRAINING, given, self.path)
+        source = self.model_source(parts["model"], replaces_description=False)
+        return PretrainingSettings(source, parts["training"], parts["data"], self.name)
 
 
 def find_recipe(name: str) -> Path:
@@ -35,26 +170,66 @@ def find_recipe(name: str) -> Path:
     raise ValueError(f"there is no recipe {name!r}; give the path of a YAML file or one of: {known}")
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe. Raises `ValueError` for a file that is none."""
+def read_recipe(name: str | Path) -> Recipe:
+    """
+    Read a recipe.
+
+    Args:
+        name: the path of a YAML file, or the name of a recipe that comes with the package.
+
+    Raises:
+        ValueError: there is no such recipe, or the file is not a recipe.
+
+    Example:
+
+    ```python
+    >>> from polyaudio import fine_tune, read_recipe
+
+    >>> settings = read_recipe("sslam_small").fine_tuning(output_dir="runs/mine", num_train_epochs=5)
+    >>> settings.args.learning_rate
+    0.0005
+    >>> result = fine_tune("my-recordings/", **vars(settings))  # doctest: +SKIP
+    ```
+    """
+    path = find_recipe(str(name))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
         raise ValueError(f"{path} is no recipe: it must hold the sections {', '.join(_SECTIONS)}")
-    _check_names(path, "section", content, _SECTIONS)
-    model = dict(content.get("model", {}))
-    flags = ("model_type", "model_name_or_path", "freeze_encoder")
-    arguments = {name: model.pop(name) for name in flags if name in model}
-    for section in ("data", "augmentation", "training", "lora"):
-        arguments.update(content.get(section, {}))
-    return Recipe(path.stem, model, content.get("feature_extractor", {}), arguments)
+    for section in content:
+        if section not in _SECTIONS:
+            raise ValueError(f"{path} has a section {section!r} that does not exist{_close(section, _SECTIONS)}")
+    return Recipe(path.stem, path, content)
 
 
-def _check_names(path: Path, kind: str, given, known) -> None:
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"{path} has a {kind} {name!r} that does not exist{hint}")
+def names_of(kind: type) -> set[str]:
+    """The names of the settings in the section that a dataclass of arguments describes."""
+    extra = {DataArguments: {"dataset"}, WindowArguments: {"dataset"}, LoraArguments: {"lora"}}
+    return {one.name for one in fields(kind) if one.init} | extra.get(kind, set())
+
+
+def _fill(kinds: Mapping[str, type], given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """An instance of each dataclass with the arguments that are its own."""
+    unknown = [name for name in given if not any(name in names_of(kind) for kind in kinds.values())]
+    if unknown:
+        known = set().union(*(names_of(kind) for kind in kinds.values()))
+        raise ValueError(f"there is no setting {unknown[0]!r} to change in {path.stem}{_close(unknown[0], known)}")
+    return {
+        section: kind(**{one.name: given[one.name] for one in fields(kind) if one.init and one.name in given})
+        for section, kind in kinds.items()
+    }
+
+
+def _advice(name: str, known: Mapping[str, Collection[str]]) -> str:
+    """What to do about a setting that is not known in its section."""
+    right = [section for section, names in known.items() if name in names]
+    if right:
+        return f"but it belongs in {right[0]}; move it there"
+    return f"which does not exist{_close(name, set().union(*known.values()))}"
+
+
+def _close(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(str(name), sorted(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -8,7 +8,8 @@ import signal
 import threading
 from pathlib import Path
 
-from transformers import TrainerCallback
+import torch
+from transformers import TrainerCallback, TrainingArguments
 
 
 class StopOnSignal(TrainerCallback):
@@ -49,8 +50,6 @@ def leave_together() -> None:
 
     One that exits while another still uses the group, or with a model that is still bound to it, can abort.
     """
-    import torch
-
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         gc.collect()
         torch.distributed.barrier()
@@ -77,3 +76,8 @@ def last_checkpoint(output_dir: str) -> str:
     if not complete:
         raise ValueError(f"there is no checkpoint in {output_dir} to resume from; leave --resume out to start anew")
     return str(folders[str(max(complete))])
+
+
+def checkpoint_to_resume(args: TrainingArguments) -> str:
+    """The checkpoint that a run goes on from: the one that its arguments name, or else the last one."""
+    return args.resume_from_checkpoint or last_checkpoint(args.output_dir)

@@ -1,0 +1,166 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Probes a model on a dataset: what its frozen features know about the classes."""
+
+import importlib.metadata
+import os
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetDict, concatenate_datasets
+from transformers import PreTrainedModel, SequenceFeatureExtractor
+
+from ..data.labels import SINGLE_LABEL, task_of
+from ..data.loading import load_clips, name_of
+from ..data.readable import drop_unreadable, report_bad_clips
+from ..inference.features import choose_features, extract_features
+from ..inference.files import ClipReader
+from ..integration.version import __version__
+from ..modeling.loading import choose_device, initialise_like, load_config, load_encoder, load_feature_extractor
+from .probe import C_GRID, ProbeReport, linear_probe, make_folds
+from .writing import write_json
+
+
+def probe(
+    model: str | os.PathLike | PreTrainedModel,
+    dataset: str | os.PathLike | Dataset | DatasetDict,
+    *,
+    feature_extractor: SequenceFeatureExtractor | None = None,
+    features: str | None = None,
+    untrained: int = 1,
+    folds: int = 5,
+    seed: int = 0,
+    split: str | None = None,
+    audio_column: str = "audio",
+    label_column: str | None = None,
+    group_column: str | None = None,
+    batch_size: int = 8,
+    num_workers: int = 0,
+    device: str | None = None,
+    output: str | os.PathLike | None = None,
+) -> ProbeReport:
+    """
+    Measure what a model's frozen features know about the classes of a dataset.
+
+    A logistic regression learns the classes from the features of some recordings and is tested on others. Of
+    classifiers and pre-training checkpoints, the base model is probed. The same architecture with random weights goes
+    through the same on the same folds: only the difference comes from training.
+
+    Args:
+        model: a folder, a Hub name or a model.
+        dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column and one label a clip.
+        feature_extractor: the model's. Needed only where `model` is a model that was not loaded from a folder.
+        features: the kind of features, by default the first of the model type: `"both"`, `"cls"` or `"mean"` for
+            SSLAM, `"utterance"` for SAMAudio.
+        untrained: number of untrained models to compare with.
+        folds: number of folds of a dataset without a split `test`. With one, the regression learns from all other
+            splits and is tested on it.
+        seed: of the folds, and of the first untrained model.
+        split: a split to probe by itself, in folds; by default all splits are used.
+        audio_column, label_column, group_column: the columns; see `load_clips`.
+        batch_size: number of windows in one forward pass.
+        num_workers: number of processes that read clips.
+        device: `"cpu"`, `"cuda"`, ... By default the accelerator if there is one.
+        output: folder for `probe.json` and `features.npz`.
+
+    Raises:
+        ValueError: there is no probe for the model, the clips do not have one label each, or they cannot be divided.
+
+    Example:
+
+    ```python
+    >>> from polyaudio import probe
+
+    >>> report = probe("runs/stage2", "labelled-recordings/")  # doctest: +SKIP
+    >>> report.probe.accuracy.mean  # doctest: +SKIP
+    ```
+    """
+    name = model.config.name_or_path if isinstance(model, PreTrainedModel) else os.fspath(model)
+    config = model.config if isinstance(model, PreTrainedModel) else load_config(name)
+    features = choose_features(config, features)
+    torch_device = choose_device(device)
+    clips, is_test = _load_clips(dataset, split, audio_column, label_column, group_column)
+    if task_of(clips.features["label"]) != SINGLE_LABEL:
+        raise ValueError(
+            f"a probe learns one class a clip, but clips of {name_of(dataset)} have several classes, or events"
+        )
+    names = clips.features["label"].names
+    labels, recordings = np.array(clips["label"][:]), np.array(clips["recording"][:])
+    division = {"is_test": is_test, "num_folds": folds, "seed": seed}
+    make_folds(labels, recordings, **division)  # what cannot be divided shows before the model runs on all of it
+    if output is not None:
+        Path(output).mkdir(parents=True, exist_ok=True)  # and so does a folder that cannot be written
+
+    encoder = load_encoder(model if isinstance(model, PreTrainedModel) else name)
+    seeds = range(seed, seed + untrained)
+    encoders = [encoder, *(initialise_like(encoder, one) for one in seeds)]
+    if feature_extractor is None:
+        feature_extractor = load_feature_extractor(name, config)
+    reader = ClipReader(encoder.config, feature_extractor, batch_size=batch_size)
+    vectors = extract_features(
+        [one.eval().to(torch_device) for one in encoders], reader, clips, features, num_workers=num_workers
+    )
+    trained, *others = (
+        linear_probe(values, labels, recordings, id2label=dict(enumerate(names)), **division) for values in vectors
+    )
+    report = ProbeReport(
+        model=os.path.abspath(name) if os.path.isdir(name) else name,
+        model_type=encoder.config.model_type,
+        dataset=name_of(dataset),
+        clips=len(clips),
+        recordings=len(set(recordings.tolist())),
+        held_out=f"{folds} folds by recording" if is_test is None else "split test",
+        labels=names,
+        features=features,
+        feature_size=vectors[0].shape[1],
+        frozen_parameters=encoder.num_parameters(),
+        trained_parameters=(vectors[0].shape[1] + 1) * len(set(labels.tolist())),
+        probe=trained.scores,
+        untrained={one: other.scores for one, other in zip(seeds, others, strict=True)},
+        settings={
+            "audio_column": audio_column,
+            "label_column": label_column,
+            "group_column": group_column,
+            "split": split,
+            "folds": folds,
+            "seed": seed,
+            "batch_size": batch_size,
+            "device": str(torch_device),
+            "C": C_GRID,
+            "window_seconds": None if reader.grid is None else reader.grid.step / reader.sampling_rate,
+        },
+        versions={
+            "polyaudio": __version__,
+            **{one: importlib.metadata.version(one) for one in ("torch", "transformers", "scikit-learn", "numpy")},
+        },
+    )
+    if output is not None:
+        write_json(Path(output, "probe.json"), report.to_dict())
+        np.savez(
+            Path(output, "features.npz"),
+            features=vectors[0],
+            labels=labels,
+            recordings=recordings,
+            folds=trained.folds,
+            probabilities=trained.probabilities,
+        )
+    return report
+
+
+def _load_clips(
+    dataset: str | os.PathLike | Dataset | DatasetDict,
+    split: str | None,
+    audio_column: str,
+    label_column: str | None,
+    group_column: str | None,
+) -> tuple[Dataset, list[bool] | None]:
+    """The readable clips, and which are of the split `test`, if the dataset has one and others beside it."""
+    clips = load_clips(dataset, audio_column=audio_column, label_column=label_column, group_column=group_column)
+    if split is not None:
+        if split not in clips:
+            raise ValueError(f"{name_of(dataset)} has no split {split!r}, only {', '.join(clips)}")
+        clips = DatasetDict({split: clips[split]})
+    clips, bad_clips = drop_unreadable(clips)
+    report_bad_clips(bad_clips)
+    is_test = [name == "test" for name, rows in clips.items() for _ in range(len(rows))]
+    return concatenate_datasets(list(clips.values())), is_test if len(clips) > 1 and "test" in clips else None

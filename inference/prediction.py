@@ -1,0 +1,208 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Labels and events of audio files."""
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, SequenceFeatureExtractor
+from transformers.utils import ModelOutput
+
+from ..data.events import frames_to_events
+from ..modeling.loading import choose_device, labels_frames, load_classifier, load_config, load_feature_extractor
+from ..modeling.traits import has_frame_head, traits_of
+from .files import ClipReader, FileResult, Inputs, find_files, run_on_files, weighted_mean
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """A label and its score, a probability from 0 to 1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class ScoredEvent:
+    """A label from `onset` to `offset`, both in seconds, and the mean of its score between them."""
+
+    onset: float
+    offset: float
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class FilePrediction:
+    """
+    What a classifier predicts for a file.
+
+    Attributes:
+        file: its path, as it was given.
+        labels: the best labels, the highest score first. `None` from a frame classifier.
+        events: the events, sorted by onset. `None` from a classifier of clips.
+        error: why the file cannot be read; then there are neither labels nor events.
+    """
+
+    file: str
+    labels: list[LabelScore] | None = None
+    events: list[ScoredEvent] | None = None
+    error: str | None = None
+
+
+def predict(
+    files: str | os.PathLike | Iterable[str | os.PathLike],
+    model: str | PreTrainedModel,
+    *,
+    feature_extractor: SequenceFeatureExtractor | None = None,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    window: float | None = None,
+    padding: str = "longest",
+    batch_size: int = 8,
+    num_workers: int = 0,
+    device: str | None = None,
+) -> list[FilePrediction]:
+    """
+    Label audio files of any sampling rate and number of channels.
+
+    The scores of a clip that is cut into windows are the mean of the windows' scores, in which each window counts by
+    its length. A frame classifier gives events: runs of frames whose score is above `threshold`.
+
+    Args:
+        files: paths of audio files, or of folders, each of which stands for all audio files below it.
+        model: a folder, a Hub name or a classifier.
+        feature_extractor: the model's. Needed only where `model` is a classifier that was not loaded from a folder.
+        top_k: number of labels for a file, 5 by default. For classifiers of clips only.
+        threshold: from 0 to 1, 0.5 by default. For frame classifiers only.
+        window: length in seconds of the windows that long clips are cut into. By default the length that an SSLAM
+            model was trained on. Other models read whole clips.
+        padding: `"longest"` hides padding from the model. `"max_length"`, for SSLAM models only, pads each window to
+            its full length and lets the model hear the padding, as the original scripts do.
+        batch_size: number of windows in one forward pass.
+        num_workers: number of processes that read files.
+        device: `"cpu"`, `"cuda"`, ... By default the accelerator if there is one.
+
+    Returns:
+        A prediction for each file, in the order of the files. A file that cannot be read has an `error`.
+
+    Raises:
+        ValueError: the model is not a trained classifier, or it cannot take these arguments.
+
+    Example:
+
+    ```python
+    >>> from polyaudio import predict
+
+    >>> for prediction in predict("recordings/", "runs/ragas", top_k=1):  # doctest: +SKIP
+    ...     print(prediction.file, prediction.labels[0].label)
+    ```
+    """
+    files = find_files([files] if isinstance(files, str | os.PathLike) else files)
+    predictor = Predictor(
+        model,
+        feature_extractor,
+        top_k=top_k,
+        threshold=threshold,
+        window=window,
+        padding=padding,
+        batch_size=batch_size,
+        device=device,
+    )
+    predictions = {one.file: one for one in predictor.run(files, num_workers=num_workers)}
+    return [predictions[file] for file in files]
+
+
+class Predictor:
+    """
+    A classifier that is ready to label files. The arguments are those of [`predict`].
+
+    Attributes:
+        gives_events: whether the model labels frames.
+    """
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        feature_extractor: SequenceFeatureExtractor | None = None,
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        window: float | None = None,
+        padding: str = "longest",
+        batch_size: int = 8,
+        device: str | None = None,
+    ):
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {top_k}")
+        if threshold is not None and not 0 <= threshold < 1:
+            raise ValueError(f"threshold must be at least 0 and below 1, got {threshold:g}")
+        torch_device = choose_device(device)
+        config = load_config(model) if isinstance(model, str) else model.config
+        name = model if isinstance(model, str) else type(model).__name__
+        self.gives_events = labels_frames(config)
+        if self.gives_events and not has_frame_head(config):
+            raise ValueError(
+                f"{name} labels frames and is of type {config.model_type}, for which polyaudio has no frame classifier"
+            )
+        if self.gives_events and top_k is not None:
+            raise ValueError(f"{name} gives events: leave out top_k, and choose them by threshold")
+        if not self.gives_events and threshold is not None:
+            raise ValueError(f"{name} labels whole files: leave out threshold, and choose labels by top_k")
+        self.top_k = 5 if top_k is None else top_k
+        self.threshold = 0.5 if threshold is None else threshold
+        self.model = load_classifier(model).to(torch_device)
+        config = self.model.config
+        if feature_extractor is None:
+            source = model if isinstance(model, str) else config.name_or_path
+            feature_extractor = load_feature_extractor(source, config)
+        self.reader = ClipReader(config, feature_extractor, batch_size=batch_size, window=window, padding=padding)
+
+    def run(
+        self, files: list[str], *, num_workers: int = 0, description: str | None = None
+    ) -> Iterator[FilePrediction]:
+        """Predict files one by one, in an order of its own; with a `description` there is a progress bar."""
+        results = run_on_files(
+            self.model, self.reader, files, self._scores, num_workers=num_workers, description=description
+        )
+        for result in results:
+            if result.error is not None:
+                yield FilePrediction(result.file, error=result.error)
+            elif self.gives_events:
+                yield FilePrediction(result.file, events=self._events(result))
+            else:
+                yield FilePrediction(result.file, labels=self._labels(result))
+
+    def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[torch.Tensor]:
+        """The probabilities of each window: `(labels,)`, or `(frames, labels)` without those of padding."""
+        logits = outputs.logits.float().cpu()
+        is_multi_label = self.model.config.problem_type == "multi_label_classification"
+        scores = list(logits.sigmoid() if is_multi_label else logits.softmax(-1))
+        if self.gives_events and "attention_mask" in inputs:
+            is_own = self.model.get_time_patch_mask(inputs["attention_mask"]).cpu()
+            return [window[own] for window, own in zip(scores, is_own, strict=True)]
+        return scores
+
+    def _labels(self, result: FileResult) -> list[LabelScore]:
+        scores = weighted_mean(result.windows, result.seconds)
+        best, indices = scores.topk(min(self.top_k, len(scores)))
+        names = self.model.config.id2label
+        return [LabelScore(names[index], score) for score, index in zip(best.tolist(), indices.tolist(), strict=True)]
+
+    def _events(self, result: FileResult) -> list[ScoredEvent]:
+        config, reader = self.model.config, self.reader
+        frame_seconds = traits_of(config).seconds_per_answer(config, reader.feature_extractor)
+        samples = (len(result.windows) - 1) * reader.grid.step + round(result.seconds[-1] * reader.sampling_rate)
+        seconds = samples / reader.sampling_rate
+        # Padding that the model hears has answers behind the end of the file
+        num_frames = math.ceil(round(seconds / frame_seconds, 6))
+        scores = torch.cat(result.windows)[:num_frames].double().numpy()
+        events = []
+        for onset, offset, label in frames_to_events(scores, frame_seconds, threshold=self.threshold):
+            own = slice(round(onset / frame_seconds), round(offset / frame_seconds))
+            score = float(scores[own, label].mean())
+            events.append(ScoredEvent(onset, min(offset, seconds), config.id2label[label], score))
+        return events

@@ -1,0 +1,45 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Labelled clips as the input and the targets of a model."""
+
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedConfig, SequenceFeatureExtractor
+
+from ..data.labels import FRAMES, task_of
+from ..data.targets import Targets
+from ..data.windows import AudioClips, ClipWindows
+from .traits import traits_of
+
+
+def whole_clips(
+    clips: Dataset, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor
+) -> torch.utils.data.Dataset:
+    """
+    Clips for evaluation: whole for a model that takes any length, otherwise cut into the windows that cover them.
+
+    Args:
+        clips: columns `audio` (`Audio(decode=False)`) and `label`.
+    """
+    grid = traits_of(config).window_grid(config, feature_extractor)
+    rate = feature_extractor.sampling_rate
+    return AudioClips(clips, rate) if grid is None else ClipWindows(clips, rate, grid)
+
+
+def make_targets(
+    label: Any, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor, **settings: Any
+) -> Targets:
+    """
+    What turns the labels of a batch into a tensor for a model.
+
+    Args:
+        label: the feature of the column `label`.
+        settings: `soft` and `padding` of [`Targets`].
+    """
+    if task_of(label) == FRAMES:
+        traits = traits_of(config)
+        settings["frames_per_answer"] = traits.frames_per_answer(config)
+        settings["frame_seconds"] = traits.seconds_per_answer(config, feature_extractor)
+    return Targets(label, **settings)

@@ -1,0 +1,163 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""What polyaudio needs to know about a type of model beyond what transformers knows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+from transformers.utils import ModelOutput
+
+from ..data.windows import WindowGrid
+from ..integration.registry import MODEL_TYPES, load_class
+
+
+# The features of one window: a vector for the whole window, vectors along its time, or both
+WindowFeatures = tuple[torch.Tensor | None, torch.Tensor | None]
+
+
+class ModelTraits:
+    """
+    The traits of a model type. The defaults here are those of models of other libraries: they read one whole clip at a
+    time.
+
+    Attributes:
+        lora_modules: parts of the encoder that LoRA can adapt, each with the names of its modules.
+        probe_features: the features that a linear probe can use, the default first.
+        no_weight_decay: endings of the names of parameters that weight decay spares beside norms and biases.
+        batches_any_lengths: whether a clip gives the same answer alone and in a padded batch with its attention mask.
+        has_default_extractor: whether models without a `preprocessor_config.json` were trained with the defaults of
+            their feature extractor.
+    """
+
+    lora_modules: Mapping[str, Sequence[str]] = {}
+    probe_features: tuple[str, ...] = ()
+    no_weight_decay: tuple[str, ...] = ()
+    batches_any_lengths: bool = False
+    has_default_extractor: bool = False
+
+    def extractor_settings(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """The arguments of the feature extractor that follow from a model's configuration."""
+        return {}
+
+    def fit_extractor(
+        self, feature_extractor: SequenceFeatureExtractor, config: PreTrainedConfig, crop_seconds: float | None
+    ) -> None:
+        """
+        Set a feature extractor to the length of the clips that a model is trained on, in place.
+
+        Args:
+            crop_seconds: length of the training crops; `None` or 0 for whole clips.
+
+        Raises:
+            ValueError: the model cannot take clips that long.
+        """
+
+    def window_grid(
+        self, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor, seconds: float | None = None
+    ) -> WindowGrid | None:
+        """
+        The windows that a long clip is cut into.
+
+        Args:
+            seconds: length of a window, by default what the model was trained on.
+
+        Returns:
+            The windows, or `None` where the model reads whole clips.
+
+        Raises:
+            ValueError: the model cannot take windows that long.
+        """
+        rate = feature_extractor.sampling_rate
+        return None if seconds is None else WindowGrid.of_seconds(seconds, rate)
+
+    def extractor_call(
+        self,
+        config: PreTrainedConfig,
+        feature_extractor: SequenceFeatureExtractor,
+        grid: WindowGrid | None,
+        padding: str,
+    ) -> dict[str, Any]:
+        """
+        The arguments of the feature extractor's call for windows of a grid.
+
+        Args:
+            padding: `"longest"`, which an attention mask hides from the model, or `"max_length"`, which it hears.
+
+        Raises:
+            ValueError: the model has no windows of one length to pad to.
+        """
+        if padding != "longest":
+            raise ValueError(
+                f"padding {padding!r} needs windows of one length, which a model of type {config.model_type} does not "
+                "have; use 'longest'"
+            )
+        return {"padding": True, "return_attention_mask": True} if self.batches_any_lengths else {}
+
+    def frames_per_answer(self, config: PreTrainedConfig) -> int:
+        """The number of input frames for each answer of a frame classifier."""
+        return config.patch_size
+
+    def seconds_per_answer(self, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor) -> float:
+        """The time from one answer of a frame classifier to the next."""
+        return self.frames_per_answer(config) * feature_extractor.hop_length / feature_extractor.sampling_rate
+
+    def pretraining_batch(
+        self,
+        config: PreTrainedConfig,
+        feature_extractor: SequenceFeatureExtractor,
+        waveforms: Sequence[np.ndarray],
+        seeds: Sequence[int],
+    ) -> BatchFeature:
+        """
+        The input of a model in pre-training.
+
+        Args:
+            waveforms: `(samples,)` each, float32, at the extractor's rate.
+            seeds: one for each waveform. What is random about the input follows from them.
+        """
+        features = feature_extractor(
+            waveforms, sampling_rate=feature_extractor.sampling_rate, padding=True, return_tensors="pt"
+        )
+        names = {*feature_extractor.model_input_names, "attention_mask"}
+        return BatchFeature({name: value for name, value in features.items() if name in names})
+
+    def window_features(
+        self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
+    ) -> list[WindowFeatures]:
+        """
+        The features of each window of a batch.
+
+        Args:
+            outputs: of the base model, for `inputs`.
+            granularity: `"utterance"`, `"frame"` or `"all"`.
+
+        Raises:
+            ValueError: the model has no sequence of hidden states.
+        """
+        hidden_states = getattr(outputs, "last_hidden_state", None)
+        if hidden_states is None or hidden_states.ndim != 3:
+            raise ValueError(f"a model of type {model.config.model_type} has no sequence of hidden states to write")
+        if granularity == "utterance":
+            return [(window.mean(0), None) for window in hidden_states]
+        return [(None, window) for window in hidden_states]
+
+    def probe_vectors(
+        self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], features: str
+    ) -> torch.Tensor:
+        """One vector for each window of a batch, `(windows, feature_size)`; `features` is one of `probe_features`."""
+        return outputs.pooler_output
+
+
+def traits_of(config: PreTrainedConfig) -> ModelTraits:
+    """The traits of a model's type."""
+    model_type = MODEL_TYPES.get(config.model_type)
+    return ModelTraits() if model_type is None else load_class(model_type.traits)()
+
+
+def has_frame_head(config: PreTrainedConfig) -> bool:
+    """Whether polyaudio has a frame classifier for models of this type."""
+    model_type = MODEL_TYPES.get(config.model_type)
+    return model_type is not None and "AutoModelForAudioFrameClassification" in model_type.models

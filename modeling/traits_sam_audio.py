@@ -1,0 +1,37 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""The traits of SAMAudio models."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from ..configuration.configuration_sam_audio import SAMAudioConfig
+from .traits import ModelTraits, WindowFeatures
+
+
+class SAMAudioTraits(ModelTraits):
+    """A SAMAudio model reads clips of any length whole."""
+
+    lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "convolutions": ["conv"]}
+    probe_features = ("utterance",)
+    no_weight_decay = ("segment_tokens",)
+    batches_any_lengths = True
+
+    def extractor_settings(self, config: SAMAudioConfig) -> dict[str, Any]:
+        return {"frontend": config.frontend, "feature_size": config.feature_size}
+
+    def window_features(
+        self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
+    ) -> list[WindowFeatures]:
+        if granularity == "utterance":
+            return [(vector, None) for vector in outputs.pooler_output]
+        if granularity == "all":
+            return [(None, segments) for segments in outputs.last_hidden_state]
+        mask = inputs["attention_mask"].bool()
+        for layer in model.encoder.layers:
+            mask = layer.output_mask(mask)
+        return [(None, frames[own]) for frames, own in zip(outputs.encoder_last_hidden_state, mask, strict=True)]
