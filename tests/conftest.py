@@ -45,9 +45,9 @@ def reference() -> Path:
 def enable_activation_checkpointing():
     """`model.activation_checkpointing_enable()`, under the name that it had before transformers 5.23 as well."""
 
-    def enable(model) -> None:
+    def enable(model, **settings) -> None:
         name = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
-        getattr(model, f"{name}_checkpointing_enable")()
+        getattr(model, f"{name}_checkpointing_enable")(settings or None)
 
     return enable
 
