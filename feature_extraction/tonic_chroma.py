@@ -163,7 +163,7 @@ class TonicChroma:
 
 
 def _above_surroundings(bands: torch.Tensor) -> torch.Tensor:
-    """How far each bin of `(batch_size, bins, frames)` stands above the mean of the half octave around it, or 0."""
+    """By how much each bin of `(batch_size, bins, frames)` exceeds the mean of the half octave around it, or 0."""
     half = _SEARCH_BINS // 4
     padded = torch.nn.functional.pad(bands, (0, 0, half, half), mode="replicate")
     surroundings = torch.nn.functional.avg_pool2d(padded[:, None], (2 * half + 1, 1), stride=1)[:, 0]

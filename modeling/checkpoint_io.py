@@ -59,8 +59,8 @@ def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         found = wanted.group(1) if wanted else "something"
         raise UnsafeCheckpointError(
-            f"{path} was refused: it holds {found} beside tensors, containers and numbers, and to read that could run "
-            "code hidden in the file. Only if you trust its origin, allow pickle explicitly."
+            f"{path} was refused: it holds {found} in addition to tensors, containers and numbers, and reading that "
+            "could run code hidden in the file. Allow pickle only if you trust the origin of the file."
         ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds no dictionary but {type(checkpoint).__name__}.")
