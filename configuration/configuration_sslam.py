@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""SSLAM model configuration, and the configuration of checkpoints in the layout that its authors publish."""
+"""SSLAM model configuration, and the configuration of the checkpoints that its authors publish."""
 
 from typing import Any, Literal
 
@@ -51,65 +51,66 @@ class SSLAMConfig(PreTrainedConfig):
         num_mel_bins (`int`, *optional*, defaults to 128):
             Mel bins of a frame; a multiple of `patch_size`.
         max_time_patches (`int`, *optional*, defaults to 768):
-            Number of patches in time that the position table reaches: 768 patches of 160 ms are about two minutes.
+            Length of the position table in time patches: 768 patches of 160 ms are about two minutes.
         prediction_mode (`str`, *optional*, defaults to `"cls_token"`):
-            What [`SSLAMForAudioClassification`] classifies: the class token (`"cls_token"`), the mean of the patches
-            (`"mean_pooling"`) or their linear softmax (`"lin_softmax"`).
+            Input of the classifier in [`SSLAMForAudioClassification`]: the class token (`"cls_token"`), the mean of
+            the patches (`"mean_pooling"`) or their linear softmax (`"lin_softmax"`).
         use_fc_norm (`bool`, *optional*, defaults to `True`):
-            Whether a layer norm stands before the classifier.
+            Whether to apply a layer norm before the classifier.
         fc_norm_eps (`float`, *optional*, defaults to 1e-6):
             Epsilon of that layer norm.
         label_smoothing (`float`, *optional*, defaults to 0.0):
             Label smoothing of the cross entropy, in training only.
         single_label_loss (`str`, *optional*, defaults to `"cross_entropy"`):
-            Loss of single-label classification; `"binary_cross_entropy"` is the sum over the classes that EAT trains
-            with on Speech Commands.
+            Loss of single-label classification. `"binary_cross_entropy"` is the sum over the classes with which EAT
+            trains on Speech Commands.
         multi_label_reduction (`str`, *optional*, defaults to `"mean"`):
-            How the binary cross entropies of a multi-label batch become one number: their mean, or (`"labels"`) their
-            sum divided by the sum of the labels, as EAT and SSLAM train on AudioSet.
+            Reduction of the binary cross entropies of a multi-label batch: `"mean"`, or `"labels"`, the sum divided by
+            the sum of the labels with which EAT and SSLAM train on AudioSet.
         pretraining_stage (`int`, *optional*, defaults to 1):
-            1 for the objective of EAT, 2 for SSLAM's on mixtures of two clips with the source retention loss.
+            1 for the objective of EAT, 2 for the objective of SSLAM with mixtures of two clips and the source
+            retention loss.
         clone_batch (`int`, *optional*, defaults to 16):
             Number of masks drawn for each clip of a pre-training batch.
         mask_ratio (`float`, *optional*, defaults to 0.8):
-            Share of the patches that the student does not see.
+            Share of the patches that are hidden from the student.
         mask_length (`int`, *optional*, defaults to 5):
             Height and width of a visible block, in patches.
         mask_adjust (`float`, *optional*, defaults to 0.07):
-            How much more than `1 - mask_ratio` of the patches the drawn blocks would cover if none overlapped.
+            Share of the patches that the drawn blocks would cover beyond `1 - mask_ratio` if none overlapped.
         mask_noise_std (`float`, *optional*, defaults to 0.01):
-            Standard deviation of the noise that stands in for masked patches at the decoder's input.
+            Standard deviation of the noise that replaces masked patches in the input of the decoder.
         unmixed_region_ratio (`float`, *optional*, defaults to 0.234375):
-            Stage 2: length of each of the two regions of a clip into which no other clip is mixed, as a share of the
-            clip; the default is the original's 240 of 1024 frames. Below 0.5.
+            Stage 2: length of each of the two unmixed regions, as a share of the clip and below 0.5. The default is
+            240 of 1024 frames, as in the original.
         unmixed_region_range (`float`, *optional*, defaults to 0.5):
-            Stage 2: share of the clip in which the first region begins. The second begins after the first one's end.
+            Stage 2: the first region begins in this share of the clip. The second begins after the end of the first.
         average_top_k_layers (`int`, *optional*, defaults to 12):
             Number of teacher blocks, counted from the last, that are averaged into the target.
         decoder_hidden_size (`int`, *optional*, defaults to 768):
             Channels of the convolutional decoder.
         decoder_num_layers (`int`, *optional*, defaults to 6):
-            Number of its convolutions, at least 1.
+            Number of convolutions of the decoder, at least 1.
         decoder_kernel_size (`int`, *optional*, defaults to 3):
-            Their kernel size, in patches.
+            Kernel size of these convolutions, in patches.
         decoder_groups (`int`, *optional*, defaults to 16):
-            Their number of groups.
+            Number of groups of these convolutions.
         frame_loss_weight (`float`, *optional*, defaults to 1.0):
-            Weight of the frame loss, the original's `d2v_loss`, which is taken as a name too.
+            Weight of the frame loss. `d2v_loss`, its name in the original, is accepted too.
         utterance_loss_weight (`float`, *optional*, defaults to 1.0):
-            Weight of the utterance loss, the original's `cls_loss`, which is taken as a name too.
+            Weight of the utterance loss. `cls_loss`, its name in the original, is accepted too.
         utterance_loss_reduction (`str`, *optional*, defaults to `"sum"`):
-            Whether the utterance loss is the sum over the views of a batch, as the original's is in the end, so that
-            it grows with the batch, or their mean (`"mean"`).
+            Reduction of the utterance loss over the views of a batch: `"sum"`, which grows with the batch as in the
+            original, or `"mean"`.
         source_retention_loss_weight (`float`, *optional*, defaults to 2.0):
             Stage 2: weight of the source retention loss.
         teacher_in_float32 (`bool`, *optional*, defaults to `True`):
-            Whether the teacher computes in float32 under automatic mixed precision too. The original's computes in
-            half precision there (`False`), which is faster and rounds the targets.
+            Whether the teacher computes in float32 under automatic mixed precision. `False` computes in half precision
+            as the original does, which is faster and rounds the targets.
         ema_decay (`float`, *optional*, defaults to 0.9998):
             Decay of the teacher's moving average before the first update.
         ema_end_decay (`float`, *optional*, defaults to 0.99999):
-            Decay from update `ema_anneal_end_step` on; linear in between.
+            Decay from update `ema_anneal_end_step` on. It changes linearly until then.
         ema_anneal_end_step (`int`, *optional*, defaults to 100000):
             Update at which `ema_end_decay` is reached.
 
@@ -207,7 +208,7 @@ class SSLAMConfig(PreTrainedConfig):
             )
 
 
-# The names of the published layout that have another one here.
+# Names in the published layout and their names here
 _EAT_NAMES = {
     "embed_dim": "hidden_size",
     "depth": "num_hidden_layers",
@@ -220,7 +221,7 @@ _EAT_NAMES = {
     "post_mlp_drop": "post_mlp_dropout",
     "end_drop_path_rate": "drop_path_rate",
 }
-# What the published layout leaves open and every published checkpoint has alike.
+# Settings of the published layout that have the same value in every published checkpoint
 _EAT_FIXED = {
     "in_chans": 1,
     "qkv_bias": True,
@@ -235,9 +236,9 @@ _EAT_FIXED = {
 class EATConfig(SSLAMConfig):
     r"""
     A [`SSLAMConfig`] read from a `config.json` in the layout that the authors of EAT and SSLAM publish on the Hub
-    (`model_type: "eat"`). [`EATConfig.from_dict`] does the translation, so the Auto classes do it too.
+    (`model_type: "eat"`). [`EATConfig.from_dict`] translates it, so the Auto classes do so too.
 
-    A classifier of 527 classes gets the class names of AudioSet, and is multi-label as AudioSet is.
+    A classifier of 527 classes gets the class names of AudioSet and `problem_type="multi_label_classification"`.
     """
 
     model_type = "eat"
@@ -245,10 +246,10 @@ class EATConfig(SSLAMConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         """
-        Translate the published names; names of [`SSLAMConfig`] are taken as they are.
+        Translate the published names. Names of [`SSLAMConfig`] are accepted too.
 
         Raises:
-            ValueError: for an architecture that no published checkpoint has and [`SSLAMModel`] does not implement.
+            ValueError: the architecture is one that [`SSLAMModel`] does not implement. No published checkpoint has it.
         """
         config_dict = {_EAT_NAMES.get(name, name): value for name, value in config_dict.items()}
         patch_size = config_dict.get("patch_size", cls.patch_size)
@@ -256,8 +257,8 @@ class EATConfig(SSLAMConfig):
             value = config_dict.pop(name, expected)
             if value != expected:
                 raise ValueError(f"SSLAM has no `{name}={value}`: a checkpoint of type 'eat' must have {expected}.")
-        config_dict.pop("auto_map", None)  # the remote code that the classes here stand in for
-        config_dict.pop("img_size", None)  # the usual clip length, which the model does not depend on
+        config_dict.pop("auto_map", None)  # remote code, which the classes here replace
+        config_dict.pop("img_size", None)  # the usual length of a clip; the model takes others too
 
         if "mlp_ratio" in config_dict:
             hidden_size = config_dict.get("hidden_size", cls.hidden_size)
@@ -277,7 +278,7 @@ class EATConfig(SSLAMConfig):
 
 
 def label_fields(num_labels: int) -> dict[str, Any]:
-    """The configuration fields of a classifier of `num_labels` classes: AudioSet's for 527, unnamed ones otherwise."""
+    """The label fields of a classifier of `num_labels` classes, with the names of AudioSet if there are 527."""
     if num_labels != len(AUDIOSET_LABELS):
         return {"num_labels": num_labels}
     return {

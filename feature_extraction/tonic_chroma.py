@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Pitch classes relative to the tonic: what a raga looks like in whichever key it is sung."""
+"""Pitch classes relative to the tonic, so that a raga has the same features in every key."""
 
 import numpy as np
 import torch
@@ -8,43 +8,41 @@ import torch
 from .spectrogram import power_spectrogram
 
 
-# The search for the tonic works in steps of 20 cents, with a parabola between them. The tanpura's strings and their
-# first harmonics are in the lowest octaves; higher up the melody covers them.
+# The search for the tonic has steps of 20 cents and interpolates between them with a parabola. The strings of the
+# tanpura and their first harmonics are in the lowest octaves. In higher octaves the melody covers them.
 _SEARCH_BINS = 60
 _OCTAVE_WEIGHTS = (0.35, 0.35, 0.2, 0.1)
-# The drone is what a bin does not fall below in 70 % of the frames. One frame in four will do, so much they overlap.
+# The drone is the energy that a bin exceeds in 70 % of the frames. Frames overlap, so every fourth frame is enough.
 _DRONE_QUANTILE = 0.3
 _SEARCH_EVERY = 4
-# Without a drone, what the melody dwells on has to tell the tonic. It is right much less often.
+# Without a drone, the tonic is estimated from the longest notes of the melody, which is right much less often
 _MELODY_WEIGHT = 0.5
-# From salience, in nepers, to log-odds: Sa, and Pa, which some ragas and their drones do without. The weights were
-# chosen on synthetic recordings with Sa-Pa drones, Sa-Ma drones, no drone and noise, for a posterior that is about as
-# sure as it is right.
+# Weights from salience, in nepers, to log-odds for Sa and for Pa, which some ragas and their drones leave out. They
+# were chosen on synthetic recordings with Sa-Pa drones, Sa-Ma drones, no drone and noise, so that the posterior is
+# about calibrated.
 _SA_WEIGHT, _PA_WEIGHT = 1.9, 0.65
-# Tonics lie between G2, for a low man's voice, and C4, for a high woman's. Where that leaves two octaves to choose
-# from, it is the lower one if a string of the drone sounds at its lower Pa or Ma, more salient than this.
+# Tonics lie between G2, for a low male voice, and C4, for a high female voice. If two octaves are possible, the lower
+# one is taken if the salience of a string of the drone at its lower Pa or Ma exceeds this.
 _LOWEST_TONIC, _HIGHEST_TONIC = 98.0, 261.63
 _STRING_SALIENCE = 0.5
-# Power at which the compression of the features turns from linear to logarithmic, against the clip's mean.
+# Power, relative to the mean of the clip, at which the compression of the features turns from linear to logarithmic
 _KNEE = 0.01
 
 
 class TonicChroma:
     """
-    Chroma whose first bin is the tonic (Sa), with an estimate of the tonic where it is not known.
+    Chroma whose first bin is the tonic (Sa). The tonic is given or estimated.
 
-    The tonic is found from the drone: the spectrum's lower quantile over time, each bin against its surroundings,
-    folded to one octave, matched with Sa and Pa in every rotation. The features are bands of the spectrum around the
-    pitches of a scale that starts at that very tonic, so that nothing is rounded to the keys of a piano, compressed
-    and averaged over the octaves.
+    The estimate uses the drone: the lower quantile of the spectrum over time, each bin relative to its surroundings,
+    folded to one octave and matched with Sa and Pa in every rotation. The features are bands of the spectrum around
+    the pitches of a scale that starts at the exact tonic, compressed and averaged over the octaves.
 
     Args:
-        sampling_rate: of the waveforms, in Hz.
+        sampling_rate: sampling rate of the waveforms, in Hz.
         n_fft: samples of an analysis window.
         hop_length: samples from one window to the next.
         bins_per_octave: features of a frame.
-        num_octaves: octaves above `f_min` that are analysed. The features use one less: the octaves of the tonic's
-            scale that lie within.
+        num_octaves: number of octaves above `f_min` to analyse. The scale of the tonic fits in one octave less.
         f_min: lowest frequency, in Hz; by default the C two octaves below middle C.
     """
 
@@ -165,7 +163,7 @@ class TonicChroma:
 
 
 def _above_surroundings(bands: torch.Tensor) -> torch.Tensor:
-    """How far each bin of `(batch_size, bins, frames)` stands above the mean of the half octave around it, or 0."""
+    """By how much each bin of `(batch_size, bins, frames)` exceeds the mean of the half octave around it, or 0."""
     half = _SEARCH_BINS // 4
     padded = torch.nn.functional.pad(bands, (0, 0, half, half), mode="replicate")
     surroundings = torch.nn.functional.avg_pool2d(padded[:, None], (2 * half + 1, 1), stride=1)[:, 0]

@@ -86,7 +86,7 @@ def as_mono_waveforms(raw_speech: RawSpeech) -> tuple[list[torch.Tensor] | torch
         raise TypeError(f"Audio must be a numpy array, a torch tensor or a list of them, got {type(raw_speech)}.")
 
     if count == 0:
-        raise ValueError("There is no clip in the batch.")
+        raise ValueError("The batch has no clip.")
     if shortest == 0:
         raise ValueError("A clip has no samples. Leave empty clips out of the batch.")
     # The norm is finite only if every sample is. It takes one pass and no copy of the audio.

@@ -1,4 +1,4 @@
-"""The tests that transformers demands of its own models, over the classes of polyaudio: `make hf-tests`.
+"""Runs the tests that transformers requires of its own models on the classes of polyaudio: `make hf-tests`.
 
 They come from the sdist of the installed transformers, which the first run downloads into pytest's cache; where pip
 reaches no package index the run says so and exits with status 69. What the sdist lacks is in `stubs`. The suite finds
@@ -30,7 +30,7 @@ CLASSIFIERS = {
 
 
 class OtherPipelines(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Tests of other tasks' pipelines: the sdist lacks them, none is run here, but older suites import them all."""
+    """Stands in for the pipeline tests of other tasks, which the sdist lacks and older suites import."""
 
     def find_spec(self, name, path=None, target=None):
         is_one = name.startswith("tests.pipelines.test_pipelines_")
@@ -61,20 +61,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def enter_models(tiny_models: Path) -> None:
-    """Make the suite take the models of polyaudio for some of transformers, the tiny ones to be saved in a folder."""
+    """Enter the models of polyaudio where the suite looks for models. Tiny models are saved in `tiny_models`."""
     import transformers
     from transformers.models.auto import modeling_auto
 
     import polyaudio
 
-    # In a checkout the suite loads the package that lies beside it; here it is the installed one.
+    # In a checkout the suite loads the package of that checkout; here it is the installed one
     transformers.utils.direct_transformers_import = lambda path, file="__init__.py": transformers
 
     summary = {}
     for model_type, (base, classifier, extractor) in CLASSIFIERS.items():
         modeling_auto.MODEL_MAPPING_NAMES[model_type] = base
         modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES[model_type] = classifier
-        # The suite tests the problem types of text and image classifiers alone
+        # The suite tests the problem types of text and image classifiers only
         modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES[model_type] = classifier
         setattr(transformers, extractor, getattr(polyaudio, extractor))
         summary[classifier] = {"tokenizer_classes": [], "processor_classes": [extractor]}
@@ -84,7 +84,7 @@ def enter_models(tiny_models: Path) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
-    """Count by test class, and tell why tests were skipped."""
+    """Count the results of each test class, and list why tests were skipped."""
     counts, reasons = defaultdict(Counter), Counter()
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):

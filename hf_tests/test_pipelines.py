@@ -1,4 +1,4 @@
-"""The pipeline tests of transformers over tiny classifiers."""
+"""The pipeline tests of transformers on tiny classifiers."""
 
 import os
 import unittest
@@ -17,7 +17,7 @@ from polyaudio import (
 
 
 class AudioClassifierPipelineTest(PipelineTesterMixin):
-    """Puts a tiny classifier where the suite looks for one."""
+    """Saves a tiny classifier where the suite looks for one."""
 
     def setUp(self):
         model_class = self.pipeline_model_mapping["audio-classification"]

@@ -1,4 +1,4 @@
-"""The suite of transformers over SAMAudio."""
+"""The suite of transformers on SAMAudio."""
 
 import copy
 import unittest
@@ -61,7 +61,7 @@ class SAMAudioModelTest(ModelTesterMixin, unittest.TestCase):
         self.model_tester = SAMAudioModelTester(frontend="log_mel", feature_size=12)
 
     def test_model_get_set_embeddings(self):
-        """As the suite's, but what embeds the input is a convolution, not an `nn.Embedding`."""
+        """As in the suite, but the input embeddings are a convolution instead of an `nn.Embedding`."""
         for model_class in self.all_model_classes:
             model = model_class(copy.deepcopy(self.model_tester.get_config()))
             assert isinstance(model.get_input_embeddings(), nn.Conv1d)
@@ -72,7 +72,7 @@ class SAMAudioModelTest(ModelTesterMixin, unittest.TestCase):
 
 
 class SAMAudioWaveformModelTest(SAMAudioModelTest):
-    """The other kind of input, and the norm with buffers."""
+    """With a waveform as input and a norm that has buffers."""
 
     def setUp(self):
         self.model_tester = SAMAudioModelTester(frontend="waveform", feat_extract_norm="batch")

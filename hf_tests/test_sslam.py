@@ -1,4 +1,4 @@
-"""The suite of transformers over SSLAM."""
+"""The suite of transformers on SSLAM."""
 
 import copy
 import unittest
@@ -69,7 +69,7 @@ class SSLAMModelTest(ModelTesterMixin, unittest.TestCase):
         return inputs
 
     def test_model_get_set_embeddings(self):
-        """As the suite's, but what embeds the input is a convolution, not an `nn.Embedding`."""
+        """As in the suite, but the input embeddings are a convolution instead of an `nn.Embedding`."""
         for model_class in self.all_model_classes:
             model = model_class(copy.deepcopy(self.model_tester.get_config()))
             assert isinstance(model.get_input_embeddings(), nn.Conv2d)
@@ -80,7 +80,7 @@ class SSLAMModelTest(ModelTesterMixin, unittest.TestCase):
 
 
 class SSLAMPreTrainingTester(SSLAMModelTester):
-    """The suite takes what a clip gives for one row of a batch that is the same at each call."""
+    """The suite expects one row for each clip, the same at each call: one view, fixed masks, no noise."""
 
     mask_length = 8  # patches
     num_masks = 7  # of them hidden

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Reading checkpoints that others wrote with `torch.save`, without running what may hide in a pickle."""
+"""Reads checkpoints from `torch.save` without running code that a pickle may contain."""
 
 import os
 import pickle
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 
-# Real training checkpoints keep their best metric as a numpy number. Files name its constructor by the module path of
-# the numpy that wrote them, which is another one before numpy 2.
+# Training checkpoints often hold their best metric as a numpy number. Files name its constructor by a module path,
+# which was another one before numpy 2.
 _NUMPY_SCALARS = [
     (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
@@ -24,7 +24,7 @@ _NUMPY_SCALARS = [
 
 
 class UnsafeCheckpointError(ValueError):
-    """A checkpoint asks for more than tensors, containers and numbers, so reading it could run foreign code."""
+    """A checkpoint holds more than tensors, containers and numbers, so reading it could run foreign code."""
 
 
 def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False) -> dict[str, Any]:
@@ -33,15 +33,15 @@ def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False
 
     Args:
         path: the file.
-        allow_pickle: read whatever the file holds, with a warning. Unpickling runs any code that the writer of the
-            file put into it; pass `True` only for a file that you trust.
+        allow_pickle: read any file, with a warning. Unpickling runs the code that the file contains, so pass `True`
+            only for a file that you trust.
 
     Returns:
-        What was saved: tensors, Python containers, strings and numbers, numpy numbers among them.
+        The saved dictionary of tensors, Python containers, strings, numbers and numpy numbers.
 
     Raises:
-        UnsafeCheckpointError: if the file needs anything else to be read; nothing of it has been run.
-        ValueError: if the file is no checkpoint or holds no dictionary.
+        UnsafeCheckpointError: the file contains anything else. None of it has been run.
+        ValueError: the file is not a checkpoint or does not hold a dictionary.
     """
     is_zip = zipfile.is_zipfile(path)
     if not is_zip:
@@ -53,14 +53,14 @@ def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False
         warnings.warn(f"Unpickling {path} without restrictions: any code in this file runs.", stacklevel=2)
     try:
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
-            # mmap: of a training checkpoint, optimizer state included, only the tensors that are used get read.
+            # With mmap only the tensors that are used are read, and not the state of the optimizer
             checkpoint = torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=is_zip)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         found = wanted.group(1) if wanted else "something"
         raise UnsafeCheckpointError(
-            f"{path} was refused: it holds {found} beside tensors, containers and numbers, and to read that could run "
-            "code hidden in the file. Only if you trust its origin, allow pickle explicitly."
+            f"{path} was refused: it holds {found} in addition to tensors, containers and numbers, and reading that "
+            "could run code hidden in the file. Allow pickle only if you trust the origin of the file."
         ) from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f"{path} holds no dictionary but {type(checkpoint).__name__}.")

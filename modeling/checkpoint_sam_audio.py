@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Checkpoints of the original SAM-Audio raga classifier (sarayusapa/sam-carnatic) as SAMAudio models."""
+"""Converts checkpoints of the original SAM-Audio raga classifier (sarayusapa/sam-carnatic) to SAMAudio models."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import torch
 from ..configuration.configuration_sam_audio import SAMAudioConfig
 
 
-# The original's constants that are no setting of its training script
+# Constants of the original, which its training script does not set
 _NUM_ATTENTION_HEADS = 8
 _N_FFT, _HOP_LENGTH, _SAMPLING_RATE = 1024, 256, 16000
 
@@ -35,25 +35,25 @@ _MEL_BUFFER = "audio_encoder.mel_transform."
 
 
 def is_sam_carnatic_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a loaded dictionary is a `best_model.pth` (weights and settings) or a `final_model.pth` (weights)."""
+    """Whether a dictionary comes from a `best_model.pth` (weights and settings) or a `final_model.pth` (weights)."""
     return "segment_predictor.segment_tokens" in checkpoint.get("model_state_dict", checkpoint)
 
 
 def convert_sam_carnatic_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
-    Rename the original's parameters to those of [`SAMAudioForAudioClassification`].
+    Rename the parameters of the original to those of [`SAMAudioForAudioClassification`].
 
-    The buffers of the mel transform are left out, since the feature extractor builds its own.
+    The buffers of the mel transform are dropped, because the feature extractor builds its own.
 
     Raises:
-        ValueError: for a parameter that the original does not have.
+        ValueError: the original does not have one of the parameters.
     """
     return {_new_name(name): tensor for name, tensor in state_dict.items() if not name.startswith(_MEL_BUFFER)}
 
 
 def _new_name(name: str) -> str:
     if match := _CONV_LAYER.fullmatch(name):
-        # The original's list holds convolution, norm, activation and dropout of each layer in turn
+        # The list of the original holds convolution, norm, activation and dropout of the first layer, then of the next
         layer, part = divmod(int(match[1]), 4)
         if part < 2:
             return f"sam_audio.encoder.layers.{layer}.{'conv' if part == 0 else 'norm'}.{match[2]}"
@@ -69,12 +69,15 @@ def sam_carnatic_config(
     """
     The configuration of an original checkpoint.
 
-    Sizes are read off the weights; what these do not show (strides, dropout, loss weights) comes from `settings`, the
-    training script's configuration as `best_model.pth` holds it under `config`, or else from that script's defaults.
+    Args:
+        state_dict: the weights of the original, from which the sizes are read.
+        settings: the settings of its training script (`config` in `best_model.pth`), which give strides, dropout and
+            the weights of the losses. The default for a missing setting is that of the script.
+        labels: the name of each class.
 
     Raises:
-        ValueError: if `labels` are not as many as the classes, or if the mel transform is not the one that
-            [`SAMAudioFeatureExtractor`] computes.
+        ValueError: the number of `labels` is not the number of classes, or [`SAMAudioFeatureExtractor`] computes
+            another mel transform.
     """
     num_convolutions = 1 + max(int(m[1]) for name in state_dict if (m := _CONV_LAYER.fullmatch(name))) // 4
     convolutions = [state_dict[f"audio_encoder.conv_layers.{4 * i}.weight"] for i in range(num_convolutions)]

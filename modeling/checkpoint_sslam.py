@@ -1,10 +1,10 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Checkpoints of the authors of SSLAM and EAT: their key names and settings in terms of ours.
+"""Converts the checkpoints of the authors of SSLAM and EAT to SSLAM models.
 
-Two layouts exist. fairseq's `.pt` files hold the pre-trained model (`data2vec_multi`, with its decoder and its
-teacher) or a fine-tuned one (`mae_image_classification`); the Hub's folders of model type "eat" hold an encoder, with
-a classifier or without. The names of the encoder's weights differ in a prefix and in that of one layer norm.
+There are two layouts. The `.pt` files of fairseq hold a pre-trained model (`data2vec_multi`, with its decoder and its
+teacher) or a fine-tuned one (`mae_image_classification`). Hub folders of model type "eat" hold an encoder, with or
+without a classifier. The names of the encoder weights differ in a prefix and in the name of one layer norm.
 """
 
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ import torch
 from ..configuration.configuration_sslam import SSLAMConfig, label_fields
 
 
-# source key -> target keys; a fused weight is cut along its first dimension into as many parts as it has targets
+# source key -> target keys; a fused weight is split along its first dimension, one part for each target
 KeyMap = dict[str, tuple[str, ...]]
 
-# Settings of `cfg.model` (for a fine-tuned model: of the model it was fine-tuned from) under our names.
+# Settings of `cfg.model`, for a fine-tuned model those of its pre-trained model, and their names here
 _ENCODER_FIELDS = {
     "embed_dim": "hidden_size",
     "depth": "num_hidden_layers",
@@ -60,7 +60,7 @@ class ConvertedCheckpoint:
     Attributes:
         config: the configuration of the model.
         state_dict: its weights, under our names.
-        report: for each key of the checkpoint what became of it, "used as is", "renamed to ..." or "dropped: ...".
+        report: for each key of the checkpoint "used as is", "renamed to ..." or "dropped: ...".
     """
 
     config: SSLAMConfig
@@ -70,11 +70,11 @@ class ConvertedCheckpoint:
 
 def encoder_key_map(num_hidden_layers: int, context_norm: str) -> KeyMap:
     """
-    The keys of the encoder, in either layout, without the prefix that modules around it add.
+    The keys of the encoder in both layouts, without the prefix of the modules around it.
 
     Args:
         num_hidden_layers: number of blocks.
-        context_norm: what the layout calls the norm before the first block.
+        context_norm: name of the norm before the first block in the layout.
     """
     names: KeyMap = {
         "extra_tokens": ("embeddings.cls_token",),
@@ -98,7 +98,7 @@ def encoder_key_map(num_hidden_layers: int, context_norm: str) -> KeyMap:
 
 
 def head_key_map(use_fc_norm: bool) -> KeyMap:
-    """The keys of the classifier, in either layout, without the prefix of the Hub's."""
+    """The keys of the classifier in both layouts, without the prefix of the Hub layout."""
     names = {"head.weight": ("classifier.weight",), "head.bias": ("classifier.bias",)}
     if use_fc_norm:
         names |= {"fc_norm.weight": ("fc_norm.weight",), "fc_norm.bias": ("fc_norm.bias",)}
@@ -116,16 +116,16 @@ def decoder_key_map(num_layers: int) -> KeyMap:
 
 
 def with_prefixes(key_map: KeyMap, source: str, target: str) -> KeyMap:
-    """The same map with a prefix before each source key and one before each target key."""
+    """The same map with a prefix before each source key and a prefix before each target key."""
     return {source + key: tuple(target + name for name in names) for key, names in key_map.items()}
 
 
 def rename(state_dict: dict[str, torch.Tensor], key_map: KeyMap) -> dict[str, torch.Tensor]:
     """
-    Rename (and cut apart) the tensors that `key_map` names; leave the others out.
+    Rename the tensors in `key_map`, split the fused ones, and drop all others.
 
     Raises:
-        ValueError: naming the keys of `key_map` that the state dict lacks.
+        ValueError: the state dict lacks keys of `key_map`.
     """
     missing = sorted(key_map.keys() - state_dict.keys())
     if missing:
@@ -133,7 +133,7 @@ def rename(state_dict: dict[str, torch.Tensor], key_map: KeyMap) -> dict[str, to
     renamed = {}
     for key, names in key_map.items():
         parts = state_dict[key].chunk(len(names))
-        # Parts of one tensor share its memory, which safetensors refuses to write.
+        # The parts share memory, and safetensors refuses to write such tensors
         renamed.update(zip(names, (part.clone() for part in parts) if len(names) > 1 else parts, strict=True))
     return renamed
 
@@ -144,18 +144,18 @@ def convert_fairseq_checkpoint(
     weights: Literal["student", "teacher"] = "student",
 ) -> ConvertedCheckpoint:
     """
-    Convert a checkpoint that fairseq wrote for a pre-trained or a fine-tuned model.
+    Convert a fairseq checkpoint of a pre-trained or fine-tuned model.
 
     Args:
-        checkpoint: what [`read_torch_checkpoint`] gives for the `.pt` file.
-        what: `"encoder"` for [`SSLAMModel`], `"pretraining"` for [`SSLAMForPreTraining`] (the encoder under `sslam.`,
-            `decoder.`, and the moving average under `teacher.`), `"classifier"` for [`SSLAMForAudioClassification`].
-        weights: whether the encoder of a pre-trained checkpoint is the trained one or its moving average. The original
-            infers and fine-tunes with the student. What is to be pre-trained on has both, so there it must be student.
+        checkpoint: the `.pt` file as [`read_torch_checkpoint`] returns it.
+        what: `"encoder"` for [`SSLAMModel`], `"pretraining"` for [`SSLAMForPreTraining`] or `"classifier"` for
+            [`SSLAMForAudioClassification`].
+        weights: `"student"` takes the trained encoder of a pre-trained checkpoint, `"teacher"` its moving average. The
+            original uses the student for inference and fine-tuning. `what="pretraining"` takes both and needs
+            `"student"`.
 
     Raises:
-        ValueError: if the checkpoint holds no such model, or keys are missing, or keys are there that no model of this
-            kind has.
+        ValueError: the checkpoint does not hold such a model, lacks keys, or has unknown keys.
     """
     missing = [key for key in ("cfg", "model") if checkpoint.get(key) is None]
     if missing:
@@ -177,7 +177,7 @@ def convert_fairseq_checkpoint(
     if is_classifier and weights == "teacher":
         raise ValueError("A fine-tuned checkpoint has no teacher. Convert the student.")
     if what == "pretraining" and weights == "teacher":
-        raise ValueError("To go on with pre-training takes student and teacher: leave `weights` at 'student'.")
+        raise ValueError("Continued pre-training needs both student and teacher: leave `weights` at 'student'.")
 
     prefix = "model." if is_classifier else ""
     positions_key = f"{prefix}modality_encoders.IMAGE.fixed_positional_encoder.positions"
@@ -228,11 +228,11 @@ def convert_hub_state_dict(state_dict: dict[str, torch.Tensor], config: SSLAMCon
     Convert the weights of a Hub folder of model type "eat".
 
     Returns:
-        The weights of [`SSLAMForAudioClassification`], or where the file has no classifier those of [`SSLAMModel`]
-        under the prefix `sslam.`.
+        The weights of [`SSLAMForAudioClassification`], or without a classifier those of [`SSLAMModel`] with the prefix
+        `sslam.`.
 
     Raises:
-        ValueError: if a key is missing, or is there that no such model has.
+        ValueError: the folder lacks keys or has unknown keys.
     """
     key_map = with_prefixes(encoder_key_map(config.num_hidden_layers, "pre_norm"), "model.", "sslam.")
     if "model.head.weight" in state_dict:
@@ -255,7 +255,7 @@ def _fairseq_encoder_key_map(num_hidden_layers: int) -> KeyMap:
 
 
 def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_positions: int) -> dict[str, Any]:
-    """What `cfg.model` tells about the encoder and its pre-training, as fields of [`SSLAMConfig`]."""
+    """The settings of encoder and pre-training in `cfg.model`, as fields of [`SSLAMConfig`]."""
     encoder_cfg = model_cfg["pretrained_model_args"]["model"] if is_classifier else model_cfg
     modality_cfg = encoder_cfg["modalities"]["image"]
     unsupported = {
@@ -265,7 +265,7 @@ def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_position
     }
     for name, value in unsupported.items():
         if value:
-            raise ValueError(f"SSLAM has no `{name}={value}`; no checkpoint that its authors published has it either.")
+            raise ValueError(f"SSLAM does not support `{name}={value}`, which no published checkpoint has.")
 
     fields = {}
     for settings, names in (
@@ -283,11 +283,11 @@ def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_position
 
 
 def _classifier_fields(model_cfg: dict[str, Any]) -> dict[str, Any]:
-    """What `cfg.model` of a fine-tuned checkpoint tells about the classifier, as fields of [`SSLAMConfig`]."""
+    """The settings of the classifier in `cfg.model` of a fine-tuned checkpoint, as fields of [`SSLAMConfig`]."""
     is_single_label = model_cfg["esc50_eval"] or model_cfg["spcv2_eval"]
     return {
         "problem_type": "single_label_classification" if is_single_label else "multi_label_classification",
-        # Saved by name, with or without the name of the enumeration before it.
+        # Saved by its name, with or without the name of the enumeration
         "prediction_mode": str(model_cfg["prediction_mode"]).rpartition(".")[2].lower(),
         "use_fc_norm": model_cfg["use_fc_norm"],
         **label_fields(model_cfg["num_classes"]),

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The loss of the classifiers: transformers's own takes no soft targets, label smoothing or sums as EAT has them."""
+"""The loss of the classifiers, with soft targets, label smoothing and the sums of EAT, which transformers lacks."""
 
 import torch
 from torch import nn
@@ -17,19 +17,24 @@ def classification_loss(
     multi_label_reduction: str = "mean",
 ) -> torch.Tensor:
     """
-    Cross entropy, binary cross entropy or squared error, as `config.problem_type` says. Where that is unset, the first
-    labels set it, as in transformers: int64 single-label, floats multi-label, one output regression.
+    Cross entropy, binary cross entropy or mean squared error, as `config.problem_type` says. If that is unset, the
+    first labels set it as in transformers: integers mean single-label classification, floats multi-label
+    classification, and a single output means regression.
 
     Args:
         logits: `(batch_size, num_labels)`.
-        labels: single-label `(batch_size,)`, int64, or the probability of each class, `(batch_size, num_labels)`;
-            multi-label `(batch_size, num_labels)`, from 0 to 1; regression the values.
-        config: tells `problem_type` and `num_labels`.
-        label_smoothing: of the cross entropy.
-        single_label_loss: `"cross_entropy"`, or `"binary_cross_entropy"`: the sum over the classes, the mean over the
-            clips, as EAT trains on Speech Commands.
-        multi_label_reduction: `"mean"`, or `"labels"`: the sum divided by the sum of the labels, as EAT and SSLAM
-            train on AudioSet.
+        labels: for single-label classification `(batch_size,)`, int64, or the probability of each class,
+            `(batch_size, num_labels)`; for multi-label classification `(batch_size, num_labels)`, floats from 0 to 1;
+            for regression the values, in the shape of `logits` or without its last dimension of 1.
+        config: configuration with `problem_type` and `num_labels`.
+        label_smoothing: label smoothing of the cross entropy.
+        single_label_loss: `"cross_entropy"`, or `"binary_cross_entropy"`, the sum over the classes and mean over the
+            clips with which EAT trains on Speech Commands.
+        multi_label_reduction: `"mean"`, or `"labels"`, the sum divided by the sum of the labels with which EAT and
+            SSLAM train on AudioSet.
+
+    Returns:
+        A scalar, float32.
     """
     labels = labels.to(logits.device)
     logits = logits.float()

@@ -818,7 +818,7 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
 
         Args:
             hidden_states: `(batch_size, num_segments, hidden_size)`, the `last_hidden_state` of the base model.
-            attention_mask: not needed, since a segment never stands for padding.
+            attention_mask: not needed, since no segment is padding.
 
         Returns:
             `(batch_size, hidden_size)`.

@@ -1118,12 +1118,12 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             if patch_mask is not None:
                 own_mask = patch_mask.chunk(2)[0].unflatten(1, grid)
                 heard_mask = own_mask.index_select(1, mixed_steps).flatten(1, 2)
-            foreign, _ = self.teacher.features(torch.cat([tokens[:, :1], heard], dim=1), heard_mask)
-            foreign = foreign.roll(1, 0).unflatten(1, (num_mixed, grid[1]))
-            foreign = clean.index_copy(1, mixed_steps, foreign)
+            other, _ = self.teacher.features(torch.cat([tokens[:, :1], heard], dim=1), heard_mask)
+            other = other.roll(1, 0).unflatten(1, (num_mixed, grid[1]))
+            other = clean.index_copy(1, mixed_steps, other)
             if patch_mask is not None:  # after the end of the other clip only the clip itself is heard
-                foreign = torch.where(own_mask.roll(1, 0)[..., None], foreign, clean)
-            return frame_targets, utterance_targets, ((clean + foreign) / 2).flatten(1, 2)
+                other = torch.where(own_mask.roll(1, 0)[..., None], other, clean)
+            return frame_targets, utterance_targets, ((clean + other) / 2).flatten(1, 2)
 
     def encode_visible(
         self, clips: torch.Tensor, is_visible: torch.Tensor, has_padding: bool, **kwargs: Unpack[TransformersKwargs]

@@ -4,7 +4,7 @@ import torch
 import torchaudio
 from transformers import AutoFeatureExtractor
 
-from polyaudio import SAMAudioFeatureExtractor
+from polyaudio import SAMAudioFeatureExtractor, SSLAMFeatureExtractor
 
 
 FRONTENDS = ["log_mel", "tonic_chroma", "waveform"]
@@ -24,22 +24,39 @@ def extractor(request) -> SAMAudioFeatureExtractor:
     return SAMAudioFeatureExtractor(request.param)
 
 
-def test_log_mel_is_torchaudios():
+def torchaudios_log_mel(waveforms: torch.Tensor) -> torch.Tensor:
     transform = torchaudio.transforms.MelSpectrogram(RATE, n_fft=1024, hop_length=256, n_mels=80)
+    return torch.log(transform(waveforms) + 1e-8).transpose(1, 2)
+
+
+def test_log_mel_is_torchaudios(assert_same_energies):
     waveforms = torch.from_numpy(np.stack([clip(2.0, seed) for seed in range(3)]))
     features = SAMAudioFeatureExtractor()(waveforms, sampling_rate=RATE, return_tensors="pt")
-    expected = torch.log(transform(waveforms) + 1e-8).transpose(1, 2)
-    torch.testing.assert_close(features.input_values, expected, atol=1e-4, rtol=0)
+    assert_same_energies(features.input_values, torchaudios_log_mel(waveforms))
 
 
-def test_log_mel_of_a_pure_tone_is_torchaudios():
-    """Weights at the feet of the mel filters decide here, so they must be torchaudio's to the last bit."""
+@pytest.mark.parametrize("change", ["window", "filters"])
+def test_the_comparison_notices_another_window_and_shifted_filters(change, assert_same_energies, monkeypatch):
+    waveforms = torch.from_numpy(np.stack([clip(2.0, seed) for seed in range(3)]))
+    expected = torchaudios_log_mel(waveforms)
+    extractor, hann_window = SAMAudioFeatureExtractor(), torch.hann_window
+    if change == "window":
+        monkeypatch.setattr(torch, "hann_window", lambda size, **kwargs: hann_window(size, periodic=False, **kwargs))
+    else:
+        extractor.mel_filters = extractor.mel_filters.roll(1, dims=0)
+    features = extractor(waveforms, sampling_rate=RATE, return_tensors="pt")
+    with pytest.raises(AssertionError, match="not close"):
+        assert_same_energies(features.input_values, expected)
+
+
+def test_log_mel_of_a_pure_tone_is_torchaudios(assert_same_energies):
+    """At other sizes, for sound in a single band."""
     transform = torchaudio.transforms.MelSpectrogram(22050, n_fft=512, hop_length=128, n_mels=40)
     tone = torch.sin(2 * torch.pi * 22050 / 512 * 20 * torch.arange(22050) / 22050)
     extractor = SAMAudioFeatureExtractor(feature_size=40, sampling_rate=22050, n_fft=512, hop_length=128)
     features = extractor(tone, sampling_rate=22050, return_tensors="pt")
     expected = torch.log(transform(tone) + 1e-8).T[None]
-    torch.testing.assert_close(features.input_values, expected, atol=1e-4, rtol=0)
+    assert_same_energies(features.input_values, expected)
 
 
 @pytest.mark.parametrize("as_type", [list, np.asarray, torch.from_numpy, lambda x: x.astype(np.float64)])
@@ -119,11 +136,29 @@ def test_the_mask_is_optional(extractor):
     assert "attention_mask" in silent(clip(0.5), sampling_rate=RATE, return_attention_mask=True)
 
 
-def test_return_types(extractor):
-    features = extractor([clip(0.5), clip(0.6)], sampling_rate=RATE)
-    assert isinstance(features.input_values, list)
-    assert isinstance(features.input_values[0], np.ndarray)
-    assert isinstance(extractor(clip(0.5), sampling_rate=RATE, return_tensors="np").input_values, np.ndarray)
+@pytest.mark.parametrize("model", ["sam_audio", "sslam"])
+def test_both_extractors_return_the_same_kinds(model):
+    extractor = {"sam_audio": SAMAudioFeatureExtractor, "sslam": SSLAMFeatureExtractor}[model]()
+    clips = [clip(0.5), clip(0.6)]
+    for padding in (True, False):
+        lists = extractor(clips, sampling_rate=RATE, padding=padding, return_attention_mask=True)
+        for values in lists.values():
+            assert isinstance(values, list)
+            assert [type(row) for row in values] == [np.ndarray, np.ndarray]
+    for return_tensors, tensor_class in (("np", np.ndarray), ("pt", torch.Tensor)):
+        arguments = {"sampling_rate": RATE, "return_attention_mask": True, "return_tensors": return_tensors}
+        tensors = extractor(clips, padding=True, **arguments)
+        for name, dtype in (("input_values", "float32"), ("attention_mask", "int32")):
+            assert type(tensors[name]) is tensor_class
+            assert str(tensors[name].dtype).removeprefix("torch.") == dtype
+        assert len(extractor(clips[0], padding=False, **arguments)["input_values"]) == 1
+        with pytest.raises(ValueError, match="do not fit into one tensor"):
+            extractor(clips, padding=False, **arguments)
+    with pytest.raises(TypeError, match="channels"):
+        extractor(clips, sampling_rate=RATE, channels=1)
+    # The dtype that `pad`, which both inherit, gives to masks
+    padded = extractor.pad({"input_values": lists["input_values"]}, return_attention_mask=True)
+    assert padded["attention_mask"][0].dtype == np.int32
 
 
 def test_the_input_is_left_as_it_was(extractor):

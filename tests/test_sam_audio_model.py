@@ -256,17 +256,36 @@ def test_every_parameter_learns():
     assert not without
 
 
-def test_activation_checkpointing_changes_nothing(enable_activation_checkpointing):
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_activation_checkpointing_changes_nothing(use_reentrant, enable_activation_checkpointing):
     config = tiny_config(feat_extract_dropout=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0)
     model = SAMAudioForAudioClassification(config).train()
     checkpointed = copy.deepcopy(model)
-    enable_activation_checkpointing(checkpointed)
+    enable_activation_checkpointing(checkpointed, use_reentrant=use_reentrant)
     batch, labels = torch.randn(2, 30, 12), torch.tensor([0, 1])
     hidden = torch.rand(2, 8) < 0.3
     for one in (model, checkpointed):
         one(batch, labels=labels, mask_time_indices=hidden).loss.backward()
     for one, other in zip(model.parameters(), checkpointed.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad)
+    assert not batch.requires_grad
+
+
+def test_reentrant_checkpointing_trains_behind_frozen_layers(enable_activation_checkpointing):
+    """Where the first layer is frozen too, transformers' `enable_input_require_grads` does its part."""
+    model = SAMAudioForAudioClassification(tiny_config()).train()
+    enable_activation_checkpointing(model, use_reentrant=True)
+    model.sam_audio.encoder.layers[0].requires_grad_(False)
+    model.enable_input_require_grads()
+    model(torch.randn(2, 30, 12), labels=torch.tensor([0, 1])).loss.backward()
+    assert all((parameter.grad is None) != parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_frozen_base_model_leaves_the_classifier_to_be_trained():
+    model = SAMAudioForAudioClassification(tiny_config())
+    model.freeze_base_model()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {f"classifier.{name}" for name, _ in model.classifier.named_parameters()}
 
 
 @pytest.mark.parametrize(

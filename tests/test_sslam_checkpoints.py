@@ -13,13 +13,20 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForAudioFrameClassification,
+    pipeline,
+)
 
 from polyaudio import (
     EATConfig,
     SSLAMConfig,
     SSLAMFeatureExtractor,
     SSLAMForAudioClassification,
+    SSLAMForAudioFrameClassification,
     SSLAMForPreTraining,
     SSLAMModel,
 )
@@ -400,6 +407,28 @@ def test_what_is_saved_again_is_native(reference, auto_class, tmp_path):
     clips = load_file(reference / "hub_eat" / "finetuned" / "golden.safetensors")["input"][:, 0]
     with torch.no_grad():
         assert torch.equal(loaded(clips)[0], model(clips)[0])
+
+
+@pytest.mark.parametrize("kind", ["pretrained", "finetuned"])
+def test_a_published_encoder_gets_a_frame_classifier(reference, kind, tmp_path):
+    folder = reference / "hub_eat" / kind
+    golden = load_file(folder / "golden.safetensors")
+    clips = golden["input"][:, 0]
+    model = AutoModelForAudioFrameClassification.from_pretrained(folder)
+    assert type(model) is SSLAMForAudioFrameClassification
+    with torch.no_grad():
+        torch.testing.assert_close(model.sslam(clips).last_hidden_state, golden["features"], atol=1e-5, rtol=0)
+        logits = model(clips).logits
+    num_labels = 9 if kind == "finetuned" else 2
+    assert logits.shape == (len(clips), -(-clips.shape[1] // 16), num_labels)
+    assert logits.isfinite().all()
+
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForAudioFrameClassification.from_pretrained(tmp_path)
+    assert (type(loaded), type(loaded.config)) == (SSLAMForAudioFrameClassification, SSLAMConfig)
+    assert torch.equal(loaded(clips).logits, logits)
+    fresh = AutoModelForAudioFrameClassification.from_config(AutoConfig.from_pretrained(folder))
+    assert type(fresh) is SSLAMForAudioFrameClassification
 
 
 def test_usual_arguments_of_from_pretrained_work(reference):

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from transformers import AutoFeatureExtractor
 
 from polyaudio import SSLAMFeatureExtractor
+from polyaudio.feature_extraction import feature_extraction_sslam
 
 
 GOLDEN_CASES = [
@@ -40,28 +41,66 @@ def extract(audio, extractor: SSLAMFeatureExtractor | None = None, **kwargs):
     return (extractor or SSLAMFeatureExtractor())(audio, **kwargs)
 
 
-@pytest.mark.parametrize("case", GOLDEN_CASES)
-def test_features_are_those_of_the_original(reference, case):
+def unnormalized(features: torch.Tensor, extractor: SSLAMFeatureExtractor) -> torch.Tensor:
+    """The log-mel energies that were normalised."""
+    return features * 2 * extractor.std + extractor.mean
+
+
+def assert_features_of_the_original(reference, assert_same_energies, case: str, change=None) -> None:
+    """
+    Args:
+        reference, assert_same_energies: the fixtures.
+        case: one of `GOLDEN_CASES`.
+        change: is called with the extractor before it is used.
+    """
     settings = json.loads((reference / "sslam" / "fbank.json").read_text())["cases"][case]
     with safe_open(reference / "sslam" / "fbank.safetensors", "pt") as golden:
         resampled = f"{case}.resampled"
         audio = golden.get_tensor(resampled if settings["sample_rate"] != 16000 else f"{case}.waveform_int16")
-        expected = golden.get_tensor(f"{case}.input_values")
+        expected = golden.get_tensor(f"{case}.input_values").view(settings["target_length"], -1)
     names = {"mean", "std"} & settings.keys()
     extractor = SSLAMFeatureExtractor(**{name: settings[name] for name in names})
-    difference = (extract(audio, extractor, max_length=settings["target_length"])["input_values"] - expected).abs()
-    assert difference.max() < 1e-3
-    assert difference.mean() < 1e-4
+    if change is not None:
+        change(extractor)
+    (features,) = extract(audio, extractor, max_length=settings["target_length"])["input_values"]
+    assert features.shape == expected.shape
+    num_frames = settings["num_frames"]
+    assert_same_energies(*(unnormalized(values[:num_frames], extractor) for values in (features, expected)))
+    torch.testing.assert_close(features[num_frames:], expected[num_frames:])
+
+
+@pytest.mark.parametrize("case", GOLDEN_CASES)
+def test_features_are_those_of_the_original(reference, assert_same_energies, case):
+    assert_features_of_the_original(reference, assert_same_energies, case)
+
+
+def use_a_periodic_window(extractor: SSLAMFeatureExtractor) -> None:
+    """That of one sample more, without its last sample."""
+    extractor.window = torch.hann_window(extractor.window_length)
+
+
+@pytest.mark.parametrize("case", GOLDEN_CASES)
+def test_the_comparison_notices_another_window(reference, assert_same_energies, case):
+    with pytest.raises(AssertionError, match="not close"):
+        assert_features_of_the_original(reference, assert_same_energies, case, use_a_periodic_window)
+
+
+@pytest.mark.parametrize("case", GOLDEN_CASES)
+def test_the_comparison_notices_filters_that_are_shifted_by_a_bin(reference, assert_same_energies, case, monkeypatch):
+    filters = feature_extraction_sslam.kaldi_mel_filters
+    monkeypatch.setattr(feature_extraction_sslam, "kaldi_mel_filters", lambda *sizes: filters(*sizes).roll(1, dims=0))
+    with pytest.raises(AssertionError, match="not close"):
+        assert_features_of_the_original(reference, assert_same_energies, case)
 
 
 @pytest.mark.parametrize("num_samples", [400, 559, 560, 16000, 163999, 200001])
-def test_features_are_those_of_torchaudio(num_samples):
+def test_features_are_those_of_torchaudio(num_samples, assert_same_energies):
     audio = waveform(num_samples) + 0.3
     expected = kaldi.fbank((audio - audio.mean())[None], window_type="hanning", num_mel_bins=128)
-    expected = (expected + 4.268) / (2 * 4.569)
-    features = extract(audio, padding=False, truncation=False)["input_values"][0]
+    extractor = SSLAMFeatureExtractor()
+    features = extract(audio, extractor, padding=False, truncation=False)["input_values"][0]
     assert features.shape == expected.shape
-    torch.testing.assert_close(features, expected, atol=1e-3, rtol=0)
+    assert_same_energies(unnormalized(features, extractor), expected)
 
 
 def test_a_batch_of_any_lengths_gives_what_its_clips_give_alone():
@@ -115,7 +154,9 @@ def test_padding_and_truncation(settings, lengths):
     assert [len(mask) for mask in inputs["attention_mask"]] == lengths
     kept = [min(n, length) for n, length in zip((48, 98, 498), lengths, strict=True)]
     assert [int(mask.sum()) for mask in inputs["attention_mask"]] == kept
-    assert all(isinstance(features, np.ndarray) for features in inputs["input_values"])
+    for values in inputs.values():
+        assert isinstance(values, list)
+        assert all(isinstance(row, np.ndarray) for row in values)
 
 
 def test_the_mask_comes_on_request_only():

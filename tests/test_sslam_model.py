@@ -221,16 +221,38 @@ def test_the_trainer_averages_over_accumulated_batches_itself(model_class, tmp_p
 # Training -----------------------------------------------------------------------------------------
 
 
-def test_activation_checkpointing_changes_no_gradient(enable_activation_checkpointing):
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_activation_checkpointing_changes_no_gradient(use_reentrant, enable_activation_checkpointing):
     def gradients(checkpointing: bool) -> list[torch.Tensor]:
         model = tiny_model(SSLAMForAudioClassification).train()
         if checkpointing:
-            enable_activation_checkpointing(model)
+            enable_activation_checkpointing(model, use_reentrant=use_reentrant)
         model(mel(2, 64), labels=torch.tensor([0, 1])).loss.backward()
         return [parameter.grad for parameter in model.parameters()]
 
     for with_it, without_it in zip(gradients(True), gradients(False), strict=True):
         torch.testing.assert_close(with_it, without_it, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model_class", HEADS)
+def test_a_frozen_base_model_leaves_the_head_to_be_trained(model_class):
+    model = tiny_model(model_class)
+    model.freeze_base_model()
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {"fc_norm.weight", "fc_norm.bias", "classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize("model_class", HEADS)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_steps_of_a_head_give_what_forward_gives(model_class, mode):
+    model = tiny_model(model_class, prediction_mode=mode)
+    mask = lengths_to_mask([64, 20])
+    labels = torch.tensor([0, 2]) if model_class is SSLAMForAudioClassification else torch.tensor([[0, 1, 2, 0]] * 2)
+    outputs = model(mel(2, 64), attention_mask=mask, labels=labels)
+    hidden_states = model.base_model(mel(2, 64), attention_mask=mask).last_hidden_state
+    logits = model.classify(model.pool(hidden_states, mask))
+    torch.testing.assert_close(logits, outputs.logits)
+    torch.testing.assert_close(model.compute_loss(logits, labels, mask), outputs.loss)
 
 
 @pytest.mark.parametrize(

@@ -573,6 +573,26 @@ def test_masks_of_another_share_are_named(num_visible):
         assert tiny_model()(mel(2, 100), **padded).loss.isfinite()
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_given_masks_compile_without_graph_breaks(stage):
+    torch._dynamo.reset()
+    model, clips, real = tiny_model(pretraining_stage=stage, mask_noise_std=0.0), mel(2, 128), torch.ones(2, 128)
+    inputs = {"bool_masked_pos": draw_view_masks(model.config, real, seeded())}
+    if stage == 2:
+        inputs["mix_starts"] = torch.tensor([0, 64])
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for mask in ({}, {"attention_mask": real}):
+        torch.testing.assert_close(compiled(clips, **inputs, **mask).loss, model(clips, **inputs, **mask).loss)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_teacher_of_a_fresh_half_precision_model_is_in_float32(dtype):
+    model = SSLAMForPreTraining._from_config(tiny_config(), dtype=dtype)
+    assert (model.sslam.dtype, model.teacher.dtype) == (dtype, torch.float32)
+    for name, weight in model.teacher.state_dict().items():
+        assert torch.equal(weight, model.sslam.state_dict()[name].float())
+
+
 @pytest.mark.parametrize("mix_starts", [[5, 64], [0, 16], [16, 16], [-16, 48], [0, 112], [0], [0, 16, 32]])
 def test_regions_that_do_not_fit_are_named(mix_starts):
     model = tiny_model(pretraining_stage=2, unmixed_region_ratio=0.25)
