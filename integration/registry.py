@@ -69,6 +69,7 @@ MODEL_TYPES: dict[str, ModelType] = {
             "AutoModelForAudioClassification": ".modeling.modeling_eat:EATForAudioClassification",
             "AutoModelForAudioFrameClassification": ".modeling.modeling_eat:EATForAudioFrameClassification",
         },
+        feature_extractor=".feature_extraction.feature_extraction_sslam:SSLAMFeatureExtractor",
     ),
 }
 
