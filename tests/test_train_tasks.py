@@ -4,9 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -296,26 +293,31 @@ def test_what_allow_leak_allows(recipe, tones, tmp_path, capsys):
     assert "classes that training does not know: unknown" in message or "No training clip is of the classes" in message
 
 
+SIX_EPOCHS = ["--crop-seconds", "0.4", "--epochs", "6", "--seed", "3"]
+
+
+@pytest.fixture(scope="module")
+def whole_run(recipe, tones, tmp_path_factory):
+    """The folder and the evaluation of a run of six epochs that nothing stops."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(recipe, tones, folder, *SIX_EPOCHS)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_loses_nothing(recipe, tones, tmp_path, number):
-    flags = ["--dataset", str(tones), "--crop-seconds", "0.4", "--epochs", "30", "--seed", "3"]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    expected = run(recipe, tones, whole, *flags[2:])
-    command = [sys.executable, "-m", "polyaudio.scripts.train", "--config", str(recipe), *flags]
-    command += ["--output-dir", str(stopped)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(stopped.glob("checkpoint-*/trainer_state.json")):
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+def test_a_signal_loses_nothing(recipe, tones, whole_run, run_with_signal, tmp_path, number):
+    """In the middle of the third of six epochs of two steps."""
+    whole, expected = whole_run
+    stopped = tmp_path / "stopped"
+    flags = ["--config", recipe, "--dataset", tones, "--output-dir", stopped, *SIX_EPOCHS]
+    process = run_with_signal(number, 5, "polyaudio.scripts.train", *flags)
     if number == signal.SIGKILL:
         assert process.returncode == -number
     else:
-        assert process.returncode == 2, errors
-        assert f"{number.name} stopped the run at step" in errors
-        assert "--resume" in errors
+        assert process.returncode == 2, process.stderr
+        assert f"{number.name} stopped the run at step 5" in process.stderr
+        assert "--resume" in process.stderr
     assert not (stopped / "evaluation.json").exists()
-    result = run(recipe, tones, stopped, *flags[2:], "--resume")
+    result = run(recipe, tones, stopped, *SIX_EPOCHS, "--resume")
     assert result == expected
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, stopped))
     assert all(torch.equal(one[name], other[name]) for name in one)
