@@ -1,6 +1,7 @@
-"""Training and embedding hold on to nothing; two runs of one seed are the same. benchmarks/long_runs.py has the memory.
+"""Training and embedding hold on to nothing; two runs of one seed are the same.
 
-Objects and open files are counted, in the process itself and at fixed points: neither memory nor time is measured.
+Objects and open files are counted, in the process itself and at fixed points. No memory of the system and no time is
+measured: benchmarks/long_runs.py does that.
 """
 
 import json
