@@ -5,8 +5,8 @@
     python benchmarks/long_runs.py [--files 2000] [--steps 2000]
 
 Each command runs in a process of its own, which is sampled from outside, workers included, from its first result on.
-The table has medians over time. Below it stand the growth per minute (the slope of a line through all samples after the
-first fifth) and the last fifth of the samples over the second fifth (the ratio of medians: 1 where nothing leaks).
+The table has medians over time. Below it stand the growth per minute (the slope of a line through all samples but the
+first fifth), and the last fifth of the samples over the second fifth (the ratio of medians: 1 where nothing leaks).
 """
 
 import argparse
