@@ -9,7 +9,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 LOCK := $(CONSTRAINTS)/py$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
 INSTALL := $(BIN)/python -m pip install --quiet --constraint $(LOCK)
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
 .PHONY: demo test test-fast nightly hf-tests matrix lock coverage lint static bench clean

@@ -38,7 +38,7 @@ def install(session: nox.Session, *arguments: str) -> None:
 
 
 def run_tests(session: nox.Session, *tests: str) -> None:
-    session.run("python", "-m", "pytest", "--numprocesses", "2", "--dist", "worksteal", *tests, *session.posargs)
+    session.run("python", "-m", "pytest", "--numprocesses", "2", "--dist", "loadfile", *tests, *session.posargs)
 
 
 nox.options.envdir = str(ROOT / ".nox")

@@ -783,6 +783,7 @@ with open(f"{output}/{process}.json", "w") as file:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_on_a_stream(tmp_path):
     """Each trains on clips of its own, though one has more of them, and after a resumption goes on where it was."""
     write_ramps(tmp_path / "clips", 11)

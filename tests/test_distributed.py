@@ -54,6 +54,7 @@ def gradients(world_size: int, mode: str, folder) -> dict[str, torch.Tensor]:
     return load_file(output)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["clip", "label"])
 def test_gradients(mode, tmp_path):
     """The contrastive loss reaches over both processes: every segment meets those of the other half of the batch."""
@@ -100,6 +101,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_student_and_teacher_can_be_sharded(tmp_path):
     """FSDP2: each process keeps half of every weight and moves its half of the teacher."""
     arguments = [str(tmp_path / "store"), str(tmp_path / "weights_")]

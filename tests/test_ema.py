@@ -279,6 +279,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_same_averages_and_resume_exactly(tmp_path):
     """From the second step of an epoch of three, whose clips are drawn anew."""
     folders = [tmp_path / "whole", tmp_path / "resumed"]

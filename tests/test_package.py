@@ -33,6 +33,7 @@ def test_help_imports_nothing_heavy():
     assert run_python(code).endswith("False\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [
@@ -57,6 +58,7 @@ print(FEATURE_EXTRACTOR_MAPPING[type(config)].__name__)
     assert run_python(code).split() == ["polyaudio.modeling.modeling_sam_audio", "SAMAudioFeatureExtractor"]
 
 
+@pytest.mark.slow
 def test_a_model_type_that_transformers_ships_one_day_does_no_harm():
     code = """
 import logging; logging.basicConfig(level="WARNING", format="%(message)s", stream=__import__("sys").stdout)

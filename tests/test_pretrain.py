@@ -233,6 +233,7 @@ def pretrain_process(recipe: Path, recordings: Path, output: Path, *flags: str, 
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(recordings, run_with_signal, tmp_path):
     """Killed in the middle of an epoch; student, teacher and decoder end up the same to the last bit."""
     recipe = write_recipe(tmp_path, max_steps=12, save_steps=5)  # three updates an epoch
@@ -257,6 +258,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(recordings, run_with_si
     assert len(losses[0]) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [1, 2])
 def test_two_processes_learn_what_one_learns_from_all_their_batches(recordings, tmp_path, stage):
     """In stage 2 the partner of a mixture comes from the own batch, so one process takes the batches in turn."""

@@ -130,6 +130,7 @@ def test_flags_of_scripts_are_there(project_root, script):
 PYTHON = [text for language, text in BLOCKS if language == "python"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON)
 def test_python_compiles_and_what_it_imports_is_there(code):
     compile(code, "README.md", "exec")

@@ -121,6 +121,7 @@ def refused(recipe, folder, output, *flags, capsys) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_classes_a_clip(recipe, soundscapes, tmp_path):
     result = run(recipe, soundscapes["separator"], tmp_path / "a", "--label-separator", ";")
     assert result["task"] == "multi_label_classification"
@@ -156,6 +157,7 @@ def test_several_classes_a_clip(recipe, soundscapes, tmp_path):
     assert json.loads((output / "evaluation.json").read_text())["clips"]["count"] == 40
 
 
+@pytest.mark.slow
 def test_the_mixed_losses_of_the_original(recipe, soundscapes, tmp_path):
     text = recipe.read_text().replace("model:\n", "model:\n  multi_label_reduction: labels\n", 1)
     (tmp_path / "mixed.yaml").write_text(text)
@@ -168,6 +170,7 @@ def test_the_mixed_losses_of_the_original(recipe, soundscapes, tmp_path):
     assert json.loads((tmp_path / "a" / "config.json").read_text())["drop_path_rate"] == 0.1
 
 
+@pytest.mark.slow
 def test_events(recipe, soundscapes, tmp_path, capsys):
     flags = ["--crop-seconds", "2", "--epochs", "25", "--batch-size", "4"]
     result = run(recipe, soundscapes["events"], tmp_path / "a", *flags)
@@ -191,6 +194,7 @@ def test_events(recipe, soundscapes, tmp_path, capsys):
     assert "no frame head" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folds_and_seeds(recipe, tones, tmp_path, capsys):
     flags = ["--folds", "3", "--seeds", "1", "2", "--epochs", "3", "--max-steps", "4"]
     assert train(["--config", str(recipe), "--dataset", str(tones), "--output-dir", str(tmp_path), *flags]) == 0
@@ -216,6 +220,7 @@ def test_folds_and_seeds(recipe, tones, tmp_path, capsys):
     assert json.loads((tmp_path / "summary.json").read_text())["clips"] == summary["clips"]
 
 
+@pytest.mark.slow
 def test_folds_of_the_data(recipe, tones, tmp_path, capsys):
     rows = [
         {"file_name": str(path.relative_to(tones)), "label": path.parent.name, "fold": int(path.stem) % 3 + 1}
@@ -232,6 +237,7 @@ def test_folds_of_the_data(recipe, tones, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["fold-1", "fold-2", "fold-3"]
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder(recipe, tones, tmp_path, capsys):
     run(recipe, tones, tmp_path / "whole", "--max-steps", "10")
     base = ["--model-name-or-path", str(tmp_path / "whole")]
@@ -252,6 +258,7 @@ def test_a_frozen_encoder(recipe, tones, tmp_path, capsys):
     assert "leave out either --lora or --freeze-encoder" in message
 
 
+@pytest.mark.slow
 def test_a_leak_is_refused_and_can_be_allowed(recipe, tones, tmp_path, capsys):
     folder = tmp_path / "data"
     for number, path in enumerate(sorted(tones.rglob("*.wav"))):
@@ -303,6 +310,7 @@ def whole_run(recipe, tones, tmp_path_factory):
     return folder, run(recipe, tones, folder, *SIX_EPOCHS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_loses_nothing(recipe, tones, whole_run, run_with_signal, tmp_path, number):
     """In the middle of the third of six epochs of two steps."""
