@@ -62,7 +62,7 @@ static: $(VENV)/installed
 	$(INSTALL) --no-deps --target build/wheel dist/*.whl
 	for folder in $(PACKAGES); do diff -r -x __pycache__ $$folder build/wheel/polyaudio/$$folder || exit 1; done
 	cd build && PYTHONPATH=wheel wheel/bin/polyaudio --help
-	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest --rootdir=../tests ../tests/test_package.py -k "every or heavy"
+	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py -k "every or heavy"
 	MYPYPATH=build/wheel $(BIN)/mypy
 	MYPYPATH=build/wheel $(BIN)/mypy --strict tests/public_types.py
 
