@@ -36,9 +36,12 @@ def pythons() -> list[str]:
     return re.findall(r"Python :: (3\.\d+)", setup["metadata"]["classifiers"])
 
 
-def is_here(python: str) -> bool:
-    """Whether the interpreter `python` can be started: some machines have a command that only names others."""
-    return shutil.which(python) is not None and subprocess.run([python, "--version"]).returncode == 0
+def full_version(python: str) -> str | None:
+    """The version of the interpreter `python`, or None where it does not start: some machines have a mere stand-in."""
+    if shutil.which(python) is None:
+        return None
+    found = subprocess.run([python, "--version"], capture_output=True, text=True)
+    return found.stdout.split()[1] if found.returncode == 0 else None
 
 
 def resolve(uv: Path, python: str, lock: Path) -> None:
@@ -72,14 +75,12 @@ def main() -> int:
     for python in pythons():
         lock = CANDIDATES / f"py{python.replace('.', '')}.txt"
         resolve(tools / "bin" / "uv", python, lock)
-        seen = RESOLVED
-        if is_here(f"python{python}"):
-            if not passes(python):
-                print(f"The newest versions fail with Python {python}; constraints/ is as it was.", file=sys.stderr)
-                return 1
-            found = subprocess.run([f"python{python}", "--version"], capture_output=True, text=True, check=True)
-            version = found.stdout.split()[1]
-            seen = TESTED.format(platform=f"{platform.system()} {platform.machine()}", version=version)
+        version = full_version(f"python{python}")
+        if version is not None and not passes(python):
+            print(f"The newest versions fail with Python {python}; constraints/ is as it was.", file=sys.stderr)
+            return 1
+        system = f"{platform.system()} {platform.machine()}"
+        seen = RESOLVED if version is None else TESTED.format(platform=system, version=version)
         headers[lock] = HEADER.format(python=python, date=datetime.date.today(), seen=seen)
     LOCKS.mkdir(exist_ok=True)
     for lock, header in headers.items():
