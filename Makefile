@@ -1,65 +1,82 @@
-# `make demo` and `make test` need Python and make only: they set up .venv themselves.
+# `make demo` and `make test` need Python and make only: they set up an environment themselves, with the versions in
+# constraints/, which have passed the tests.
 
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+CONSTRAINTS ?= constraints
+WORKERS ?= 2
 
-.PHONY: demo test nightly hf-tests matrix coverage lint static bench clean
+BIN := $(VENV)/bin
+LOCK := $(CONSTRAINTS)/py$(shell $(PYTHON) -c 'import sys; print("%d%d" % sys.version_info[:2])').txt
+INSTALL := $(BIN)/python -m pip install --quiet --constraint $(LOCK)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
-demo: .venv/installed
+.PHONY: demo test test-fast nightly hf-tests matrix lock coverage lint static bench clean
+
+demo: $(VENV)/installed
 	$(BIN)/polyaudio demo --output runs/demo
 
-test: .venv/installed
-	$(BIN)/python -m pytest tests
+test: $(VENV)/installed
+	$(PYTEST) tests
+
+# All but the slow tests: for the time between two changes.
+test-fast: $(VENV)/installed
+	$(PYTEST) tests -m "not slow"
 
 # The tests of hostile input, with 500 examples of each instead of 40.
-nightly: .venv/installed
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_hostile_input.py
+nightly: $(VENV)/installed
+	HYPOTHESIS_PROFILE=nightly $(PYTEST) tests/test_hostile_input.py
 
 # What transformers demands of its own models. The first run fetches those tests from the package index; see hf_tests.
-hf-tests: .venv/installed
+hf-tests: $(VENV)/installed
 	cd hf_tests && $(abspath $(BIN))/python -m pytest
 
-# The tests on every Python that is here, with the newest and with the lowest versions of all requirements.
-matrix:
-	$(PYTHON) -m venv build/matrix
-	build/matrix/bin/python -m pip install --quiet nox
-	build/matrix/bin/nox --noxfile .ci/noxfile.py
+# The tests on every Python that is here, with the newest, the locked and the lowest versions of all requirements, and
+# those of adapters with other pairs of transformers and PEFT.
+matrix: $(VENV)/installed
+	$(BIN)/nox --noxfile .ci/noxfile.py
 
-lint: .venv/installed
+# Renew constraints/: the newest versions of everything, once the checks and the tests have passed with them.
+lock:
+	$(PYTHON) .ci/lock.py
+
+lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	if grep -qs importlinter pyproject.toml .importlinter; then $(BIN)/lint-imports; fi
 
 # Which lines the tests run, in all the processes that they start.
-coverage: .venv/installed
-	$(BIN)/python -m pip install --quiet "coverage>=7.10"
+coverage: $(VENV)/installed
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest tests
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --show-missing --skip-covered
 
 # The package as a release would build it: its metadata, what is in the wheel, and types.
-static: .venv/installed
-	rm -rf build dist
-	$(PYTHON) -m venv build/static
-	build/static/bin/python -m pip install --quiet build twine mypy
-	build/static/bin/python -m build
-	build/static/bin/twine check --strict dist/*
-	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel dist/*.whl
-	for folder in configuration feature_extraction modeling training scripts recipes; do \
-	    diff -r -x __pycache__ $$folder build/wheel/polyaudio/$$folder || exit 1; done
+static: $(VENV)/installed
+	rm -rf build/wheel dist
+	PIP_CONSTRAINT=$(abspath $(LOCK)) $(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(INSTALL) --no-deps --target build/wheel dist/*.whl
+	for folder in $(PACKAGES); do diff -r -x __pycache__ $$folder build/wheel/polyaudio/$$folder || exit 1; done
 	cd build && PYTHONPATH=wheel wheel/bin/polyaudio --help
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py -k "every or heavy"
-	MYPYPATH=build/wheel build/static/bin/mypy --python-executable $(BIN)/python
-	MYPYPATH=build/wheel build/static/bin/mypy --python-executable $(BIN)/python --strict tests/public_types.py
+	MYPYPATH=build/wheel $(BIN)/mypy
+	MYPYPATH=build/wheel $(BIN)/mypy --strict tests/public_types.py
 
-bench: .venv/installed
+bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
 
-.venv/installed: setup.cfg pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+$(VENV)/installed: setup.py setup.cfg pyproject.toml $(LOCK)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade pip
+	$(INSTALL) --build-constraint $(LOCK) --editable ".[dev]"
 	touch $@
+
+$(CONSTRAINTS)/py%.txt:
+	@echo "There are no locked versions for this Python. Name one that has them: make PYTHON=python3.12" >&2; exit 1
 
 clean:
 	rm -rf .venv runs build dist *.egg-info

@@ -4,8 +4,9 @@
 
     python benchmarks/long_runs.py [--files 2000] [--steps 2000]
 
-Each command runs in a process of its own, which is looked at from outside, workers included, from its first result on.
-What grows from one row of its table to the next leaks.
+Each command runs in a process of its own, which is sampled from outside, workers included, from its first result on.
+The table has medians over time. Below it stand the growth per minute (the slope of a line through all samples but the
+first fifth), and the last fifth of the samples over the second fifth (the ratio of medians: 1 where nothing leaks).
 """
 
 import argparse
@@ -48,7 +49,7 @@ training:
 
 
 class Sample(NamedTuple):
-    """A look at a process: its bytes of memory and open files, the processes below it and the bytes they add."""
+    """One sample of a process: its bytes of memory and open files, the processes below it and the bytes they add."""
 
     seconds: float
     memory: int
@@ -58,7 +59,7 @@ class Sample(NamedTuple):
 
 
 def write_clips(folder: Path, count: int, seconds: float = 1.0, rate: int = 16_000) -> None:
-    """So many wav files of tones in noise, in one folder a class; no two are copies."""
+    """Write `count` wav files of tones in noise, in one folder a class; no two are copies."""
     for index in range(count):
         label = CLASSES[index % len(CLASSES)]
         rng = np.random.default_rng(index)
@@ -95,7 +96,7 @@ def look_at(process: psutil.Process, start: float) -> Sample:
 
 def watch(command: list[str], output: Path, first_result: str, every: float = 0.2) -> list[Sample]:
     """
-    Run a command to its end and look at it again and again, once `output` holds a file `first_result` (a pattern).
+    Run a command to its end and sample it regularly, once `output` holds a file `first_result` (a pattern).
 
     Raises:
         subprocess.CalledProcessError: the command failed.
@@ -126,6 +127,16 @@ def print_table(samples: list[Sample]) -> None:
         print(f"  {seconds:8.1f}{memory / 2**20:13.1f}{open_files:13.0f}{workers:10.0f}{more / 2**20:23.1f}")
 
 
+def print_growth(samples: list[Sample]) -> None:
+    _, early, *_, last = np.array_split(np.array(samples), 5)
+    later = np.array(samples[len(samples) // 5 :])
+    for name, unit, scale in (("memory", "MiB", 2**20), ("open_files", "files", 1)):
+        column = Sample._fields.index(name)
+        slope = np.polyfit(later[:, 0], later[:, column], 1)[0] * 60 / scale
+        ratio = np.median(last[:, column]) / np.median(early[:, column])
+        print(f"  {name.replace('_', ' ')}: {slope:+.2f} {unit} a minute, last fifth / second fifth {ratio:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=2000, help="files to embed (default: 2000)")
@@ -151,6 +162,7 @@ def main() -> None:
             results[name] = [sample._asdict() for sample in samples]
             print(name)
             print_table(samples)
+            print_growth(samples)
     if args.output:
         args.output.write_text(json.dumps(results, indent=1))
 

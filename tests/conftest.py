@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -71,3 +72,33 @@ def assert_same_energies():
         torch.testing.assert_close(energies, expected, rtol=1e-4, atol=5e-8 * expected.mean().item())
 
     return assert_same
+
+
+SIGNALLED = """
+import os, runpy, sys
+from transformers.trainer_callback import DefaultFlowCallback
+
+number, step, module = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+end_step = DefaultFlowCallback.on_step_end
+
+def on_step_end(self, args, state, control, **kwargs):
+    if state.global_step == step:
+        os.kill(os.getpid(), number)
+    return end_step(self, args, state, control, **kwargs)
+
+DefaultFlowCallback.on_step_end = on_step_end
+sys.argv = sys.argv[3:]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def run_with_signal():
+    """Runs a command of polyaudio that sends itself a signal at the end of a step, the same one on every machine."""
+
+    def run(number: int, step: int, module: str, *arguments: str | Path) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", SIGNALLED, number, step, module, *arguments]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+
+    return run

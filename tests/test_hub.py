@@ -14,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hub_server import WRITE_TOKEN, HubServer
 
 
+pytestmark = pytest.mark.slow
+
+
 # What each process begins with: models that are the same in each, and a helper that reports
 PRELUDE = """
 import json, sys

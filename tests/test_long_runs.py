@@ -1,88 +1,146 @@
-"""Small versions of what benchmarks/long_runs.py measures, and two runs of one seed side by side."""
+"""Training and embedding hold on to nothing; two runs of one seed are the same.
 
-import importlib.util
+Objects and open files are counted, in the process itself and at fixed points. No memory of the system and no time is
+measured: benchmarks/long_runs.py does that.
+"""
+
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-import psutil
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 
 import polyaudio
 
 
-# Runs a command so that every warning and every message of ours at that level can be told from what others print.
-LOUD = """
-import logging, runpy, sys, warnings
+PACKAGE = str(Path(polyaudio.__file__).parent) + os.sep
+STEPS_PER_EPOCH = 12
+RECIPE = """
+model:
+  model_type: sam_audio
+  conv_dim: [16, 32]
+  conv_kernel: [3, 3]
+  conv_stride: [4, 4]
+  num_segments: 4
+  num_attention_heads: 4
+  projection_dim: 8
+data:
+  test_size: 0.2
+  crop_seconds: 0.5
+training:
+  per_device_train_batch_size: 4
+  learning_rate: 1.0e-3
+  warmup_epochs: 1
+  seed: 7
+  disable_tqdm: true
+"""
+# Counts what is alive: tensors, objects of our classes, and files of a folder that are open
+COUNT = """
+import gc, sys
+import psutil
+import torch
+
+def count(folder):
+    gc.collect()
+    types = [type(thing) for thing in gc.get_objects()]
+    return {
+        "tensors": sum(issubclass(cls, torch.Tensor) for cls in types),
+        "own objects": sum(str(cls.__module__).startswith("polyaudio") for cls in types),
+        "open files": sum(file.path.startswith(folder) for file in psutil.Process().open_files()),
+    }
+"""
+# A training run that prints the counts at the end of each epoch, every warning, and what our loggers say
+TRAIN = f"""
+import json, logging, runpy, warnings
+{COUNT}
+from transformers.trainer_callback import DefaultFlowCallback
 
 warnings.simplefilter("always")
 handler = logging.StreamHandler(sys.stderr)
 handler.setFormatter(logging.Formatter("LOGGED %(name)s %(message)s"))
 handler.setLevel(logging.WARNING)
 logging.getLogger("polyaudio").addHandler(handler)
-sys.argv = ["polyaudio", *sys.argv[1:]]
+
+end_epoch = DefaultFlowCallback.on_epoch_end
+
+def on_epoch_end(self, *args, **kwargs):
+    print("COUNTED", json.dumps(count(folder)))
+    return end_epoch(self, *args, **kwargs)
+
+DefaultFlowCallback.on_epoch_end = on_epoch_end
+folder = sys.argv[1]
+sys.argv = ["polyaudio", *sys.argv[2:]]
 runpy.run_module("polyaudio", run_name="__main__", alter_sys=True)
 """
-PACKAGE = str(Path(polyaudio.__file__).resolve().parent) + os.sep
 
 
 def own_warnings(text: str) -> list[str]:
-    """Lines that tell of a warning in our files or from our loggers."""
-    return [
-        line
-        for line in text.splitlines()
-        if line.startswith("LOGGED")
-        or (line.startswith(PACKAGE) and "site-packages" not in line and "Warning:" in line)
-    ]
+    """Lines of a warning in our files or from our loggers."""
+    return [line for line in text.splitlines() if line.startswith(("LOGGED", PACKAGE)) and "site-packages" not in line]
 
 
-@pytest.fixture(scope="module")
-def long_runs(project_root) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("long_runs", project_root / "benchmarks" / "long_runs.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["long_runs"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def clips(long_runs, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    long_runs.write_clips(folder, 240, seconds=0.6)
+def write_clips(folder: Path, count: int, seconds: float) -> Path:
+    """Wav files of tones in noise, in one folder a class; no two are copies."""
+    for index in range(count):
+        label, frequency = (("low", 200), ("middle", 600), ("high", 1800))[index % 3]
+        rng = np.random.default_rng(index)
+        time = np.arange(round(seconds * 16000)) / 16000
+        clip = 0.2 * np.sin(2 * np.pi * frequency * rng.uniform(0.9, 1.1) * time)
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / label / f"{index}.wav", clip + 0.02 * rng.standard_normal(len(clip)), 16000)
     return folder
 
 
 @pytest.fixture(scope="module")
-def trained(long_runs, clips, tmp_path_factory):
-    """A training run of 300 steps, 7 epochs, and what was seen of it from outside."""
-    output = tmp_path_factory.mktemp("trained")
-    command = long_runs.train_command(clips, output, 300)
-    return output, long_runs.watch(command, output, "checkpoint-*", every=0.02)
+def work(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("work")
 
 
-def test_training_holds_on_to_nothing(trained):
-    _, samples = trained
-    training = np.array([sample for sample in samples if sample.workers])  # the plots at the end take memory, too
-    early, late = np.array_split(training, 2)
-    assert late[:, 3].max() <= 4  # those of an epoch, and those of its evaluation
-    # Workers that start or end have files open, or closed, for a moment. One an epoch would be three or four more.
-    assert np.median(late[:, 2]) <= np.median(early[:, 2]) + 1
-    # The graphs of 150 steps would be more.
-    assert late[:, 1].max() - early[:, 1].max() < 10 * 2**20
+@pytest.fixture(scope="module")
+def train_arguments(work) -> list[str]:
+    write_clips(work / "clips", 60, seconds=0.6)
+    (work / "tiny.yaml").write_text(RECIPE)
+    arguments = ["--config", work / "tiny.yaml", "--dataset", work / "clips", "--max-steps", 6 * STEPS_PER_EPOCH]
+    return ["train", *map(str, arguments)]
 
 
-def test_a_seed_decides_and_our_code_warns_of_nothing(trained, long_runs, clips, tmp_path):
-    command = long_runs.train_command(clips, tmp_path, 300)
-    command = [sys.executable, "-c", LOUD, *command[command.index("train") :]]
+@pytest.fixture(scope="module")
+def counted_run(work, train_arguments) -> tuple[Path, subprocess.CompletedProcess]:
+    """The folder of a training run of six epochs, and the process, with its counts and warnings."""
+    output = work / "model"
+    command = [sys.executable, "-c", TRAIN, str(work), *train_arguments, "--output-dir", str(output)]
+    return output, subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_training_holds_on_to_nothing(counted_run):
+    _, process = counted_run
+    assert process.returncode == 0, process.stderr
+    lines = [line.removeprefix("COUNTED ") for line in process.stdout.splitlines() if line.startswith("COUNTED")]
+    counts = [json.loads(line) for line in lines]
+    assert len(counts) == 6
+    assert counts[0]["tensors"] > 0
+    assert counts[0]["own objects"] > 0
+    for name in counts[0]:  # the first epochs make the optimizer's state, and the first evaluation what it keeps
+        later = [count[name] for count in counts[2:]]
+        assert later == [later[0]] * 4, name
+
+
+@pytest.mark.slow
+def test_a_seed_decides_and_our_code_warns_of_nothing(counted_run, train_arguments, work):
+    first, process = counted_run
+    assert own_warnings(process.stderr) == []
+    second = work / "again"
+    command = [sys.executable, "-m", "polyaudio", *train_arguments, "--output-dir", str(second)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert own_warnings(result.stderr) == []
-    weights, again = load_file(trained[0] / "model.safetensors"), load_file(tmp_path / "model.safetensors")
+    weights, again = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
     assert weights.keys() == again.keys()
     for name, value in weights.items():
         assert torch.equal(value, again[name]), name
@@ -93,51 +151,41 @@ def test_own_warnings_are_found(tmp_path):
     code = code.format("audio.__file__")
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
     assert len(own_warnings(text)) == 1
-    call = [sys.executable, "-c", LOUD.replace("runpy.run_module", "logging.getLogger('polyaudio.x').warning('y') #")]
-    assert own_warnings(subprocess.run(call, capture_output=True, text=True, check=True).stderr) == [
+    call = [sys.executable, "-c", TRAIN.replace("runpy.run_module", "logging.getLogger('polyaudio.x').warning('y') #")]
+    assert own_warnings(subprocess.run([*call, "."], capture_output=True, text=True, check=True).stderr) == [
         "LOGGED polyaudio.x y"
     ]
 
 
-EMBED_TWICE = """
-import gc, resource, sys
-import psutil
+# Embeds few files and then many, with the peak of what Python and numpy have allocated meanwhile
+EMBED = f"""
+import json, multiprocessing, tracemalloc
+{COUNT}
 from polyaudio.scripts.embed import main
 
-process = psutil.Process()
-few, many, model, output, workers = sys.argv[1:]
-seen = []
-for number, folder in enumerate((few, few, many)):
-    target = f"{output}/{number}"
+work, workers = sys.argv[1:]
+for name in ("few", "few", "many"):
+    tracemalloc.start()
     flags = ["--granularity", "utterance", "--batch-size", "4", "--workers", workers]
-    assert main([folder, "--model", model, "--output", target, *flags]) == 0
-    gc.collect()
-    seen.append((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, process.num_fds(), len(process.children())))
-for peak, open_files, workers in seen:
-    print(peak, open_files, workers)
+    output = work + "/features/" + name + workers
+    assert main([work + "/" + name, "--model", work + "/model", "--output", output, "--overwrite", *flags]) == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print("COUNTED", json.dumps([count(work), peak, len(multiprocessing.active_children())]))
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="reads the peak of memory as Unix tells it")
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_embedding_holds_on_to_nothing(workers, trained, long_runs, tmp_path):
-    """The peak of memory for 200 files is that for 20: their sound alone is 50 MB."""
-    few, many = tmp_path / "few", tmp_path / "many"
-    long_runs.write_clips(few, 20, seconds=4.0)
-    long_runs.write_clips(many, 200, seconds=4.0)
-    command = [sys.executable, "-c", EMBED_TWICE, few, many, trained[0], tmp_path / "features", workers]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+def test_embedding_holds_on_to_nothing(workers, counted_run, work):
+    """The sound of 60 files is 15 MB; 12 files or 60, no more than a few batches of them are there at once."""
+    for name, number in (("few", 12), ("many", 60)):
+        write_clips(work / name, number, seconds=4.0)
+    command = [sys.executable, "-c", EMBED, str(work), workers]
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    rows = [list(map(int, line.split())) for line in result.stdout.splitlines() if line[:1].isdigit()]
-    (_, _, _), (peak, open_files, _), (last_peak, last_open_files, last_workers) = rows
-    unit = 1024 if sys.platform != "darwin" else 1
-    assert (last_peak - peak) * unit < 25 * 2**20
-    assert last_open_files <= open_files
-    assert last_workers == 0
-
-
-def test_no_process_is_left_behind(trained, long_runs):
-    """Workers end with the command that started them."""
-    output, _ = trained
-    left = [process for process in psutil.process_iter(["cmdline"]) if str(output) in (process.info["cmdline"] or [])]
-    assert left == []
+    lines = [line.removeprefix("COUNTED ") for line in result.stdout.splitlines() if line.startswith("COUNTED")]
+    _, (few, few_peak, _), (many, many_peak, children) = map(json.loads, lines)
+    assert many == few
+    assert many_peak - few_peak < 4e6
+    assert children == 0

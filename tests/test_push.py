@@ -168,6 +168,7 @@ def test_examples_to_try_on_the_page(hub, folder, tmp_path):
     assert "there is no file" in error
 
 
+@pytest.mark.slow
 def test_no_token_a_wrong_one_and_one_for_reading(hub, folder, tmp_path):
     before = content(folder)
     error = error_of(push(hub, tmp_path, folder, "tester/ragas", token=None))

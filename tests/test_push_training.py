@@ -260,6 +260,7 @@ REPORT = {"README.md", "evaluation.json", "confusion_matrix.png", "losses.png"}
 PICKLES = (".bin", ".pt", ".pth", ".pkl")
 
 
+@pytest.mark.slow
 def test_every_save_goes_up_whole_and_the_report_at_the_end(hub, folder, report):
     assert report["every"][0] == 0, report["every"][2]
     saves = files_after(hub, "tester/every", "Training in progress")

@@ -287,6 +287,7 @@ def test_with_polyaudio_no_copy_is_run_and_nobody_is_asked(folders, monkeypatch,
         assert type(loaded).__module__.startswith("polyaudio.")
 
 
+@pytest.mark.slow
 def test_a_stranger_is_asked_for_trust_and_gets_the_model(folders, stranger):
     assert stranger.pop("loaded") == []
     assert set(stranger) == set(folders)

@@ -67,6 +67,7 @@ def folder(tmp_path) -> Path:
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_a_killed_save_leaves_the_model_before(folder, tmp_path):
     before, empty = content(folder), tmp_path / "empty"
     done = subprocess.run([sys.executable, "-c", KILLED_SAVE, folder, empty], capture_output=True, text=True)

@@ -54,6 +54,7 @@ def output_of(model, **inputs) -> torch.Tensor:
 # Attention ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("implementation", "lengths"), [("sdpa", None), ("sdpa", [100, 37]), ("flex_attention", [100, 37])]
 )

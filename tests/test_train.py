@@ -106,6 +106,7 @@ def test_every_term_of_the_loss_is_logged(trained):
     assert steps[-1]["classification_loss"] < steps[0]["classification_loss"]
 
 
+@pytest.mark.slow
 def test_pipeline_in_a_new_process(trained, folder):
     code = f"""
 import soundfile, polyaudio
@@ -212,6 +213,7 @@ def test_lora(trained, folder, recipe, tmp_path):
     assert len(answers) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_train_together(folder, recipe, tmp_path):
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--mixed_precision", "no", "--num_machines", "1", "--dynamo_backend", "no", "--main_process_port", "0"]

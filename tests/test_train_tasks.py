@@ -4,9 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +121,7 @@ def refused(recipe, folder, output, *flags, capsys) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_classes_a_clip(recipe, soundscapes, tmp_path):
     result = run(recipe, soundscapes["separator"], tmp_path / "a", "--label-separator", ";")
     assert result["task"] == "multi_label_classification"
@@ -159,6 +157,7 @@ def test_several_classes_a_clip(recipe, soundscapes, tmp_path):
     assert json.loads((output / "evaluation.json").read_text())["clips"]["count"] == 40
 
 
+@pytest.mark.slow
 def test_the_mixed_losses_of_the_original(recipe, soundscapes, tmp_path):
     text = recipe.read_text().replace("model:\n", "model:\n  multi_label_reduction: labels\n", 1)
     (tmp_path / "mixed.yaml").write_text(text)
@@ -171,6 +170,7 @@ def test_the_mixed_losses_of_the_original(recipe, soundscapes, tmp_path):
     assert json.loads((tmp_path / "a" / "config.json").read_text())["drop_path_rate"] == 0.1
 
 
+@pytest.mark.slow
 def test_events(recipe, soundscapes, tmp_path, capsys):
     flags = ["--crop-seconds", "2", "--epochs", "25", "--batch-size", "4"]
     result = run(recipe, soundscapes["events"], tmp_path / "a", *flags)
@@ -194,6 +194,7 @@ def test_events(recipe, soundscapes, tmp_path, capsys):
     assert "no frame head" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folds_and_seeds(recipe, tones, tmp_path, capsys):
     flags = ["--folds", "3", "--seeds", "1", "2", "--epochs", "3", "--max-steps", "4"]
     assert train(["--config", str(recipe), "--dataset", str(tones), "--output-dir", str(tmp_path), *flags]) == 0
@@ -219,6 +220,7 @@ def test_folds_and_seeds(recipe, tones, tmp_path, capsys):
     assert json.loads((tmp_path / "summary.json").read_text())["clips"] == summary["clips"]
 
 
+@pytest.mark.slow
 def test_folds_of_the_data(recipe, tones, tmp_path, capsys):
     rows = [
         {"file_name": str(path.relative_to(tones)), "label": path.parent.name, "fold": int(path.stem) % 3 + 1}
@@ -235,6 +237,7 @@ def test_folds_of_the_data(recipe, tones, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["fold-1", "fold-2", "fold-3"]
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder(recipe, tones, tmp_path, capsys):
     run(recipe, tones, tmp_path / "whole", "--max-steps", "10")
     base = ["--model-name-or-path", str(tmp_path / "whole")]
@@ -255,6 +258,7 @@ def test_a_frozen_encoder(recipe, tones, tmp_path, capsys):
     assert "leave out either --lora or --freeze-encoder" in message
 
 
+@pytest.mark.slow
 def test_a_leak_is_refused_and_can_be_allowed(recipe, tones, tmp_path, capsys):
     folder = tmp_path / "data"
     for number, path in enumerate(sorted(tones.rglob("*.wav"))):
@@ -296,26 +300,32 @@ def test_what_allow_leak_allows(recipe, tones, tmp_path, capsys):
     assert "classes that training does not know: unknown" in message or "No training clip is of the classes" in message
 
 
+SIX_EPOCHS = ["--crop-seconds", "0.4", "--epochs", "6", "--seed", "3"]
+
+
+@pytest.fixture(scope="module")
+def whole_run(recipe, tones, tmp_path_factory):
+    """The folder and the evaluation of a run of six epochs that nothing stops."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run(recipe, tones, folder, *SIX_EPOCHS)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_loses_nothing(recipe, tones, tmp_path, number):
-    flags = ["--dataset", str(tones), "--crop-seconds", "0.4", "--epochs", "30", "--seed", "3"]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    expected = run(recipe, tones, whole, *flags[2:])
-    command = [sys.executable, "-m", "polyaudio.scripts.train", "--config", str(recipe), *flags]
-    command += ["--output-dir", str(stopped)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not list(stopped.glob("checkpoint-*/trainer_state.json")):
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+def test_a_signal_loses_nothing(recipe, tones, whole_run, run_with_signal, tmp_path, number):
+    """In the middle of the third of six epochs of two steps."""
+    whole, expected = whole_run
+    stopped = tmp_path / "stopped"
+    flags = ["--config", recipe, "--dataset", tones, "--output-dir", stopped, *SIX_EPOCHS]
+    process = run_with_signal(number, 5, "polyaudio.scripts.train", *flags)
     if number == signal.SIGKILL:
         assert process.returncode == -number
     else:
-        assert process.returncode == 2, errors
-        assert f"{number.name} stopped the run at step" in errors
-        assert "--resume" in errors
+        assert process.returncode == 2, process.stderr
+        assert f"{number.name} stopped the run at step 5" in process.stderr
+        assert "--resume" in process.stderr
     assert not (stopped / "evaluation.json").exists()
-    result = run(recipe, tones, stopped, *flags[2:], "--resume")
+    result = run(recipe, tones, stopped, *SIX_EPOCHS, "--resume")
     assert result == expected
     one, other = (load_file(folder / "model.safetensors") for folder in (whole, stopped))
     assert all(torch.equal(one[name], other[name]) for name in one)
