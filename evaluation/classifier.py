@@ -3,7 +3,7 @@
 """
 Evaluation of a classifier with a Trainer.
 
-Clips are scored whole. If a model takes windows of a limited length, the answers for the windows of a clip are joined.
+Clips are scored whole. If a model takes windows of a limited length, its outputs for the windows of a clip are joined.
 """
 
 import importlib.util

@@ -73,6 +73,12 @@ def evaluate_predictions(
     names = [id2label[index] for index in range(logits.shape[1])]
     if task == "multi_label_classification":
         return Evaluation(task, names, _multi_label_scores(logits, labels, recordings, names))
+    return Evaluation(task, names, *_scores_of_clips_and_recordings(logits, labels, recordings, names))
+
+
+def _scores_of_clips_and_recordings(
+    logits: np.ndarray, labels: np.ndarray, recordings: Sequence[str], names: list[str]
+) -> tuple[Scores, Scores]:
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     pairs = sorted(set(zip(recordings, labels.tolist(), strict=True)))
@@ -81,11 +87,9 @@ def evaluate_predictions(
     summed = np.zeros((len(pairs), logits.shape[1]))
     np.add.at(summed, rows, probabilities)  # the sum has the same argmax as the mean
     names_of_pairs, labels_of_pairs = zip(*pairs, strict=True)
-    return Evaluation(
-        task,
-        names,
-        clips=_single_label_scores(labels, probabilities, recordings, names),
-        recordings=_single_label_scores(np.array(labels_of_pairs), summed, names_of_pairs, names),
+    return (
+        _single_label_scores(labels, probabilities, recordings, names),
+        _single_label_scores(np.array(labels_of_pairs), summed, names_of_pairs, names),
     )
 
 
