@@ -181,7 +181,7 @@ def test_a_classifier_of_audioset_knows_its_class_names(reference, tmp_path, cap
 
 BAD_CONVERSIONS = {
     "labels of another number": (["FINETUNED", "--labels", "a", "b"], "7 classes, but 2 labels"),
-    "labels of an encoder": (["FINETUNED", "--what", "encoder", "--labels", "a"], "--labels are of no use"),
+    "labels of an encoder": (["FINETUNED", "--what", "encoder", "--labels", "a"], "`labels` does not apply"),
     "teacher of a classifier": (["FINETUNED", "--weights", "teacher"], "has no teacher"),
     "pre-training of a classifier": (["FINETUNED", "--what", "pretraining"], "has no decoder and no teacher"),
     "classifier of an encoder": (["HUB", "--what", "classifier"], "has no classifier"),
@@ -190,11 +190,11 @@ BAD_CONVERSIONS = {
         ["PRETRAINED", "--what", "pretraining", "--weights", "teacher"],
         "takes student",
     ),
-    "settings of another original": (["FINETUNED", "--original-config", "x.yaml"], "--original-config is of no use"),
-    "encoder of sam-carnatic": (["CARNATIC", "--what", "encoder"], "--what is of no use"),
+    "settings of another original": (["FINETUNED", "--original-config", "x.yaml"], "`original_config` does not apply"),
+    "encoder of sam-carnatic": (["CARNATIC", "--what", "encoder"], "`what` does not apply"),
     "no such model": (["nowhere/at-all"], "nowhere/at-all is neither a model folder"),
     "no such file": (["nowhere/at-all.pt"], "nowhere/at-all.pt"),
-    "a native model": (["NATIVE"], "only those of type 'eat' are converted"),
+    "a native model": (["NATIVE"], "a model of type 'sslam'. It must be"),
 }
 
 
