@@ -2,8 +2,8 @@
 # Licensed under the MIT License; see LICENSE.
 """Recognises checkpoints of the authors of SSLAM and EAT, and builds the models and feature extractors.
 
-This is not in `checkpoint_sslam`, because `modeling_eat` imports that module while the Auto classes are registered, and
-feature extractors cannot be imported then.
+This is not in `checkpoint_sslam`, because `modeling_eat` imports that module while the Auto classes are registered,
+and feature extractors cannot be imported then.
 """
 
 from collections.abc import Mapping

@@ -29,6 +29,7 @@ from polyaudio import (
 from polyaudio.configuration.audioset_labels import AUDIOSET_LABELS
 from polyaudio.modeling.checkpoint_io import read_torch_checkpoint
 from polyaudio.modeling.checkpoint_sslam import convert_fairseq_checkpoint
+from polyaudio.modeling.conversion import convert as convert_checkpoint
 from polyaudio.scripts.convert import main as convert
 from polyaudio.scripts.embed import main as embed
 from polyaudio.scripts.evaluate import main as evaluate
@@ -177,6 +178,18 @@ def test_a_classifier_of_audioset_knows_its_class_names(reference, tmp_path, cap
     config = AutoConfig.from_pretrained(tmp_path / "native")
     assert list(config.id2label.values()) == AUDIOSET_LABELS
     assert config.problem_type == "multi_label_classification"
+
+
+def test_convert_from_python(reference, tmp_path, capsys):
+    conversion = convert_checkpoint(reference / "sslam" / "pretrained.pt", tmp_path / "model", weights="teacher")
+    assert (conversion.model_class, conversion.labels) == ("SSLAMModel", None)
+    assert conversion.keys["model._ema.blocks.0.mlp.fc1.bias"] == "renamed to layers.0.mlp.fc1.bias"
+    assert json.loads(conversion.report.read_text())["weights"] == "teacher"
+    conversion = convert_checkpoint(reference / "hub_eat" / "finetuned", tmp_path / "published", labels=[*"abcdefghi"])
+    assert (conversion.model_class, conversion.labels) == ("SSLAMForAudioClassification", [*"abcdefghi"])
+    assert (conversion.keys, conversion.report) == ({}, None)
+    assert AutoConfig.from_pretrained(tmp_path / "published").label2id["g"] == 6
+    assert capsys.readouterr().out == ""
 
 
 BAD_CONVERSIONS = {
