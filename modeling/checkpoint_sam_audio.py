@@ -1,17 +1,25 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Converts checkpoints of the original SAM-Audio raga classifier (sarayusapa/sam-carnatic) to SAMAudio models."""
+"""Checkpoints of the original SAM-Audio raga classifier (sarayusapa/sam-carnatic) as SAMAudio models."""
 
+import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+import yaml
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
+from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
+from .checkpoint_io import ConvertedModel
+from .modeling_sam_audio import SAMAudioForAudioClassification
 
 
-# Constants of the original, which its training script does not set
+logger = logging.getLogger(__name__)
+
+# Constants of the original that its training script cannot set
 _NUM_ATTENTION_HEADS = 8
 _N_FFT, _HOP_LENGTH, _SAMPLING_RATE = 1024, 256, 16000
 
@@ -35,59 +43,89 @@ _MEL_BUFFER = "audio_encoder.mel_transform."
 
 
 def is_sam_carnatic_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a dictionary comes from a `best_model.pth` (weights and settings) or a `final_model.pth` (weights)."""
+    """Whether a loaded dictionary is a `best_model.pth` (weights and settings) or a `final_model.pth` (weights)."""
     return "segment_predictor.segment_tokens" in checkpoint.get("model_state_dict", checkpoint)
+
+
+def load_sam_carnatic_checkpoint(
+    checkpoint: Mapping[str, Any], *, original_config: str | os.PathLike | None = None
+) -> ConvertedModel:
+    """
+    Build the model and the feature extractor of an original checkpoint.
+
+    Args:
+        checkpoint: what [`read_torch_checkpoint`] returns for a `best_model.pth` or a `final_model.pth`.
+        original_config: the original's `config.yaml`, for a `final_model.pth`, which has no settings.
+
+    Raises:
+        OSError: `original_config` cannot be read.
+        ValueError: `original_config` has no settings, or the checkpoint is not one of the original.
+    """
+    state_dict = checkpoint.get("model_state_dict", checkpoint)
+    settings = checkpoint.get("config", {})
+    if original_config is not None:
+        with open(original_config, encoding="utf-8") as file:
+            settings = yaml.safe_load(file)
+        if not isinstance(settings, dict):
+            raise ValueError(f"{original_config} has no settings. Pass the config.yaml of the original training run.")
+    if "stride" not in settings:
+        logger.warning(
+            "The checkpoint does not have the stride of its convolutions, so the original's default of 2 is used. If "
+            "it was trained with another stride, pass the `original_config` of that run."
+        )
+    config = sam_carnatic_config(state_dict, settings)
+    converted = convert_sam_carnatic_state_dict(state_dict)
+    model = SAMAudioForAudioClassification(config)
+    model.load_state_dict(converted)
+    keys = {
+        name: "dropped: buffer of the mel transform, which the feature extractor computes"
+        if name.startswith(_MEL_BUFFER)
+        else f"renamed to {_new_name(name)}"
+        for name in state_dict
+    }
+    return ConvertedModel(model, SAMAudioFeatureExtractor(config.frontend, config.feature_size), "classifier", keys)
 
 
 def convert_sam_carnatic_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
-    Rename the parameters of the original to those of [`SAMAudioForAudioClassification`].
+    Rename the original's parameters to those of [`SAMAudioForAudioClassification`].
 
-    The buffers of the mel transform are dropped, because the feature extractor builds its own.
+    The buffers of the mel transform are left out, because the feature extractor computes its own.
 
     Raises:
-        ValueError: the original does not have one of the parameters.
+        ValueError: there is a parameter that the original does not have.
     """
     return {_new_name(name): tensor for name, tensor in state_dict.items() if not name.startswith(_MEL_BUFFER)}
 
 
 def _new_name(name: str) -> str:
     if match := _CONV_LAYER.fullmatch(name):
-        # The list of the original holds convolution, norm, activation and dropout of the first layer, then of the next
+        # The original's list has the convolution, norm, activation and dropout of each layer in turn
         layer, part = divmod(int(match[1]), 4)
         if part < 2:
             return f"sam_audio.encoder.layers.{layer}.{'conv' if part == 0 else 'norm'}.{match[2]}"
     for old, new in _MODULES.items():
         if name.startswith(old):
             return new + name.removeprefix(old)
-    raise ValueError(f"The checkpoint holds {name!r}, which the original SAM-Audio model does not have.")
+    raise ValueError(f"The checkpoint has {name!r}, which the original SAM-Audio model does not have.")
 
 
-def sam_carnatic_config(
-    state_dict: Mapping[str, torch.Tensor], settings: Mapping[str, Any], labels: Sequence[str] | None = None
-) -> SAMAudioConfig:
+def sam_carnatic_config(state_dict: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> SAMAudioConfig:
     """
     The configuration of an original checkpoint.
 
     Args:
-        state_dict: the weights of the original, from which the sizes are read.
-        settings: the settings of its training script (`config` in `best_model.pth`), which give strides, dropout and
-            the weights of the losses. The default for a missing setting is that of the script.
-        labels: the name of each class.
+        state_dict: the original's weights. They determine the sizes.
+        settings: the configuration of the training script, which `best_model.pth` has under `config`. It determines
+            the strides, the dropout and the weights of the losses; the defaults are those of the script.
 
     Raises:
-        ValueError: the number of `labels` is not the number of classes, or [`SAMAudioFeatureExtractor`] computes
-            another mel transform.
+        ValueError: the mel transform is not the one that [`SAMAudioFeatureExtractor`] computes.
     """
     num_convolutions = 1 + max(int(m[1]) for name in state_dict if (m := _CONV_LAYER.fullmatch(name))) // 4
     convolutions = [state_dict[f"audio_encoder.conv_layers.{4 * i}.weight"] for i in range(num_convolutions)]
     num_labels, classifier_proj_size = state_dict["raga_classifier.classifier.5.weight"].shape
     num_segments, hidden_size = state_dict["segment_predictor.segment_tokens"].shape
-    if labels is None:
-        labels = [f"LABEL_{i}" for i in range(num_labels)]
-    elif len(labels) != num_labels or len(set(labels)) != num_labels:
-        raise ValueError(f"The checkpoint has {num_labels} classes, but {len(set(labels))} labels were given.")
-
     uses_mel = any(name.startswith(_MEL_BUFFER) for name in state_dict)
     if uses_mel:
         _check_mel_transform(state_dict)
@@ -108,19 +146,19 @@ def sam_carnatic_config(
         temperature=float(settings.get("temperature", 0.07)),
         mask_weight=float(settings.get("mask_weight", 0.5)),
         contrastive_weight=float(settings.get("contrastive_weight", 0.3)),
-        id2label=dict(enumerate(labels)),
-        label2id={label: i for i, label in enumerate(labels)},
+        num_labels=num_labels,
     )
 
 
 def _check_mel_transform(state_dict: Mapping[str, torch.Tensor]) -> None:
-    from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
-
     filters = state_dict[_MEL_BUFFER + "mel_scale.fb"]
     extractor = SAMAudioFeatureExtractor(
         "log_mel", filters.shape[1], sampling_rate=_SAMPLING_RATE, n_fft=_N_FFT, hop_length=_HOP_LENGTH
     )
     if filters.shape != extractor.mel_filters.shape or not torch.allclose(filters, extractor.mel_filters, atol=1e-4):
         raise ValueError(
-            "The checkpoint's mel transform is another one than the original's at 16 kHz: its features would be wrong."
+            "The checkpoint's mel transform differs from the original's at 16 kHz, so the features would be wrong."
         )
+
+
+__all__ = ["convert_sam_carnatic_state_dict", "is_sam_carnatic_checkpoint", "load_sam_carnatic_checkpoint"]

@@ -1,12 +1,13 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Converts the checkpoints of the authors of SSLAM and EAT to SSLAM models.
+"""Checkpoints of the authors of SSLAM and EAT as SSLAM models.
 
-There are two layouts. The `.pt` files of fairseq hold a pre-trained model (`data2vec_multi`, with its decoder and its
-teacher) or a fine-tuned one (`mae_image_classification`). Hub folders of model type "eat" hold an encoder, with or
-without a classifier. The names of the encoder weights differ in a prefix and in the name of one layer norm.
+There are two layouts. The `.pt` files of fairseq have a pre-trained model (`data2vec_multi`, with its decoder and its
+teacher) or a fine-tuned one (`mae_image_classification`). The folders on the Hub with the model type "eat" have an
+encoder, with or without a classifier. The names of the encoder's weights differ in a prefix and in one layer norm.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,10 +16,10 @@ import torch
 from ..configuration.configuration_sslam import SSLAMConfig, label_fields
 
 
-# source key -> target keys; a fused weight is split along its first dimension, one part for each target
+# source key -> target keys; a fused weight is cut along its first dimension into one part for each target
 KeyMap = dict[str, tuple[str, ...]]
 
-# Settings of `cfg.model`, for a fine-tuned model those of its pre-trained model, and their names here
+# Settings of `cfg.model` and their names in `SSLAMConfig`. Those of a fine-tuned model are in its pre-trained model.
 _ENCODER_FIELDS = {
     "embed_dim": "hidden_size",
     "depth": "num_hidden_layers",
@@ -43,7 +44,7 @@ _DECODER_FIELDS = {
     "decoder_kernel": "decoder_kernel_size",
     "decoder_groups": "decoder_groups",
 }
-# Settings of `cfg.model` that fine-tuning overrides.
+# Settings of `cfg.model` that fine-tuning overrides
 _DROPOUT_FIELDS = {
     "dropout_input": "embedding_dropout",
     "encoder_dropout": "hidden_dropout_prob",
@@ -57,10 +58,12 @@ _DROPOUT_FIELDS = {
 @dataclass
 class ConvertedCheckpoint:
     """
+    The configuration and the weights of a converted checkpoint.
+
     Attributes:
         config: the configuration of the model.
-        state_dict: its weights, under our names.
-        report: for each key of the checkpoint "used as is", "renamed to ..." or "dropped: ...".
+        state_dict: its weights, with the names of [`SSLAMModel`] and its kin.
+        report: what became of each key of the checkpoint: "used as is", "renamed to ..." or "dropped: ...".
     """
 
     config: SSLAMConfig
@@ -70,11 +73,11 @@ class ConvertedCheckpoint:
 
 def encoder_key_map(num_hidden_layers: int, context_norm: str) -> KeyMap:
     """
-    The keys of the encoder in both layouts, without the prefix of the modules around it.
+    The keys of the encoder in either layout, without the prefix of the modules around it.
 
     Args:
         num_hidden_layers: number of blocks.
-        context_norm: name of the norm before the first block in the layout.
+        context_norm: the layout's name of the norm before the first block.
     """
     names: KeyMap = {
         "extra_tokens": ("embeddings.cls_token",),
@@ -98,7 +101,7 @@ def encoder_key_map(num_hidden_layers: int, context_norm: str) -> KeyMap:
 
 
 def head_key_map(use_fc_norm: bool) -> KeyMap:
-    """The keys of the classifier in both layouts, without the prefix of the Hub layout."""
+    """The keys of the classifier in either layout, without the prefix on the Hub."""
     names = {"head.weight": ("classifier.weight",), "head.bias": ("classifier.bias",)}
     if use_fc_norm:
         names |= {"fc_norm.weight": ("fc_norm.weight",), "fc_norm.bias": ("fc_norm.bias",)}
@@ -106,7 +109,7 @@ def head_key_map(use_fc_norm: bool) -> KeyMap:
 
 
 def decoder_key_map(num_layers: int) -> KeyMap:
-    """The keys of the pre-training decoder of a fairseq checkpoint, without prefix."""
+    """The keys of the pre-training decoder of a fairseq checkpoint, without their prefix."""
     names = {}
     for kind in ("weight", "bias"):
         names[f"proj.{kind}"] = (f"projection.{kind}",)
@@ -116,13 +119,13 @@ def decoder_key_map(num_layers: int) -> KeyMap:
 
 
 def with_prefixes(key_map: KeyMap, source: str, target: str) -> KeyMap:
-    """The same map with a prefix before each source key and a prefix before each target key."""
+    """The same map with a prefix before each source key and another before each target key."""
     return {source + key: tuple(target + name for name in names) for key, names in key_map.items()}
 
 
 def rename(state_dict: dict[str, torch.Tensor], key_map: KeyMap) -> dict[str, torch.Tensor]:
     """
-    Rename the tensors in `key_map`, split the fused ones, and drop all others.
+    Rename the tensors in `key_map`, and cut fused ones apart. Other tensors are left out.
 
     Raises:
         ValueError: the state dict lacks keys of `key_map`.
@@ -133,43 +136,54 @@ def rename(state_dict: dict[str, torch.Tensor], key_map: KeyMap) -> dict[str, to
     renamed = {}
     for key, names in key_map.items():
         parts = state_dict[key].chunk(len(names))
-        # The parts share memory, and safetensors refuses to write such tensors
+        # Cloned, because safetensors refuses to write tensors that share memory
         renamed.update(zip(names, (part.clone() for part in parts) if len(names) > 1 else parts, strict=True))
     return renamed
 
 
-def convert_fairseq_checkpoint(
-    checkpoint: dict[str, Any],
-    what: Literal["encoder", "pretraining", "classifier"],
-    weights: Literal["student", "teacher"] = "student",
-) -> ConvertedCheckpoint:
+def is_fine_tuned(checkpoint: Mapping[str, Any]) -> bool:
     """
-    Convert a fairseq checkpoint of a pre-trained or fine-tuned model.
-
-    Args:
-        checkpoint: the `.pt` file as [`read_torch_checkpoint`] returns it.
-        what: `"encoder"` for [`SSLAMModel`], `"pretraining"` for [`SSLAMForPreTraining`] or `"classifier"` for
-            [`SSLAMForAudioClassification`].
-        weights: `"student"` takes the trained encoder of a pre-trained checkpoint, `"teacher"` its moving average. The
-            original uses the student for inference and fine-tuning. `what="pretraining"` takes both and needs
-            `"student"`.
+    Whether a fairseq checkpoint of SSLAM or EAT is fine-tuned, and not only pre-trained.
 
     Raises:
-        ValueError: the checkpoint does not hold such a model, lacks keys, or has unknown keys.
+        ValueError: it is not a fairseq checkpoint of SSLAM or EAT.
     """
     missing = [key for key in ("cfg", "model") if checkpoint.get(key) is None]
     if missing:
         raise ValueError(
-            f"This is no checkpoint of SSLAM or EAT from fairseq: it lacks {' and '.join(missing)}, and has only "
+            f"This is not a fairseq checkpoint of SSLAM or EAT: it lacks {' and '.join(missing)}, and only has "
             f"{', '.join(map(str, checkpoint))}."
         )
-    model_cfg, state_dict = checkpoint["cfg"]["model"], dict(checkpoint["model"])
-    is_classifier = model_cfg["_name"] == "mae_image_classification"
-    if not is_classifier and model_cfg["_name"] != "data2vec_multi":
+    name = checkpoint["cfg"]["model"]["_name"]
+    if name not in ("data2vec_multi", "mae_image_classification"):
         raise ValueError(
-            f"The checkpoint holds a fairseq model of type {model_cfg['_name']!r}; SSLAM and EAT are of type "
-            "'data2vec_multi' (pre-trained) or 'mae_image_classification' (fine-tuned)."
+            f"The checkpoint has a fairseq model of type {name!r}. SSLAM and EAT have the type 'data2vec_multi' "
+            "(pre-trained) or 'mae_image_classification' (fine-tuned)."
         )
+    return name == "mae_image_classification"
+
+
+def convert_fairseq_checkpoint(
+    checkpoint: Mapping[str, Any],
+    what: Literal["encoder", "pretraining", "classifier"],
+    weights: Literal["student", "teacher"] = "student",
+) -> ConvertedCheckpoint:
+    """
+    Convert the weights of a pre-trained or a fine-tuned fairseq checkpoint.
+
+    Args:
+        checkpoint: what [`read_torch_checkpoint`] returns for the `.pt` file.
+        what: `"encoder"` for [`SSLAMModel`], `"pretraining"` for [`SSLAMForPreTraining`] (the encoder under `sslam.`,
+            `decoder.`, and the moving average under `teacher.`), `"classifier"` for [`SSLAMForAudioClassification`].
+        weights: which encoder of a pre-trained checkpoint to use: the trained one (`"student"`), as the original does
+            for inference and fine-tuning, or its moving average (`"teacher"`). `"pretraining"` uses both, so it takes
+            `"student"` only.
+
+    Raises:
+        ValueError: the checkpoint does not have such a model, lacks keys, or has keys that such a model does not have.
+    """
+    is_classifier = is_fine_tuned(checkpoint)
+    model_cfg, state_dict = checkpoint["cfg"]["model"], dict(checkpoint["model"])
     if is_classifier and what == "pretraining":
         raise ValueError("A fine-tuned checkpoint has no decoder and no teacher. Convert a pre-trained one.")
     if not is_classifier and what == "classifier":
@@ -177,7 +191,7 @@ def convert_fairseq_checkpoint(
     if is_classifier and weights == "teacher":
         raise ValueError("A fine-tuned checkpoint has no teacher. Convert the student.")
     if what == "pretraining" and weights == "teacher":
-        raise ValueError("Continued pre-training needs both student and teacher: leave `weights` at 'student'.")
+        raise ValueError("Continuing pre-training takes student and teacher: leave `weights` at 'student'.")
 
     prefix = "model." if is_classifier else ""
     positions_key = f"{prefix}modality_encoders.IMAGE.fixed_positional_encoder.positions"
@@ -225,14 +239,14 @@ def convert_fairseq_checkpoint(
 
 def convert_hub_state_dict(state_dict: dict[str, torch.Tensor], config: SSLAMConfig) -> dict[str, torch.Tensor]:
     """
-    Convert the weights of a Hub folder of model type "eat".
+    Convert the weights of a Hub folder with the model type "eat".
 
     Returns:
-        The weights of [`SSLAMForAudioClassification`], or without a classifier those of [`SSLAMModel`] with the prefix
+        The weights of [`SSLAMForAudioClassification`]. Without a classifier, those of [`SSLAMModel`] with the prefix
         `sslam.`.
 
     Raises:
-        ValueError: the folder lacks keys or has unknown keys.
+        ValueError: keys are missing, or there are keys that such a model does not have.
     """
     key_map = with_prefixes(encoder_key_map(config.num_hidden_layers, "pre_norm"), "model.", "sslam.")
     if "model.head.weight" in state_dict:
@@ -255,7 +269,7 @@ def _fairseq_encoder_key_map(num_hidden_layers: int) -> KeyMap:
 
 
 def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_positions: int) -> dict[str, Any]:
-    """The settings of encoder and pre-training in `cfg.model`, as fields of [`SSLAMConfig`]."""
+    """The settings of the encoder and its pre-training in `cfg.model`, as fields of [`SSLAMConfig`]."""
     encoder_cfg = model_cfg["pretrained_model_args"]["model"] if is_classifier else model_cfg
     modality_cfg = encoder_cfg["modalities"]["image"]
     unsupported = {
@@ -265,7 +279,9 @@ def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_position
     }
     for name, value in unsupported.items():
         if value:
-            raise ValueError(f"SSLAM does not support `{name}={value}`, which no published checkpoint has.")
+            raise ValueError(
+                f"SSLAM does not support `{name}={value}`. No checkpoint that its authors published uses it."
+            )
 
     fields = {}
     for settings, names in (
@@ -287,11 +303,11 @@ def _classifier_fields(model_cfg: dict[str, Any]) -> dict[str, Any]:
     is_single_label = model_cfg["esc50_eval"] or model_cfg["spcv2_eval"]
     return {
         "problem_type": "single_label_classification" if is_single_label else "multi_label_classification",
-        # Saved by its name, with or without the name of the enumeration
+        # Saved as the name of an enumeration's member, with or without that of the enumeration before it
         "prediction_mode": str(model_cfg["prediction_mode"]).rpartition(".")[2].lower(),
         "use_fc_norm": model_cfg["use_fc_norm"],
         **label_fields(model_cfg["num_classes"]),
     }
 
 
-__all__ = ["ConvertedCheckpoint", "convert_fairseq_checkpoint", "convert_hub_state_dict"]
+__all__ = ["ConvertedCheckpoint", "convert_fairseq_checkpoint", "convert_hub_state_dict", "is_fine_tuned"]

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""`polyaudio dataset build`: its chunks are the samples of the recordings, in a data set that `datasets` reads."""
+"""`polyaudio dataset build`: its chunks are the samples of the recordings, in a dataset that `datasets` reads."""
 
 import io
 import os
@@ -17,7 +17,7 @@ import torchaudio
 import yaml
 
 from polyaudio.curation import chunks as building
-from polyaudio.curation.chunks import Chunking, cut_recording, level_dbfs
+from polyaudio.curation.chunks import BuildResult, Chunking, build_dataset, cut_recording, level_dbfs
 from polyaudio.data.loading import load_clips, load_recordings
 from polyaudio.scripts.dataset import main
 
@@ -376,3 +376,20 @@ print("codes", codes)
     assert set(files) - {".gitattributes"} == {"README.md", "data/train-00000-of-00001.parquet"}
     assert b'load_dataset("tester/chunks")' in files["README.md"]
     assert b"num_examples: 10" in files["README.md"]
+
+
+def test_build_dataset_from_python(tmp_path, capsys):
+    for number in range(2):
+        write(tmp_path / "in" / "ab"[number] / f"{number}.wav", noise(number, 3))
+    (tmp_path / "in" / "a" / "bad.wav").write_bytes(b"")
+    clips, output = load_clips(str(tmp_path / "in")), tmp_path / "out"
+    result = build_dataset(clips, output, Chunking(seconds=1.0, overlap=0.0), name="Some chunks")
+    bad = result.unreadable
+    assert result == BuildResult({"train": 6}, {"train": 6.0}, recordings=3, silent=0, short=0, unreadable=bad)
+    assert [Path(clip.name).name for clip in bad] == ["bad.wav"]
+    assert "# Some chunks\n" in (output / "README.md").read_text()
+    with pytest.raises(ValueError, match="already holds a dataset"):
+        build_dataset(clips, output)
+    build_dataset(clips, output, Chunking(seconds=3.0), overwrite=True)
+    assert len(read(output)) == 2
+    assert capsys.readouterr().out == ""

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""`polyaudio dataset inspect`: it tells what was put into the data."""
+"""`polyaudio dataset inspect`: it reports what was put into the data."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from polyaudio.curation.inspection import measure_clip
+from polyaudio.curation.inspection import ClassesPerClip, PartSummary, inspect_clips, measure_clip, write_inspection
+from polyaudio.data.loading import load_clips
 from polyaudio.scripts.dataset import main
 
 
@@ -150,3 +151,26 @@ def test_bad_usage(folder, tmp_path, capsys):
     ):
         assert main(["inspect", *arguments]) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_inspect_from_python(folder, tmp_path, capsys):
+    clips = load_clips(str(folder))
+    inspection = inspect_clips(clips)
+    assert (inspection.clips, inspection.recordings, inspection.imbalance) == (8, 7, 1)
+    assert sorted(inspection.durations) == [0.5, 1, 1, 1, 2, 2, 2, 3]
+    assert inspection.splits["test"] == PartSummary(2, 2, pytest.approx(4 / 3600))
+    assert inspection.classes_per_clip is None
+    assert inspection.duplicates[0].splits == ["test", "train"]
+    write_inspection(inspection, clips, tmp_path, examples=0)
+    assert json.loads((tmp_path / "inspect.json").read_text()) == inspection.to_dict()
+    with pytest.raises(ValueError, match="examples must lie between 0 and 20"):
+        write_inspection(inspection, clips, tmp_path, examples=21)
+    assert capsys.readouterr().out == ""
+
+
+def test_inspect_several_labels_from_python(tmp_path):
+    for number in range(2):
+        write(tmp_path / f"{number}.wav", noise(number, 1))
+    (tmp_path / "metadata.csv").write_text("file_name,a,b\n0.wav,1,1\n1.wav,0,0\n")
+    inspection = inspect_clips(load_clips(str(tmp_path), label_columns=["a", "b"]))
+    assert inspection.classes_per_clip == ClassesPerClip(mean=1.0, max=2, clips_without=1)

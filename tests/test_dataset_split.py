@@ -4,6 +4,7 @@
 
 import csv
 import io
+import json
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -14,8 +15,11 @@ import pytest
 import soundfile
 
 from polyaudio.curation.leaks import Leak, LeakReport, find_leaks
+from polyaudio.curation.splitting import PartSize, SplitSettings, split_dataset
+from polyaudio.data.folders import new_folder, write_json
 from polyaudio.data.loading import load_clips
 from polyaudio.data.ragas import RAGAS, SAMPLING_RATE, TIMBRES, synthesize_recording
+from polyaudio.data.splits import cut_from_train
 from polyaudio.scripts.dataset import main
 
 
@@ -262,7 +266,7 @@ def test_find_leaks_looks_across_splits_only(tmp_path):
 @pytest.fixture(scope="module")
 def takes(tmp_path_factory) -> tuple[Path, dict[str, str], dict[str, str]]:
     """
-    Ragas in chunks that overlap by half, each scaled to its own peak, with names and an order that tell nothing.
+    Ragas in chunks that overlap by half, each scaled to its own peak, with names and an order that mean nothing.
 
     The folder, and the recording and the raga of each name.
     """
@@ -324,3 +328,45 @@ def test_a_random_split_of_them_is_refused(takes, tmp_path, capsys):
     assert "in different recordings" in capsys.readouterr().out
     assert split(folder, tmp_path / "out", "--test-size", 0.25) == 1
     assert "LEAK" in capsys.readouterr().out
+
+
+def test_split_dataset_from_python(folder, tmp_path, capsys):
+    clips = load_clips(str(folder))
+    result = split_dataset(clips, tmp_path / "out", SplitSettings(test_size=0.2, validation_size=0.3))
+    sizes = {"train": PartSize(20, 10), "validation": PartSize(12, 6), "test": PartSize(8, 4)}
+    assert result.parts == sizes
+    assert (result.kind, result.crossing, result.has_leak) == ("split", [], False)
+    assert result.leaks.num_clips == 40
+    with pytest.raises(ValueError, match="already holds a dataset"):
+        split_dataset(clips, tmp_path / "out")
+    result = split_dataset(clips, tmp_path / "out", SplitSettings(num_folds=2), overwrite=True)
+    assert result.kind == "fold"
+    assert result.parts == {"1": PartSize(20, 10), "2": PartSize(20, 10)}
+    with pytest.raises(ValueError, match="no column `fold`"):
+        split_dataset(clips, tmp_path / "other", SplitSettings(own_folds=True))
+    assert capsys.readouterr().out == ""
+
+
+def test_parts_are_cut_from_train_only(folder):
+    clips = load_clips(str(folder))
+    parts = cut_from_train(clips, {"test": 0.2, "validation": 0.3, "dev": 0.0})
+    assert {name: len(rows) for name, rows in parts.items()} == {"train": 20, "test": 8, "validation": 12}
+    again = cut_from_train(parts, {"test": 0.2, "validation": 0.3})
+    assert {name: rows["recording"][:] for name, rows in again.items()} == {
+        name: rows["recording"][:] for name, rows in parts.items()
+    }
+    with pytest.raises(ValueError, match="no split 'train' to cut validation from, only test"):
+        cut_from_train({"test": clips["train"]}, {"validation": 0.1})
+    with pytest.raises(ValueError, match="leave some to train on"):
+        cut_from_train(clips, {"test": 0.5, "validation": 0.5})
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "out") as folder:
+        write_json(folder / "missing" / "mixtures.json", {})
+    assert not any(tmp_path.iterdir())
+    with new_folder(tmp_path / "out") as folder:
+        write_json(folder / "mixtures.json", {"mean": float("nan"), "values": [1, (float("inf"), "ä")]})
+    text = (tmp_path / "out" / "mixtures.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"mean": None, "values": [1, [None, "ä"]]}
+    assert "ä" in text

@@ -14,7 +14,9 @@ import torch
 import torchaudio
 
 from polyaudio.augmentation.waveforms import PitchShift
-from polyaudio.curation.overlaps import Overlap, find_overlaps, infer_groups
+from polyaudio.curation.leaks import check_dataset
+from polyaudio.curation.overlaps import Overlap, find_overlaps, infer_groups, infer_recordings
+from polyaudio.data.loading import load_clips
 from polyaudio.data.ragas import synthesize_recording
 from polyaudio.scripts.dataset import main
 
@@ -306,3 +308,36 @@ def test_bad_usage(tmp_path, capsys):
     ):
         assert main(["check", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_recordings_are_inferred_from_python(tmp_path, caplog):
+    samples = {seed: noise(seed, 4) for seed in range(2)}
+    clips = {"0.wav": samples[0], "1.wav": samples[1], "2.wav": 0.5 * samples[0][RATE:], "bad.wav": samples[0]}
+    rows = write(tmp_path, clips)
+    (tmp_path / "bad.wav").write_bytes(b"")
+    rows = rows.add_column("recording", ["one"] * 4)
+    with caplog.at_level("INFO", logger="polyaudio"):
+        inferred = infer_recordings(rows)
+    assert inferred.clips["recording"][:] == ["group_0", "group_1", "group_0", "group_2"]
+    assert [overlap[:2] for overlap in inferred.overlaps] == [(0, 2)]
+    assert [Path(clip.name).name for clip in inferred.unreadable] == ["bad.wav"]
+    assert "3 recordings inferred from the audio of 4 clips" in caplog.text
+    assert rows["recording"][:] == ["one"] * 4
+
+
+def test_check_dataset_from_python(tmp_path, capsys):
+    samples = [noise(seed, 3) for seed in range(4)]
+    for number, one in enumerate([*samples, 0.5 * samples[0]]):
+        write(tmp_path / "ab"[number % 2], {f"{number}.wav": one})
+    clips = load_clips(str(tmp_path))
+    check = check_dataset(clips, test_size=0.5)
+    assert (check.has_splits, check.has_leak, check.num_clips) == (False, True, 5)
+    assert [pair[:2] for pair in check.across_recordings] == [(0, 2)]
+    assert check.groups == [0, 1, 0, 2, 3]
+    (leak,) = check.report.leaks
+    assert (Path(leak.first).name, Path(leak.second).name) == ("0.wav", "4.wav")
+    inferred = check_dataset(clips, infer_groups=True, test_size=0.5)
+    assert not inferred.has_leak
+    assert inferred.across_splits == inferred.across_recordings == []
+    assert inferred.overlaps == check.overlaps
+    assert capsys.readouterr().out == ""

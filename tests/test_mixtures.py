@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from polyaudio.curation.leaks import find_leaks
-from polyaudio.curation.mixtures import write_mixtures
+from polyaudio.curation.mixtures import mix_dataset, write_mixtures
 from polyaudio.data.labels import FRAMES, MULTI_LABEL, task_of
 from polyaudio.data.loading import load_clips
 from polyaudio.scripts.dataset import main
@@ -394,3 +394,16 @@ def test_arguments_out_of_range(folder, tmp_path, capsys, arguments, message):
     assert mix(folder, tmp_path / "out", *arguments) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mix_dataset_from_python(folder, mixed, tmp_path, capsys):
+    clips = load_clips(str(folder))
+    counts = {"num_clips": 30, "num_validation_clips": 12, "num_test_clips": 12}
+    result = mix_dataset(clips, tmp_path / "out", **counts, seconds=3.0, sampling_rate=RATE, name=str(folder))
+    assert result.clips == {"train": 30, "validation": 12, "test": 12}
+    assert result.num_used == {"train": 12, "validation": 6, "test": 6}
+    assert result.left_out == []
+    assert (tmp_path / "out" / "mixtures.json").read_bytes() == (mixed / "mixtures.json").read_bytes()
+    with pytest.raises(ValueError, match="already holds a dataset"):
+        mix_dataset(clips, tmp_path / "out", num_clips=1)
+    assert capsys.readouterr().out == ""

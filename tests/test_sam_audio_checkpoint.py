@@ -1,5 +1,6 @@
 """Original checkpoints give the original's numbers. The golden data was recorded from the original implementation."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 import polyaudio  # noqa: F401  registers the model type
 from polyaudio.modeling.checkpoint_io import UnsafeCheckpointError, read_torch_checkpoint
 from polyaudio.modeling.checkpoint_sam_audio import convert_sam_carnatic_state_dict
+from polyaudio.modeling.conversion import FILE_FORMATS
+from polyaudio.modeling.conversion import convert as convert_checkpoint
 from polyaudio.scripts.convert import main as convert
 
 
@@ -142,3 +145,33 @@ def test_what_is_no_checkpoint_is_an_error(tmp_path, capsys):
     assert convert([str(tmp_path / "missing.pth"), "--output", str(tmp_path / "model")]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len([line for line in errors if line.startswith("polyaudio convert:")]) == 3
+
+
+def test_convert_from_python(reference, tmp_path, capsys):
+    checkpoint = reference / "sam_audio" / "mel" / "best_model.pth"
+    conversion = convert_checkpoint(checkpoint, tmp_path / "model", labels=[*"abcdefgh"])
+    assert (conversion.folder, conversion.model_class) == (tmp_path / "model", "SAMAudioForAudioClassification")
+    assert conversion.labels == [*"abcdefgh"]
+    model = AutoModelForAudioClassification.from_pretrained(conversion.folder)
+    assert conversion.num_parameters == model.num_parameters()
+    state_dict = torch.load(checkpoint, weights_only=True)["model_state_dict"]
+    assert conversion.keys.keys() == state_dict.keys()
+    renamed = {fate.removeprefix("renamed to ") for fate in conversion.keys.values() if fate.startswith("renamed")}
+    assert renamed == model.state_dict().keys()
+    assert conversion.keys["audio_encoder.mel_transform.mel_scale.fb"].startswith("dropped: ")
+    assert json.loads(conversion.report.read_text())["keys"] == conversion.keys
+    assert capsys.readouterr().out == ""
+
+
+def test_an_original_config_without_settings_is_an_error(reference, tmp_path):
+    checkpoint = reference / "sam_audio" / "mel" / "best_model.pth"
+    (tmp_path / "config.yaml").write_text("- stride\n")
+    with pytest.raises(ValueError, match="has no settings"):
+        convert_checkpoint(checkpoint, tmp_path / "model", original_config=tmp_path / "config.yaml")
+    assert not (tmp_path / "model").exists()
+
+
+def test_one_format_recognises_each_file(reference):
+    for path in ("sam_audio/mel/best_model.pth", "sslam/finetuned.pt", "sslam/pretrained.pt"):
+        checkpoint = read_torch_checkpoint(reference / path)
+        assert sum(one.recognise(checkpoint) for one in FILE_FORMATS) == 1

@@ -29,6 +29,7 @@ from polyaudio import (
 from polyaudio.configuration.audioset_labels import AUDIOSET_LABELS
 from polyaudio.modeling.checkpoint_io import read_torch_checkpoint
 from polyaudio.modeling.checkpoint_sslam import convert_fairseq_checkpoint
+from polyaudio.modeling.conversion import convert as convert_checkpoint
 from polyaudio.scripts.convert import main as convert
 from polyaudio.scripts.embed import main as embed
 from polyaudio.scripts.evaluate import main as evaluate
@@ -179,9 +180,21 @@ def test_a_classifier_of_audioset_knows_its_class_names(reference, tmp_path, cap
     assert config.problem_type == "multi_label_classification"
 
 
+def test_convert_from_python(reference, tmp_path, capsys):
+    conversion = convert_checkpoint(reference / "sslam" / "pretrained.pt", tmp_path / "model", weights="teacher")
+    assert (conversion.model_class, conversion.labels) == ("SSLAMModel", None)
+    assert conversion.keys["model._ema.blocks.0.mlp.fc1.bias"] == "renamed to layers.0.mlp.fc1.bias"
+    assert json.loads(conversion.report.read_text())["weights"] == "teacher"
+    conversion = convert_checkpoint(reference / "hub_eat" / "finetuned", tmp_path / "published", labels=[*"abcdefghi"])
+    assert (conversion.model_class, conversion.labels) == ("SSLAMForAudioClassification", [*"abcdefghi"])
+    assert (conversion.keys, conversion.report) == ({}, None)
+    assert AutoConfig.from_pretrained(tmp_path / "published").label2id["g"] == 6
+    assert capsys.readouterr().out == ""
+
+
 BAD_CONVERSIONS = {
     "labels of another number": (["FINETUNED", "--labels", "a", "b"], "7 classes, but 2 labels"),
-    "labels of an encoder": (["FINETUNED", "--what", "encoder", "--labels", "a"], "--labels are of no use"),
+    "labels of an encoder": (["FINETUNED", "--what", "encoder", "--labels", "a"], "`labels` does not apply"),
     "teacher of a classifier": (["FINETUNED", "--weights", "teacher"], "has no teacher"),
     "pre-training of a classifier": (["FINETUNED", "--what", "pretraining"], "has no decoder and no teacher"),
     "classifier of an encoder": (["HUB", "--what", "classifier"], "has no classifier"),
@@ -190,11 +203,11 @@ BAD_CONVERSIONS = {
         ["PRETRAINED", "--what", "pretraining", "--weights", "teacher"],
         "takes student",
     ),
-    "settings of another original": (["FINETUNED", "--original-config", "x.yaml"], "--original-config is of no use"),
-    "encoder of sam-carnatic": (["CARNATIC", "--what", "encoder"], "--what is of no use"),
+    "settings of another original": (["FINETUNED", "--original-config", "x.yaml"], "`original_config` does not apply"),
+    "encoder of sam-carnatic": (["CARNATIC", "--what", "encoder"], "`what` does not apply"),
     "no such model": (["nowhere/at-all"], "nowhere/at-all is neither a model folder"),
     "no such file": (["nowhere/at-all.pt"], "nowhere/at-all.pt"),
-    "a native model": (["NATIVE"], "only those of type 'eat' are converted"),
+    "a native model": (["NATIVE"], "a model of type 'sslam'. It must be"),
 }
 
 
