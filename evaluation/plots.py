@@ -59,7 +59,8 @@ def plot_precision_recall(curves: PrecisionRecall, path: str | os.PathLike) -> N
     titles = ["mean over the classes", *map(one_line, curves.classes)]
     axes.set(xlabel="recall", ylabel="precision", title="Precision and recall (clips)", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    legend = axes.legend(lines, range(len(lines)), loc="center left", bbox_to_anchor=(1, 0.5))  # beside the curves
+    numbers = [str(number) for number in range(len(lines))]
+    legend = axes.legend(lines, numbers, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the curves
     for text, title in zip(legend.get_texts(), titles, strict=True):
         text.set(text=title, parse_math=False)  # set here, because a legend omits names that begin with `_`
     figure.savefig(path)

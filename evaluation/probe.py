@@ -164,11 +164,11 @@ class ProbeReport:
 
 def linear_probe(
     features: np.ndarray,
-    labels: Sequence[int],
-    groups: Sequence[str],
+    labels: Sequence[int] | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     *,
     id2label: Mapping[int, str],
-    is_test: Sequence[bool] | None = None,
+    is_test: Sequence[bool] | np.ndarray | None = None,
     num_folds: int = 5,
     seed: int = 0,
     C: Sequence[float] = C_GRID,
@@ -235,10 +235,10 @@ def linear_probe(
 
 
 def make_folds(
-    labels: Sequence[int],
-    groups: Sequence[str],
+    labels: Sequence[int] | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     *,
-    is_test: Sequence[bool] | None = None,
+    is_test: Sequence[bool] | np.ndarray | None = None,
     num_folds: int = 5,
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -42,9 +42,9 @@ class Scores:
         precision_recall: the curves of a multi-label classifier.
     """
 
-    values: dict[str, float | int | None]
-    intervals: dict[str, list[float] | None] = field(default_factory=dict)
-    per_class: dict[str, dict[str, float | int | None]] = field(default_factory=dict)
+    values: Mapping[str, float | int | None]
+    intervals: Mapping[str, list[float] | None] = field(default_factory=dict)
+    per_class: Mapping[str, Mapping[str, float | int | None]] = field(default_factory=dict)
     confusion_matrix: list[list[int]] | None = None
     precision_recall: PrecisionRecall | None = None
 

@@ -17,7 +17,7 @@ def evaluate_predictions(
     logits: np.ndarray,
     labels: Sequence[int] | np.ndarray,
     recordings: Sequence[str],
-    id2label: Mapping[int | str, str],
+    id2label: Mapping[int, str] | Mapping[str, str],
     task: str = "single_label_classification",
 ) -> Evaluation:
     """
@@ -69,8 +69,8 @@ def evaluate_predictions(
         raise ValueError(f"There are {logits.shape[1]} logits a clip, but {len(id2label)} labels in id2label.")
     if not np.isfinite(logits).all():
         raise ValueError("Some logits are NaN or infinite: the model is broken. Check the losses of its training.")
-    id2label = {int(index): name for index, name in id2label.items()}
-    names = [id2label[index] for index in range(logits.shape[1])]
+    name_of = {int(index): name for index, name in id2label.items()}
+    names = [name_of[index] for index in range(logits.shape[1])]
     if task == "multi_label_classification":
         return Evaluation(task, names, _multi_label_scores(logits, labels, recordings, names))
     return Evaluation(task, names, *_scores_of_clips_and_recordings(logits, labels, recordings, names))

@@ -33,7 +33,7 @@ _COLLAR_SECONDS = 0.2
 _OFFSET_COLLAR_SHARE = 0.2
 
 # The two scenarios of DESED, https://dcase.community/challenge2023/task-sound-event-detection-with-weak-labels-and-synthetic-soundscapes
-_PSDS_SCENARIOS = {
+_PSDS_SCENARIOS: dict[str, dict[str, float | None]] = {
     "psds1": {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "cttc_threshold": None, "alpha_ct": 0.0},
     "psds2": {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5},
 }
@@ -105,7 +105,7 @@ def score_events(
             raise ValueError(f"Clip {clip!r}: {error}") from error
         smoothed[clip] = median_filtered(clip_scores, median_filter)
 
-    present = sorted({event.label for clip_events in events.values() for event in clip_events})
+    present = sorted({int(event.label) for clip_events in events.values() for event in clip_events})
     if not present:
         raise ValueError("No clip has any event, so there is nothing to score against.")
     absent = np.setdiff1d(range(len(labels)), present)

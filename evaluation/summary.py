@@ -3,7 +3,7 @@
 """Means and standard deviations over several runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -109,7 +109,7 @@ def summarise_runs(evaluations: Sequence[Evaluation], names: Sequence[str]) -> R
     return RunsSummary(list(names), list(evaluations), **spreads)
 
 
-def _spreads(runs: Sequence[dict[str, float | int | None]]) -> dict[str, Spread]:
+def _spreads(runs: Sequence[Mapping[str, float | int | None]]) -> dict[str, Spread]:
     names = dict.fromkeys(name for run in runs for name in run)
     return {name: _spread([run.get(name) for run in runs]) for name in names}
 

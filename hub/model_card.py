@@ -64,7 +64,7 @@ def environment(device: "str | torch.device | None" = None) -> dict[str, str]:
     import torch
 
     if device is None:
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     device = torch.device(device)
     cpu = f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
     name = {"cuda": lambda: torch.cuda.get_device_name(device), "cpu": lambda: cpu}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
     from transformers import Trainer
 
 
@@ -87,10 +88,11 @@ class Upload:
 
     def command(self) -> str:
         """The command line of this upload."""
-        options = {"--revision": self.revision, "--base-model": self.base_model}
         words = ["polyaudio", "push", str(self.folder), self.repo, *(["--private"] if self.private else [])]
-        words += [word for option in options.items() if option[1] for word in option]
-        return shlex.join([*words, *(["--examples", *map(str, self.examples)] if self.examples else [])])
+        words += ["--revision", self.revision] if self.revision else []
+        words += ["--base-model", self.base_model] if self.base_model else []
+        words += ["--examples", *map(str, self.examples)] if self.examples else []
+        return shlex.join(words)
 
 
 def push(upload: Upload) -> str:
@@ -136,7 +138,9 @@ def push(upload: Upload) -> str:
                 for path in upload.examples
             }
             contents["README.md"] = card_on_hub(card, repo, base, addresses).encode()
-        operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(name, content) for name, content in contents.items()
+        ]
         operations += [
             CommitOperationDelete(name)
             for name in api.list_repo_files(repo, revision=revision)
@@ -258,7 +262,7 @@ def _base_of_adapter(folder: Path, base_model: str | None) -> str | None:
     return base
 
 
-def _refusal(error: OSError, repo: str) -> str:
+def _refusal(error: "HfHubHTTPError", repo: str) -> str:
     """An error of the Hub, and what to do about it."""
     status = error.response.status_code
     said = getattr(error, "server_message", None) or str(error).split("\n")[0]
