@@ -64,7 +64,7 @@ static: $(VENV)/installed
 	cd build && PYTHONPATH=wheel wheel/bin/polyaudio --help
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py -k "every or heavy"
 	MYPYPATH=build/wheel $(BIN)/mypy
-	MYPYPATH=build/wheel $(BIN)/mypy --strict tests/public_types.py
+	MYPYPATH=build/wheel $(BIN)/mypy --strict --explicit-package-bases tests/public_types.py
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
