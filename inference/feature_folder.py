@@ -118,7 +118,8 @@ def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
     elsewhere = [folder for folder in folders if os.path.commonpath([root, folder]) != root]
     if elsewhere:
         raise ValueError(
-            f"{path.parent} holds features of files below {root}, which {elsewhere[0]} is not; choose another output folder"
+            f"{path.parent} holds features of files below {root}, which {elsewhere[0]} is not; choose another output "
+            "folder"
         )
     return root
 
