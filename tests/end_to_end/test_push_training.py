@@ -14,8 +14,6 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from safetensors.numpy import load
 
-
-sys.path.insert(0, str(Path(__file__).parent))
 from hub_server import WRITE_TOKEN, HubServer
 
 
