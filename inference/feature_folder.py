@@ -113,12 +113,13 @@ def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
     for name, value in settings.items():
         if kept.get(name) != value:
             raise ValueError(
-                f"{path.parent} holds features with {name} {kept.get(name)}, not {value}; choose another --output"
+                f"{path.parent} holds features with {name} {kept.get(name)}, not {value}; choose another output folder"
             )
     elsewhere = [folder for folder in folders if os.path.commonpath([root, folder]) != root]
     if elsewhere:
         raise ValueError(
-            f"{path.parent} holds features of files below {root}, which {elsewhere[0]} is not; choose another --output"
+            f"{path.parent} holds features of files below {root}, which {elsewhere[0]} is not; choose another output "
+            "folder"
         )
     return root
 

@@ -23,7 +23,7 @@ def choose_features(config: PreTrainedConfig, wanted: str | None) -> str:
         raise ValueError(f"{config.name_or_path} is of type {config.model_type}, for which there is no probe")
     if wanted is not None and wanted not in known:
         raise ValueError(
-            f"a model of type {config.model_type} has no features {wanted!r}; choose --features {'|'.join(known)}"
+            f"a model of type {config.model_type} has no features {wanted!r}; choose among {', '.join(known)}"
         )
     return wanted or known[0]
 

@@ -240,7 +240,7 @@ def run_model(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOut
         with torch.inference_mode():
             return answer(model(**inputs), inputs)
     except torch.OutOfMemoryError as error:
-        raise ValueError("the device has too little memory; lower --batch-size or --window") from error
+        raise ValueError("the device has too little memory; lower the batch size or the window") from error
 
 
 def weighted_mean(windows: Sequence[torch.Tensor], seconds: Sequence[float]) -> torch.Tensor:

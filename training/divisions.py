@@ -171,6 +171,6 @@ def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is
     if not data.allow_leak:
         raise ValueError(
             f"{'; '.join(found)}. That would flatter the scores. Split by recording (group_column), take "
-            "recordings from the audio (--infer-groups), or train all the same with --allow-leak, as the card will say"
+            "recordings from the audio (infer_groups), or train all the same with allow_leak, as the card will say"
         )
     return f"LEAK ALLOWED: {'; '.join(found)}. The figures are flattered and say little about other recordings."

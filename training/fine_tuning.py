@@ -181,7 +181,7 @@ def cross_validate(
     """
     args, data = for_audio(args or AudioTrainingArguments()), data or DataArguments()
     if args.push_to_hub:
-        raise ValueError("several runs make several models: leave out --push-to-hub, and `polyaudio push` one")
+        raise ValueError("several runs make several models: leave out push_to_hub, and `polyaudio push` one")
     run = _Run(
         name_of(dataset),
         ModelSource.of(model),
@@ -270,7 +270,7 @@ def _train(run: _Run, division: Division, args: TrainingArguments) -> FineTuning
     if stop.received is not None:
         raise InterruptedError(
             f"{stop.received} stopped the run at step {trainer.state.global_step}, which is saved in "
-            f"{args.output_dir}: the same command with --resume goes on from there"
+            f"{args.output_dir}: resume the run to go on from there"
         )
     trainer.save_state()
     history = trainer.state.log_history

@@ -99,7 +99,7 @@ def pretrain(
         args.dataloader_drop_last = True
         batch_size = args.per_device_train_batch_size * args.world_size
         if not windows.streaming and len(clips) < batch_size:
-            raise ValueError(f"{len(clips)} recordings do not fill a batch of {batch_size}; lower --batch-size")
+            raise ValueError(f"{len(clips)} recordings do not fill a batch of {batch_size}; lower the batch size")
     if plot_mixtures_of and args.process_index == 0:
         _draw_mixtures(learner, clips, collator, plot_mixtures_of, Path(args.output_dir))
 
@@ -153,7 +153,7 @@ def _load_windows(
     }
     if windows.streaming:
         if args.max_steps <= 0:
-            raise ValueError("a stream has no end: give the number of updates with --max-steps")
+            raise ValueError("a stream has no end: give the number of updates, max_steps")
         place = {"process_index": args.process_index, "num_processes": args.world_size}
         return StreamedWindows(recordings, sampling_rate, **settings, **place)
     readable, bad_clips = drop_unreadable(DatasetDict({windows.split: recordings}))
@@ -176,9 +176,9 @@ def _draw_mixtures(
 ) -> None:
     """Write `mixtures.png`, which shows the first clips of the dataset as stage 2 mixes them."""
     if not _mixes(model):
-        raise ValueError("--plot-mixtures is for stage 2 only: there are no mixtures in this training")
+        raise ValueError("only stage 2 mixes clips: leave out the plot of mixtures")
     items = list(itertools.islice(iter(clips), num_clips))
     if len(items) < 2:
-        raise ValueError("--plot-mixtures needs at least two clips")
+        raise ValueError("a plot of mixtures needs at least two clips")
     folder.mkdir(parents=True, exist_ok=True)
     plot_mixtures(model, collator(items), folder / "mixtures.png")

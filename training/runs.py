@@ -74,7 +74,7 @@ def last_checkpoint(output_dir: str) -> str:
     folders = {folder.name.rpartition("-")[2]: folder for folder in Path(output_dir).glob("checkpoint-*")}
     complete = [int(step) for step, folder in folders.items() if step.isdecimal() and is_complete(folder)]
     if not complete:
-        raise ValueError(f"there is no checkpoint in {output_dir} to resume from; leave --resume out to start anew")
+        raise ValueError(f"there is no checkpoint in {output_dir} to resume from; leave out resume to start anew")
     return str(folders[str(max(complete))])
 
 

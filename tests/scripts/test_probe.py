@@ -153,8 +153,8 @@ def test_a_class_of_one_recording_counts_as_wrong():
 
 
 IMPOSSIBLE = {
-    "more folds than recordings": ({"num_folds": 11}, "10 at most"),
-    "one fold": ({"num_folds": 1}, "2 at least"),
+    "more folds than recordings": ({"num_folds": 11}, "at most 10"),
+    "one fold": ({"num_folds": 1}, "at least 2"),
     "a recording on both sides": ({"is_test": np.arange(80) >= 61}, "one is recording 30"),
     "nothing to test on": ({"is_test": np.zeros(80, bool)}, "clips to test on"),
     "too few to choose C": ({"is_test": np.arange(80) >= 10}, "two classes must have two recordings"),
@@ -312,13 +312,13 @@ def lacking_a_layer(sslam, tmp_path) -> Path:
 
 
 BAD_USAGE = {
-    "features of another type": ("sslam", ["--features", "utterance"], "choose --features both|cls|mean"),
-    "SSLAM's features of SAMAudio": ("sam_audio", ["--features", "cls"], "choose --features utterance"),
-    "more folds than recordings": ("sslam", ["--folds", "6"], "5 at most"),
+    "features of another type": ("sslam", ["--features", "utterance"], "choose among both, cls, mean"),
+    "SSLAM's features of SAMAudio": ("sam_audio", ["--features", "cls"], "choose among utterance"),
+    "more folds than recordings": ("sslam", ["--folds", "6"], "at most 5"),
     "no such split": ("sslam", ["--split", "test"], "no split 'test', only train"),
     "no such device": ("sslam", ["--device", "abacus"], "no device 'abacus'"),
     "no such data": ("sslam", ["--dataset", "nowhere/at-all"], "'nowhere/at-all' is neither"),
-    "another type of model": ("wav2vec2", [], "is of type wav2vec2; only sslam, eat, sam_audio"),
+    "another type of model": ("wav2vec2", [], "is of type wav2vec2, for which there is no probe"),
     "weights are missing": ("lacking_a_layer", [], "lacks weights of its encoder: layers.2."),
 }
 

@@ -33,6 +33,7 @@ model:
 data:
   test_size: 0.25
   crop_seconds: 0.5
+augmentation:
   pitch_shift: 0.5
 training:
   num_train_epochs: 8

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-
-sys.path.insert(0, str(Path(__file__).parent))
 from hub_server import WRITE_TOKEN, HubServer
 
 

@@ -323,7 +323,7 @@ def test_a_signal_loses_nothing(recipe, tones, whole_run, run_with_signal, tmp_p
     else:
         assert process.returncode == 2, process.stderr
         assert f"{number.name} stopped the run at step 5" in process.stderr
-        assert "--resume" in process.stderr
+        assert "resume the run" in process.stderr
     assert not (stopped / "evaluation.json").exists()
     result = run(recipe, tones, stopped, *SIX_EPOCHS, "--resume")
     assert result == expected

@@ -14,8 +14,6 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from safetensors.numpy import load
 
-
-sys.path.insert(0, str(Path(__file__).parent))
 from hub_server import WRITE_TOKEN, HubServer
 
 
@@ -418,7 +416,7 @@ def test_the_card_of_a_pre_training(hub, folder, report):
 
 
 def test_several_runs_are_not_pushed_over_each_other(report):
-    assert "leave out --push-to-hub" in error_of(report["seeds"])
+    assert "leave out push_to_hub" in error_of(report["seeds"])
 
 
 def test_a_data_set(hub, report):

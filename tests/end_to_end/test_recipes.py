@@ -12,7 +12,8 @@ import yaml
 from polyaudio import SSLAMConfig, SSLAMForPreTraining
 from polyaudio.scripts.pretrain import main as pretrain
 from polyaudio.scripts.train import main as train
-from polyaudio.training.recipes import RECIPES, find_recipe, read_recipe
+from polyaudio.training.recipes import FINE_TUNING as FINE_TUNING_SECTIONS
+from polyaudio.training.recipes import RECIPES, read_recipe
 
 
 RATE = 16000
@@ -122,7 +123,7 @@ def test_fine_tuning(name, encoder, tmp_path):
     more = DATA[name](tmp_path / "data")
     if name in FINE_TUNING:
         more += ["--model-name-or-path", encoder]
-    if "balanced_samples" in read_recipe(find_recipe(name)).arguments:
+    if "balanced_samples" in read_recipe(name).flags(FINE_TUNING_SECTIONS):
         more += ["--balanced-samples", "6"]
     assert train([*flags(name, tmp_path / "data", tmp_path / "run"), *more]) == 0
     finished = [path.parent for path in (tmp_path / "run").rglob("evaluation.json")]
@@ -137,7 +138,7 @@ def test_fine_tuning(name, encoder, tmp_path):
             expected = {key: value for key, value in model.items() if key in config}
             assert {key: config[key] for key in expected} == expected
         extractor = json.loads((folder / "preprocessor_config.json").read_text())
-        for key, value in read_recipe(find_recipe(name)).feature_extractor.items():
+        for key, value in read_recipe(name).sections.get("feature_extractor", {}).items():
             assert extractor[key] == value
 
 
@@ -157,13 +158,13 @@ def test_pretraining(name, encoder, tmp_path):
 def test_the_originals_values():
     """Those that all fine-tuning scripts share, once more in numbers: a slip of the pen is no recipe."""
     for name in FINE_TUNING:
-        arguments = read_recipe(find_recipe(name)).arguments
+        arguments = read_recipe(name).flags(FINE_TUNING_SECTIONS)
         assert (arguments["adam_beta1"], arguments["adam_beta2"], arguments["weight_decay"]) == (0.9, 0.95, 0.05)
         assert arguments["min_learning_rate"] == 1e-6
         assert arguments["lr_scheduler_type"] == "cosine"
         assert arguments["roll_and_gain"] is True
         assert arguments.get("layer_decay") == (None if name == "spass_linear" else 0.65)
-    rates = {name: read_recipe(find_recipe(name)).arguments["learning_rate"] for name in FINE_TUNING}
+    rates = {name: read_recipe(name).flags(FINE_TUNING_SECTIONS)["learning_rate"] for name in FINE_TUNING}
     assert rates.pop("speech_commands_v2") == 2e-4
     assert rates.pop("spass_linear") == 1e-3
     assert set(rates.values()) == {5e-5}

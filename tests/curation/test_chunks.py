@@ -16,14 +16,11 @@ import torch
 import torchaudio
 import yaml
 
+from hub_server import WRITE_TOKEN, HubServer
 from polyaudio.curation import chunks as building
 from polyaudio.curation.chunks import BuildResult, Chunking, build_dataset, cut_recording, level_dbfs
 from polyaudio.data.loading import load_clips, load_recordings
 from polyaudio.scripts.dataset import main
-
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hub_server import WRITE_TOKEN, HubServer
 
 
 RATE = 8000

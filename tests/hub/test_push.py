@@ -14,11 +14,8 @@ import pytest
 from huggingface_hub import ModelCard
 from safetensors.numpy import load, save_file
 
-from polyaudio.scripts.push import main as push_here
-
-
-sys.path.insert(0, str(Path(__file__).parent))
 from hub_server import READ_TOKEN, WRITE_TOKEN, HubServer
+from polyaudio.scripts.push import main as push_here
 
 
 # Between tries the client waits for many seconds
