@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -107,9 +109,8 @@ class AdapterLoadingMixin:
         """
         if not self._hf_peft_config_loaded:
             raise ValueError("The model has no adapter. Load one with `load_adapter` first.")
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        return next(module for module in self.modules() if isinstance(module, BaseTunerLayer)).active_adapters
+        layer_class = _peft("peft.tuners.tuners_utils").BaseTunerLayer
+        return next(module for module in self.modules() if isinstance(module, layer_class)).active_adapters
 
     def get_adapter_state_dict(
         self, adapter_name: str | None = None, state_dict: dict[str, torch.Tensor] | None = None
@@ -125,10 +126,8 @@ class AdapterLoadingMixin:
             ValueError: the model has no adapter.
         """
         adapter_name = adapter_name or self.active_adapters()[0]
-        from peft import get_peft_model_state_dict
-
         # For "auto", the default, PEFT looks up the base on the Hub
-        return get_peft_model_state_dict(self, state_dict, adapter_name, save_embedding_layers=False)
+        return _peft("peft").get_peft_model_state_dict(self, state_dict, adapter_name, save_embedding_layers=False)
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, is_main_process: bool = True, *args, **kwargs
@@ -137,6 +136,11 @@ class AdapterLoadingMixin:
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
         if self._hf_peft_config_loaded and is_main_process:
             self.config.save_pretrained(save_directory)
+
+
+def _peft(module: str) -> ModuleType:
+    """A module of PEFT. Of an import statement, transformers would make a requirement for all who load remote code."""
+    return import_module(module)
 
 
 def _read_adapter_config(adapter: str | os.PathLike | None, download: dict[str, Any]) -> dict[str, Any] | None:

@@ -104,7 +104,9 @@ def test_it_predicts(trained, folder):
 def test_lora_adapts_the_modules_of_its_traits(trained, folder, tmp_path):
     lora = LoraArguments(lora_modules=["projections"], lora_rank=2)
     data = DataArguments(test_size=0.3)
-    result = fine_tune(str(folder), trained.folder, arguments(tmp_path, num_train_epochs=2, learning_rate=1e-3), data=data, lora=lora)
+    result = fine_tune(
+        str(folder), trained.folder, arguments(tmp_path, num_train_epochs=2, learning_rate=1e-3), data=data, lora=lora
+    )
     adapted = {name.partition(".lora_A")[0] for name, _ in result.model.named_parameters() if ".lora_A" in name}
     assert {name.rpartition(".")[2] for name in adapted} == {"in_proj", "out_proj"}
     assert result.evaluation.clips["accuracy"] == 1.0
