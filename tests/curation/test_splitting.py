@@ -149,7 +149,7 @@ def test_own_folds_that_part_a_recording(tmp_path, capsys):
     assert split(tmp_path / "in", tmp_path / "out", *arguments) == 1
     out = capsys.readouterr().out
     assert "LEAK: 3 recordings are in several folds: 0, 1, 2" in out
-    assert "LEAK: 1 pairs of clips have the same audio in different folds" in out
+    assert "LEAK: 1 pairs of clips hold the same audio in different folds" in out
     assert re.search(r"2: \S*/5.wav\n  0: \S*/6.wav\n    1.00 s in common", out)
     assert [row["fold"] for row in table(tmp_path / "out")] == [*"0120120"]
     assert load_clips(str(tmp_path / "out"), fold_column="fold")["train"]["fold"][:] == [*"0120120"]
@@ -254,7 +254,7 @@ def test_find_leaks_looks_across_splits_only(tmp_path):
     text = "\n".join(report.describe())
     assert f"train: {tmp_path / 'a.wav'}" in text
     assert "2.00 s in common, from 1.00 s of the first and 0.00 s of the second" in text
-    assert text.endswith("LEAK: 1 pairs of clips have the same audio in different splits")
+    assert text.endswith("LEAK: 1 pairs of clips hold the same audio in different splits")
 
     report = find_leaks(datasets.DatasetDict(train=train.select([0, 1]), test=test.select([0])))
     assert report.leaks == []
