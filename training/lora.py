@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ..integration.saving import save_whole
+from ..integration.saving import PortableModelMixin, save_whole
 from ..modeling.traits import traits_of
 
 
@@ -41,7 +41,8 @@ class LoraClassifier(PeftModel):
             save(str(folder), **kwargs)
             (folder / "README.md").unlink()  # peft's, which is a form to be filled in
             model = self.get_base_model()
-            model.save_code(folder)
+            if isinstance(model, PortableModelMixin):
+                model.save_code(folder)
             model.config.architectures = [type(model).__name__]
             model.config.save_pretrained(folder)
 

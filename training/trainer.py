@@ -179,7 +179,8 @@ class AudioTrainer(Trainer):
     @property
     def spared_names(self) -> tuple[str, ...]:
         """Endings of the names of parameters that weight decay spares beside norms and biases."""
-        return traits_of(self.model.config).no_weight_decay
+        config = getattr(self.model, "config", None)
+        return () if config is None else traits_of(config).no_weight_decay
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         layer_decay = getattr(self.args, "layer_decay", None)

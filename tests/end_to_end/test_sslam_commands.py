@@ -95,7 +95,7 @@ def test_the_encoder_of_a_finetuned_fairseq_checkpoint(reference, tmp_path, caps
     assert all(torch.equal(weight, expected[name]) for name, weight in model.state_dict().items())
 
     assert predict([str(reference / "sslam" / "clip.wav"), "--model", str(tmp_path)]) == 2
-    assert "no trained classifier" in capsys.readouterr().err
+    assert "is not a trained classifier" in capsys.readouterr().err
 
 
 def test_the_encoder_of_a_pretrained_fairseq_checkpoint(reference, tmp_path):

@@ -296,7 +296,7 @@ def test_a_stream_is_trained_on_too(recordings, tmp_path, capsys):
         "--streaming",
     ]
     assert pretrain(arguments) == 2
-    assert "--max-steps" in capsys.readouterr().err
+    assert "max_steps" in capsys.readouterr().err
     assert pretrain([*arguments, "--max-steps", "5"]) == 0  # more than a pass: nine clips in batches of three
     history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
     assert [entry["step"] for entry in history if "loss" in entry] == [1, 2, 3, 4, 5]
@@ -347,7 +347,7 @@ def test_stage_two_needs_a_whole_batch(recordings, tmp_path, capsys):
         ([], "--dataset"),
         (["--dataset", "RECORDINGS", "--resume"], "no checkpoint"),
         (["--dataset", "RECORDINGS", "--crop-seconds", "60"], "reaches no more than 16"),
-        (["--dataset", "RECORDINGS", "--plot-mixtures", "2"], "stage 2 only"),
+        (["--dataset", "RECORDINGS", "--plot-mixtures", "2"], "only stage 2 mixes clips"),
         (["--dataset", "no-such-folder"], "no-such-folder"),
         (["--dataset", "RECORDINGS", "--split", "test"], "no split 'test'"),
     ],
