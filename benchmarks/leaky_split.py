@@ -4,7 +4,8 @@ Makes the data that show what a leak is worth: each clip of `ragas` three times,
     python benchmarks/leaky_split.py DIR
 
 It writes two datasets of the same clips. DIR/leaky divides the copies at random, as the original did for its 99.6 %.
-DIR/honest names the recording of each clip, by which `polyaudio train` divides them. docs/guides/splits.md has results.
+DIR/honest names the recording of each clip, by which `polyaudio train` divides them.
+docs/guides/splits.md has the results.
 """
 
 import csv
