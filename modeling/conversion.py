@@ -184,7 +184,7 @@ def _save(converted: ConvertedModel, name: str, folder: Path, labels: list[str] 
         folder,
         type(model).__name__,
         model.num_parameters(),
-        list(model.config.id2label.values()) if converted.what == "classifier" else None,
+        list((model.config.id2label or {}).values()) if converted.what == "classifier" else None,
         converted.keys,
         report,
     )

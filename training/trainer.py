@@ -1,12 +1,12 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Trainer and its arguments, as the commands use them."""
+"""The Trainer of fine-tuning, on which pre-training builds."""
 
 import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sized
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ..modeling.traits import traits_of
 from .ema import ModelEMA
 from .frozen import is_frozen
 from .optimization import cosine_with_floor, layer_scales, scale_learning_rates
+from .runs import output_folder
 
 
 logger = logging.getLogger(__name__)
@@ -30,26 +31,30 @@ logger = logging.getLogger(__name__)
 
 class AudioTrainer(Trainer):
     """
-    `Trainer` that logs every number of a model's output beside the loss, and takes early stopping, layer-wise learning
-    rates, their floor, what weight decay spares, balanced sampling and averaging of weights from its arguments.
+    `Trainer` that logs all scalars of the model output, and supports the additional settings of
+    `AudioTrainingArguments`: early stopping, layer-wise learning rates, a minimum of the learning rate, weight decay of
+    all weights, balanced sampling and averaging of weights.
 
-    Such numbers are the terms of a loss, for instance: all tensors without dimensions. As with `loss`, what is logged
-    is the mean since the last time, over all processes.
+    The scalars are the tensors without dimensions, for example the terms of a loss. As for `loss`, the mean since the
+    last log entry is logged, over all processes.
 
-    An encoder (`model.base_model`) none of whose weights is trained stays in evaluation mode in training.
+    An encoder (`model.base_model`) without trained weights stays in evaluation mode in training.
 
-    With `ema_decay`, evaluation and prediction use the averaged weights ([`ModelEMA`]), and `train` ends with those of
-    the last or the best step in the model. The weights in a checkpoint are those that training goes on from, and the
-    averaged ones are beside them in `ema.safetensors`.
+    With `ema_decay`, evaluation and prediction use the averaged weights ([`ModelEMA`]), and after `train` the model has
+    the averaged weights of the last or the best step. A checkpoint has the weights that training continues from, and
+    the averages in `ema.safetensors`.
 
-    With `push_to_hub`, checkpoints go up as `hub_strategy` says, but `save_model` pushes nothing: `push_to_hub` does,
-    or `polyaudio push` once the report is in the folder.
+    With `push_to_hub`, checkpoints are uploaded according to `hub_strategy`. `save_model` uploads nothing: use
+    `push_to_hub`, or `polyaudio push` after the model card is written.
 
     Args:
-        train_collator: makes the batches of training, `data_collator` only the others then.
-        train_weights: `(clips,)`, with which `balanced_samples` clips are drawn for an epoch ([`BalancedSampler`]).
-        metric_names: what `compute_metrics` gives, so that a `metric_for_best_model` that it does not give is found
-            before training and not after an epoch.
+        train_collator: makes training batches; `data_collator` then makes the other batches only.
+        train_weights: `(clips,)`, the weights to draw `balanced_samples` clips with ([`BalancedSampler`]).
+        metric_names: the names of the results of `compute_metrics`, to check `metric_for_best_model` before training.
+
+    Raises:
+        ValueError: `metric_for_best_model` is not among `metric_names`, `balanced_samples` and `train_weights` do not
+            fit, or the settings cannot be used together.
     """
 
     def __init__(
@@ -69,13 +74,13 @@ class AudioTrainer(Trainer):
 
         self._balanced_sampler = self._make_balanced_sampler(train_weights)
         if self._balanced_sampler is not None:
-            # accelerate tells a sampler the epoch, but not in the epoch that several processes resume in
+            # accelerate sets the epoch of a sampler, but not for the first epoch of a resumed run with several processes
             self.add_callback(_SetEpoch(self._balanced_sampler))
 
         self.ema: ModelEMA | None = None
         if getattr(self.args, "ema_decay", None) is not None:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-                raise ValueError("ema_decay needs whole weights in each process, so neither FSDP nor DeepSpeed.")
+                raise ValueError("ema_decay does not work with FSDP and DeepSpeed, which shard the weights.")
             self.add_callback(_UpdateEMA(self))
         patience = getattr(self.args, "early_stopping_patience", None)
         if patience is not None:
@@ -87,14 +92,16 @@ class AudioTrainer(Trainer):
             return
         known = sorted({*metric_names, "loss"})
         if name.removeprefix("eval_") not in known:
-            raise ValueError(f"metric_for_best_model is {name!r}, but there is only {', '.join(known)}.")
+            raise ValueError(f"metric_for_best_model is {name!r}, but must be one of {', '.join(known)}.")
 
     def _make_balanced_sampler(self, weights: torch.Tensor | None) -> BalancedSampler | None:
         num_samples = getattr(self.args, "balanced_samples", None)
         if self.train_dataset is None or (num_samples is None and weights is None):
             return None
         if num_samples is None or weights is None:
-            raise ValueError("balanced_samples and the weights of the clips (train_weights) go together.")
+            raise ValueError("Set both balanced_samples and the weights of the clips (train_weights), or neither.")
+        if not isinstance(self.train_dataset, Sized):
+            raise ValueError("balanced_samples needs a dataset with a length, not a stream.")
         if len(weights) != len(self.train_dataset):
             raise ValueError(f"There are {len(self.train_dataset)} clips to train on, but {len(weights)} weights.")
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -125,14 +132,14 @@ class AudioTrainer(Trainer):
             return super().evaluation_loop(*args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        # Trainer would push here, when evaluation and card are still to come
+        # Trainer would upload here, before the evaluation and the model card
         super().save_model(output_dir, _internal_call=True)
         if self.ema is not None and self.args.should_save:
-            self.ema.save(self.args.output_dir if output_dir is None else output_dir)
+            self.ema.save(output_folder(self.args) if output_dir is None else output_dir)
 
     def create_model_card(self, *args, **kwargs) -> None:
-        # Trainer would write a draft over the card that tells about the run
-        card = Path(self.args.output_dir, "README.md")
+        # Trainer would replace the card of polyaudio with a draft
+        card = output_folder(self.args) / "README.md"
         if not card.is_file() or AUTOGENERATED_TRAINER_COMMENT in card.read_text(encoding="utf-8"):
             super().create_model_card(*args, **kwargs)
 
@@ -140,35 +147,36 @@ class AudioTrainer(Trainer):
         base = self.model.active_peft_config.base_model_name_or_path if isinstance(self.model, PeftModel) else None
         if base is not None and os.path.isdir(base):
             raise ValueError(
-                f"The adapter could be pushed, but not loaded by others: its base is the folder {base}. Push that "
-                "first and train from its name on the Hub, or train without push_to_hub."
+                f"The base model of the adapter is the local folder {base}, so others could not load the adapter from "
+                "the Hub. Upload the base model first and train from its Hub name, or train without push_to_hub."
             )
         try:
             super().init_hf_repo(*args, **kwargs)
-            if self.is_world_process_zero() and self.args.hub_revision is not None:
+            if self.is_world_process_zero() and self.hub_model_id and self.args.hub_revision is not None:
                 HfApi().create_branch(self.hub_model_id, branch=self.args.hub_revision, exist_ok=True)
         except HTTPError as error:
             raise OSError(
-                f"Nothing was trained, since the Hub gives no repository to push to: {error} Run `hf auth login` for "
-                "a token that may write there, or train without push_to_hub and use `polyaudio push` afterwards."
+                f"Nothing was trained, because the Hub refused access to the repository: {error} Run `hf auth login` "
+                "with a token that can write there, or train without push_to_hub and use `polyaudio push` afterwards."
             ) from error
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        # Of an encoder whose features were computed before, a checkpoint holds the head alone
+        # With features that were computed once, a checkpoint has the head only
         if not self.is_world_process_zero() or not os.path.isfile(os.path.join(checkpoint_folder, "config.json")):
             return
-        # Trainer takes configuration and weights from the checkpoint to the folder that it pushes, but not the code
+        # Trainer copies configuration and weights to the folder that it uploads, but not the code
         for path in Path(checkpoint_folder).glob("*.py"):
-            shutil.copy(path, self.args.output_dir)
+            shutil.copy(path, output_folder(self.args))
         super()._push_from_checkpoint(checkpoint_folder)
-        for job in [] if self.push_in_progress is None else self.push_in_progress.jobs:
+        jobs: list[Future] = [] if self.push_in_progress is None else self.push_in_progress.jobs
+        for job in jobs:
             job.add_done_callback(_warn_of_failed_push)
         if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
-            self._finish_current_push()  # before Trainer deletes older checkpoints, which may be going up
+            self._finish_current_push()  # before Trainer deletes older checkpoints, which may still be uploading
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        if self.ema is not None:
+        if self.ema is not None and self.state.best_model_checkpoint is not None:
             self.ema.load(self.state.best_model_checkpoint)
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
@@ -178,26 +186,26 @@ class AudioTrainer(Trainer):
 
     @property
     def spared_names(self) -> tuple[str, ...]:
-        """Endings of the names of parameters that weight decay spares beside norms and biases."""
+        """Endings of the names of parameters without weight decay, in addition to norms and biases."""
         return traits_of(self.model.config).no_weight_decay
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         layer_decay = getattr(self.args, "layer_decay", None)
         if self.optimizer is not None or layer_decay is None:
             return super().create_optimizer(model)
-        scales = layer_scales(self.model, layer_decay, self.args.layer_decay_counting)
-        scale_learning_rates(super().create_optimizer(model), scales)
-        return self.optimizer
+        scales = layer_scales(self.model, layer_decay, getattr(self.args, "layer_decay_counting", "blocks"))
+        optimizer = super().create_optimizer(model)
+        scale_learning_rates(optimizer, scales)
+        return optimizer
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         floor = getattr(self.args, "min_learning_rate", 0.0)
-        if self.lr_scheduler is None and floor:
+        optimizer = self.optimizer if optimizer is None else optimizer
+        if self.lr_scheduler is None and optimizer is not None and floor:
             warmup_steps = self.args.get_warmup_steps(num_training_steps)
-            self.lr_scheduler = cosine_with_floor(
-                self.optimizer if optimizer is None else optimizer, warmup_steps, num_training_steps, floor
-            )
+            self.lr_scheduler = cosine_with_floor(optimizer, warmup_steps, num_training_steps, floor)
             self._created_lr_scheduler = True  # so that a second `train()` makes a new one
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -223,11 +231,11 @@ class AudioTrainer(Trainer):
 
 def _warn_of_failed_push(job: Future) -> None:
     if job.exception() is not None:
-        logger.warning(f"A push during training failed: {job.exception()}")
+        logger.warning(f"An upload during training failed: {job.exception()}")
 
 
 class _SetEpoch(TrainerCallback):
-    """Tells a dataset the epoch, which accelerate does not do where the sampler takes it, or a sampler."""
+    """Sets the epoch of a dataset or a sampler; accelerate does not set it for a dataset."""
 
     def __init__(self, target):
         self.target = target
@@ -241,7 +249,7 @@ class _UpdateEMA(TrainerCallback):
         self.trainer = trainer
 
     def on_step_end(self, args, state, control, **kwargs):
-        # A step that the gradient scaler of fp16 left out has not moved the weights
+        # The gradient scaler of fp16 skips some steps, which do not change the weights
         if not self.trainer.accelerator.optimizer_step_was_skipped:
             self.trainer.ema.update(state.global_step)
 
