@@ -113,7 +113,8 @@ def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
     for name, value in settings.items():
         if kept.get(name) != value:
             raise ValueError(
-                f"{path.parent} has features with {name}={kept.get(name)} instead of {value}. Choose another output folder."
+                f"{path.parent} has features with {name}={kept.get(name)} instead of {value}. Choose another "
+                "output folder."
             )
     elsewhere = [folder for folder in folders if os.path.commonpath([root, folder]) != root]
     if elsewhere:
@@ -125,7 +126,7 @@ def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
 
 
 def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name and rename it when it is complete, so that no incomplete file is found."""
+    """Write a file under a temporary name and rename it when it is complete, so no incomplete file is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{os.getpid()}.tmp")
     try:

@@ -41,7 +41,7 @@ def extract_features(
     models: Sequence[PreTrainedModel], reader: ClipReader, clips: Dataset, features: str, *, num_workers: int
 ) -> list[np.ndarray]:
     """
-    Compute one vector for each clip with each of several models. The models take the same input, so clips are read once.
+    Compute one vector for each clip with each of several models. The models take the same input: clips are read once.
 
     The vector of a clip is the mean over its windows, weighted by their length.
 

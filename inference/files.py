@@ -133,7 +133,7 @@ class FileResult:
 
 @dataclass(frozen=True)
 class _FileBatch:
-    """The length in seconds of each window of each file, the input for all windows, and the errors of other files."""
+    """The length in seconds of each window of each file, the input of all windows, and the errors of other files."""
 
     seconds: dict[str, list[float]]
     inputs: list[Inputs]
@@ -177,8 +177,8 @@ def run_on_files(
     """
     Run a model on audio files.
 
-    The longest files come first. Clips of similar length are in one batch, so that there is little padding, and a batch
-    that does not fit into memory fails at the start.
+    The longest files come first. Clips of similar length are in one batch, so that there is little padding. A batch that
+    does not fit into memory fails at the start.
 
     Args:
         model: in evaluation mode, on its device.
@@ -215,7 +215,7 @@ def run_on_files(
 
 
 def _plan(files: Sequence[str], reader: ClipReader) -> tuple[list[list[str]], dict[str, str]]:
-    """Batches of files of similar length, the longest first, and the errors of files whose headers cannot be read."""
+    """Batches of files of similar length, the longest first, and the errors of unreadable files."""
     seconds: dict[str, float] = {}
     errors: dict[str, str] = {}
     for file in files:
@@ -258,7 +258,7 @@ def run_model(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOut
             return answer(model(**inputs), inputs)
     except torch.OutOfMemoryError as error:
         raise ValueError(
-            "The device does not have enough memory. Use a smaller batch_size or a shorter window (--batch-size, --window)."
+            "The device does not have enough memory. Lower batch_size (--batch-size) or window (--window)."
         ) from error
 
 

@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 from ..data.events import frames_to_events
 from ..modeling.loading import (
     choose_device,
+    class_names_of,
     labels_frames,
     load_classifier,
     load_config,
@@ -199,7 +200,7 @@ class Predictor:
     def _labels(self, result: FileResult) -> list[LabelScore]:
         scores = weighted_mean(result.windows, result.seconds)
         best, indices = scores.topk(min(self.top_k, len(scores)))
-        names = self.model.config.id2label
+        names = class_names_of(self.model.config)
         return [LabelScore(names[index], score) for score, index in zip(best.tolist(), indices.tolist(), strict=True)]
 
     def _events(self, result: FileResult) -> list[ScoredEvent]:
@@ -211,10 +212,10 @@ class Predictor:
         # With padding="max_length" there are frames after the end of the file
         num_frames = math.ceil(round(seconds / frame_seconds, 6))
         scores = torch.cat(result.windows)[:num_frames].double().numpy()
-        events = []
+        names, events = class_names_of(config), []
         for onset, offset, label in frames_to_events(scores, frame_seconds, threshold=self.threshold):
             own = slice(round(onset / frame_seconds), round(offset / frame_seconds))
             index = int(label)
             score = float(scores[own, index].mean())
-            events.append(ScoredEvent(onset, min(offset, seconds), config.id2label[index], score))
+            events.append(ScoredEvent(onset, min(offset, seconds), names[index], score))
         return events

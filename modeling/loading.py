@@ -3,7 +3,7 @@
 """Loading the configuration, the feature extractor and the weights of a model."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -131,6 +131,17 @@ def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None)
     return loaded.eval()
 
 
+def base_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The base model of a model."""
+    return cast(PreTrainedModel, model.base_model)  # transformers annotates it as a plain module
+
+
+def class_names_of(config: PreTrainedConfig) -> list[str]:
+    """The names of the classes of a classifier, in the order of its outputs."""
+    names = {int(index): str(name) for index, name in (config.id2label or {}).items()}
+    return [names[index] for index in sorted(names)]
+
+
 def labels_frames(config: PreTrainedConfig) -> bool:
     """Whether a configuration is that of a frame classifier."""
     return any(name.endswith("ForAudioFrameClassification") for name in config.architectures or ())
@@ -144,7 +155,7 @@ def load_encoder(model: str | PreTrainedModel) -> PreTrainedModel:
         ValueError: weights of the base model are missing in the folder.
     """
     if isinstance(model, PreTrainedModel):
-        return model.base_model
+        return base_of(model)
     loaded, info = AutoModel.from_pretrained(model, output_loading_info=True)
     if info["missing_keys"]:
         raise ValueError(f"{model} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}.")

@@ -97,7 +97,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         neither on the number of workers and processes nor on whether a run was resumed.
         """
         features = feature_extractor(
-            waveforms,
+            list(waveforms),
             sampling_rate=feature_extractor.sampling_rate,
             padding="max_length",
             truncation=True,
@@ -124,7 +124,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         time_patches = patches.unflatten(1, (-1, model.config.num_mel_bins // model.config.patch_size))
         lengths = [time_patches.shape[1]] * len(time_patches)
         if "attention_mask" in inputs:
-            lengths = self.answer_mask(model.config, inputs["attention_mask"]).sum(1).tolist()
+            lengths = sounding_time_patches(inputs["attention_mask"], model.config.patch_size).sum(1).tolist()
         windows = [window[:length] for window, length in zip(time_patches, lengths, strict=True)]
         if granularity == "frame":
             return [(None, window.mean(1)) for window in windows]
@@ -135,7 +135,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     ) -> torch.Tensor:
         if features == "cls":
             return outputs["pooler_output"]
-        mask = self.answer_mask(model.config, inputs["attention_mask"])
+        mask = sounding_time_patches(inputs["attention_mask"], model.config.patch_size)
         patches = outputs["last_hidden_state"][:, 1:].unflatten(1, (mask.shape[1], -1)).mean(2)
         mean = (patches * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return mean if features == "mean" else torch.cat([outputs["pooler_output"], mean], dim=1)

@@ -13,10 +13,10 @@ Cut recordings into chunks of the same length and write a dataset that `polyaudi
 be pushed to the Hub as it is: parquet files with the chunks as FLAC, and a README.md.
 
 Each chunk keeps the label and the split of its recording. The column `recording` has the name of the recording, and
-`start` the start time of the chunk in seconds. The times of events become relative to the chunk. Silent chunks are left
-out: those with a root mean square level below --silence-threshold, in dB of full scale. The rest of a recording after
-its last whole chunk becomes a shorter chunk if it is at least --min-seconds long. Recordings that cannot be read are
-listed and left out."""
+`start` the start time of the chunk in seconds. The times of events become relative to the chunk. Silent chunks are
+left out: those with a root mean square level below --silence-threshold, in dB of full scale. The rest of a recording
+after its last whole chunk becomes a shorter chunk if it is at least --min-seconds long. Recordings that cannot be read
+are listed and left out."""
 
 EXAMPLES = """\
   polyaudio dataset build my-recordings/ --output my-chunks/ --chunk 20 --overlap 0.5 --sampling-rate 16000
@@ -68,7 +68,7 @@ def add_build(actions) -> None:
         type=int,
         default=default_workers(),
         metavar="N",
-        help="number of threads that read and write; each holds a part of a recording in memory (default: %(default)s)",
+        help="number of threads, each with a part of a recording in memory (default: %(default)s)",
     )
     parser.add_argument(
         "--push",

@@ -11,11 +11,11 @@ from .options import add_action, add_label_arguments, add_output_arguments, load
 DESCRIPTION = """\
 Make clips that mix 1 to --max-sources recordings at random times and levels over soft noise. The clips are written to
 the folders train, validation and test, which `polyaudio train --dataset` reads. A metadata.csv in each folder has the
-labels. With --labels events, these are the onset and offset of each sound. With --labels clip, these are the classes of
-each clip, separated by semicolons; train with --label-separator ";".
+labels. With --labels events, these are the onset and offset of each sound. With --labels clip, these are the classes
+of each clip, separated by semicolons; train with --label-separator ";".
 
-Each recording must have exactly one class. The recordings are divided before they are mixed, so that no recording is in
-two folders. Splits of the dataset are kept. A sound lasts from the first to the last moment at which its recording is
+Each recording must have exactly one class. The recordings are divided before they are mixed, so no recording is in two
+folders. Splits of the dataset are kept. A sound lasts from the first to the last moment at which its recording is
 within 40 dB of its highest level. Recordings that are silent or cannot be read are listed and left out. mixtures.json
 lists the recordings of each folder."""
 

@@ -9,14 +9,14 @@ from .options import add_action, add_label_arguments, add_output_arguments, load
 
 
 DESCRIPTION = """\
-Divide a dataset into training and test clips, or into folds. No recording is in two parts, and each class is divided as
-evenly as that allows. The division is written as splits.csv and as a folder that `polyaudio train --dataset` reads; for
-folds, train with --fold-column fold. The folder refers to the audio files, so do not move them. Audio that is stored in
-the dataset itself is copied.
+Divide a dataset into training and test clips, or into folds. No recording is in two parts, and each class is divided
+as evenly as that allows. The division is written as splits.csv and as a folder that `polyaudio train --dataset` reads.
+For folds, train with --fold-column fold. The folder refers to the audio files, so do not move them. Audio that is
+stored in the dataset itself is copied.
 
-Splits and folds that the dataset has are kept: a `test` split is cut from `train` only if it is missing. The recordings
-come from --group-column or from the paths of the files. With --infer-groups they come from the audio. At the end the
-audio of the parts is compared as in `polyaudio dataset check`.
+Splits and folds that the dataset has are kept: a `test` split is cut from `train` only if it is missing. The
+recordings come from --group-column or from the paths of the files. With --infer-groups they come from the audio. At
+the end the audio of the parts is compared as in `polyaudio dataset check`.
 
 Exit codes: 0 no leak, 1 a leak (the division is written anyway), 2 the dataset cannot be divided."""
 

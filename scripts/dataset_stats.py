@@ -13,8 +13,8 @@ DESCRIPTION = """\
 Measure the mean and the standard deviation of the log-mel energies of a dataset. SSLAM models use them to normalise
 their input.
 
-Of clips longer than --crop-seconds, one random window of that length is measured, as a model sees in one epoch. Padding
-does not count. No labels are needed. Clips that cannot be read are listed and left out."""
+Of clips longer than --crop-seconds, one random window of that length is measured, as a model sees in one epoch.
+Padding does not count. No labels are needed. Clips that cannot be read are listed and left out."""
 
 EXAMPLES = """\
   polyaudio dataset stats my-recordings/

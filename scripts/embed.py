@@ -20,8 +20,8 @@ granularity   SSLAM, EAT                          SAMAudio         other audio e
               bins (time patches of 160 ms, H)
   all         class token, patches (1 + n, H)     segments         last hidden state
 
-A clip longer than a window (see --window) is cut into windows. Sequences of features are joined in time. Vectors for the
-whole clip (utterance, class token) are averaged, weighted by the length of the windows.
+A clip longer than a window (see --window) is cut into windows. Sequences of features are joined in time. Vectors for
+the whole clip (utterance, class token) are averaged, weighted by the length of the windows.
 
 The features of FILE are written to DIR/FILE.npy. The path is relative to the folder that contains all files. With
 --single-file they are written to DIR/features.npz or DIR/features.safetensors, under the name FILE. DIR/embed.json

@@ -125,12 +125,12 @@ def parse_recipe(
     Raises:
         ValueError: the recipe is wrong, or no dataset is named.
     """
-    from transformers import HfArgumentParser
+    from transformers.hf_argparser import DataClassType, HfArgumentParser
 
     from ..training.recipes import read_recipe
 
     parser = HfArgumentParser(
-        tuple(kinds.values()),
+        [DataClassType(kind) for kind in kinds.values()],
         prog=f"polyaudio {name}",
         usage=f"polyaudio {name} [--config RECIPE] [--dataset DATA] [--output-dir DIR] [FLAG ...]",
         description=description,

@@ -13,9 +13,9 @@ from .options import add_run_arguments
 DESCRIPTION = """\
 Label audio files with a trained classifier. The files may have any sampling rate and number of channels.
 
-A clip longer than a window (see --window) is cut into windows, and its scores are the mean over the windows, weighted by
-their length. A frame classifier predicts events: onset and offset in seconds, and the mean score between them. Files
-that cannot be read are listed, and the exit code is then 1."""
+A clip longer than a window (see --window) is cut into windows, and its scores are the mean over the windows, weighted
+by their length. A frame classifier predicts events: onset and offset in seconds, and the mean score between them.
+Files that cannot be read are listed, and the exit code is then 1."""
 
 EXAMPLES = """\
   polyaudio predict concert.flac --model runs/ragas

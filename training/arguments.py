@@ -33,7 +33,7 @@ class ClassifierArguments(ModelArguments):
     freeze_encoder: bool = field(
         default=False,
         metadata={
-            "help": "Train the classification head only. Without augmentation and crops, features are computed only once."
+            "help": "Train the classification head only. Without augmentation and crops, features are computed once."
         },
     )
     seeds: list[int] | None = field(
@@ -186,9 +186,7 @@ class AudioTrainingArguments(TrainingArguments):
     )
     ema_decay: float | None = field(
         default=None,
-        metadata={
-            "help": "Decay of an exponential moving average of the weights. The trained model has the averaged weights."
-        },
+        metadata={"help": "Decay of a moving average of the weights. The trained model has the averaged weights."},
     )
 
     def __post_init__(self):
@@ -199,8 +197,8 @@ class AudioTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.label_smoothing_factor:
             raise ValueError(
-                "label_smoothing_factor replaces the loss of the model and leaves out its other terms. Set label_smoothing "
-                "in the configuration of the model (--label-smoothing) instead."
+                "label_smoothing_factor replaces the loss of the model and leaves out its other terms. Set "
+                "label_smoothing in the configuration of the model (--label-smoothing) instead."
             )
         if self.warmup_epochs is not None:
             if self.warmup_epochs < 0:

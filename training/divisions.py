@@ -84,8 +84,8 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
     if data.infer_groups:
         if len(clips) > 1:
             raise ValueError(
-                f"{name} is divided into {', '.join(clips)}. Leave out infer_groups (--infer-groups), which is for datasets "
-                "with one split."
+                f"{name} is divided into {', '.join(clips)}. Leave out infer_groups (--infer-groups), which is for "
+                "datasets with one split."
             )
         clips = DatasetDict(train=infer_recordings(clips["train"]).clips)
     if data.folds is None and data.fold_column is None:
@@ -115,8 +115,8 @@ def _divide(clips: DatasetDict, data: DataArguments) -> Division:
     else:
         description = (
             f"The scores are for {validation.num_rows} clips of {len(set(validation['recording']))} recordings, none "
-            "of which is in the training set. The best epoch was chosen on these clips, so the scores are slightly too "
-            "high."
+            "of which is in the training set. The best epoch was chosen on these clips, so the scores are slightly "
+            "too high."
         )
     for name, rows in splits.items():
         logger.info(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
@@ -186,6 +186,6 @@ def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is
         raise ValueError(
             f"Training and held-out clips share audio ({'; '.join(found)}), so the scores would be too high. Name the "
             "column with the recordings (group_column, --group-column), infer the recordings from the audio "
-            "(infer_groups, --infer-groups), or train anyway (allow_leak, --allow-leak); the model card then reports it."
+            "(infer_groups, --infer-groups), or train anyway (allow_leak, --allow-leak), with a note in the card."
         )
     return f"LEAK ALLOWED: {'; '.join(found)}. The scores are too high and do not hold for other recordings."

@@ -88,7 +88,7 @@ class _Run:
     def __post_init__(self):
         if self.lora is not None and self.freeze_encoder:
             raise ValueError(
-                "A LoRA adapter trains the encoder. Leave out either lora (--lora) or freeze_encoder (--freeze-encoder)."
+                "A LoRA adapter trains the encoder. Leave out lora (--lora) or freeze_encoder (--freeze-encoder)."
             )
 
     @classmethod

@@ -67,8 +67,8 @@ def make_inputs(
     if data.cache_features:
         if getattr(feature_extractor, "max_length", None) is not None:
             raise ValueError(
-                "The feature extractor of this model cuts clips to max_length, so whole clips cannot be cached. Leave out "
-                "cache_features (--cache-features)."
+                "The feature extractor of this model cuts clips to max_length, so whole clips cannot be cached. Leave "
+                "out cache_features (--cache-features)."
             )
         datasets: dict[str, torch.utils.data.Dataset] = {
             name: CachedFeatures(

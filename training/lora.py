@@ -5,7 +5,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from ..integration.saving import save_whole
+from ..integration.saving import PortableModelMixin, save_whole
 from ..modeling.traits import traits_of
 
 
@@ -31,19 +31,20 @@ class LoraClassifier(PeftModel):
     base model.
     """
 
-    def save_pretrained(self, save_directory: str, *args: Any, is_main_process: bool = True, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
         # PEFT would look up the base model on the Hub at each save, to find out whether its vocabulary has grown
         kwargs = {"save_embedding_layers": False, **kwargs}
         save = super().save_pretrained
-        if not is_main_process:
-            save(save_directory, *args, is_main_process=False, **kwargs)
+        if not kwargs.get("is_main_process", True):
+            save(save_directory, *args, **kwargs)
             return
 
         def write(folder: Path) -> None:
             save(str(folder), *args, **kwargs)
             (folder / "README.md").unlink()  # PEFT's template of a model card
-            model = self.get_base_model()
-            model.save_code(folder)
+            model = cast(PreTrainedModel, self.get_base_model())  # PEFT annotates it as a plain module
+            if isinstance(model, PortableModelMixin):
+                model.save_code(folder)
             model.config.architectures = [type(model).__name__]
             model.config.save_pretrained(folder)
 

@@ -15,7 +15,9 @@ from transformers import PreTrainedModel
 _BLOCK = re.compile(r"(?:.+\.)?layers\.\d+(?=\.)")
 
 
-def layer_scales(model: PreTrainedModel, layer_decay: float, counting: str) -> dict[torch.nn.Parameter, float]:
+def layer_scales(
+    model: PreTrainedModel | PeftModel, layer_decay: float, counting: str
+) -> dict[torch.nn.Parameter, float]:
     """
     The factor on the learning rate of each parameter under layer-wise decay.
 

@@ -106,8 +106,8 @@ class PreTrainer(AudioTrainer):
             if name in logs and logs[name] < floor:
                 raise CollapseError(
                     f"The model has collapsed: at update {self.state.global_step} {name} is {logs[name]:.3g}, below "
-                    f"min_{name} = {floor:g}. Continue from an earlier checkpoint with a lower learning rate, a longer "
-                    "warm-up or a slower teacher (ema_decay closer to 1)."
+                    f"min_{name} = {floor:g}. Continue from an earlier checkpoint with a lower learning rate, a "
+                    "longer warm-up or a slower teacher (ema_decay closer to 1)."
                 )
 
 

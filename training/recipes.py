@@ -159,7 +159,7 @@ class Recipe:
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe, from its path or the name of a recipe of polyaudio. Raises `ValueError` if it is missing."""
+    """The file of a recipe, from its path or the name of a recipe of polyaudio; `ValueError` if it is missing."""
     candidates = [Path(name), RECIPES / Path(name).name, RECIPES / f"{name}.yaml"]
     for candidate in candidates:
         if candidate.is_file():
