@@ -177,8 +177,8 @@ def run_on_files(
     """
     Run a model on audio files.
 
-    The longest files come first. Clips of similar length are in one batch, so that there is little padding. A batch that
-    does not fit into memory fails at the start.
+    The longest files come first. Clips of similar length are in one batch, so that there is little padding. A batch
+    that does not fit into memory fails at the start.
 
     Args:
         model: in evaluation mode, on its device.
