@@ -26,7 +26,7 @@ test-fast: $(VENV)/installed
 
 # The tests of hostile input, with 500 examples of each instead of 40.
 nightly: $(VENV)/installed
-	HYPOTHESIS_PROFILE=nightly $(PYTEST) tests/test_hostile_input.py
+	HYPOTHESIS_PROFILE=nightly $(PYTEST) tests/end_to_end/test_hostile_input.py
 
 # What transformers demands of its own models. The first run fetches those tests from the package index; see hf_tests.
 hf-tests: $(VENV)/installed
@@ -64,7 +64,7 @@ static: $(VENV)/installed
 	cd build && PYTHONPATH=wheel wheel/bin/polyaudio --help
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py -k "every or heavy"
 	MYPYPATH=build/wheel $(BIN)/mypy
-	MYPYPATH=build/wheel $(BIN)/mypy --strict tests/public_types.py
+	MYPYPATH=build/wheel $(BIN)/mypy --strict --explicit-package-bases tests/public_types.py
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py

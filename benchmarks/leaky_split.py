@@ -3,7 +3,7 @@
     python benchmarks/leaky_split.py DIR
 
 writes DIR/leaky, whose copies are divided at random, as the 99.6 % of the original were measured, and DIR/honest, the
-same clips with the recording of each, by which `polyaudio train` divides them. See the README for what comes of it.
+same clips with the recording of each, by which `polyaudio train` divides them. See docs/guides/splits.md for what comes of it.
 """
 
 import csv

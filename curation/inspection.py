@@ -48,7 +48,7 @@ def measure_clip(file: AudioFile) -> ClipFacts:
     waveform, rate = decode_audio(file)
     is_full = np.abs(waveform) >= _FULL_SCALE
     runs = is_full[2:] & is_full[1:-1] & is_full[:-2]
-    digest = hashlib.blake2b(np.ascontiguousarray(waveform), digest_size=16, salt=rate.to_bytes(8, "little")).digest()
+    digest = hashlib.blake2b(waveform.tobytes(), digest_size=16, salt=rate.to_bytes(8, "little")).digest()
     is_silent = level_dbfs(waveform) < SILENCE_DBFS
     return ClipFacts(len(waveform) / rate, rate, info.channels, _format(file), is_silent, bool(runs.any()), digest)
 
@@ -206,7 +206,8 @@ def inspect_clips(clips: datasets.DatasetDict) -> Inspection:
         raise ValueError(f"None of the {len(unreadable)} clips can be read. The first: {unreadable[0].reason}")
     report_bad_clips(unreadable)
 
-    splits, classes_found = defaultdict(_Part), {name: _Part() for name in names_of_classes}
+    splits: dict[str, _Part] = defaultdict(_Part)
+    classes_found = {name: _Part() for name in names_of_classes}
     copies: dict[bytes, list[_Row]] = defaultdict(list)
     for row, facts in zip(rows, measured, strict=True):
         splits[row.split].add(row.recording, facts.seconds)

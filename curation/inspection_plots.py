@@ -90,7 +90,7 @@ def plot_examples(clips: datasets.DatasetDict, path: str | os.PathLike, examples
 
 
 def _readable(rows: datasets.Dataset, candidates: Sequence[int], number: int, rate: int) -> list[np.ndarray]:
-    waveforms = []
+    waveforms: list[np.ndarray] = []
     for row in candidates:
         if len(waveforms) == number:
             break

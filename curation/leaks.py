@@ -64,7 +64,7 @@ class LeakReport:
             ]
         if len(self.leaks) > _EXAMPLES:
             lines += [f"  and {len(self.leaks) - _EXAMPLES} more", ""]
-        return [*lines, f"LEAK: {len(self.leaks)} pairs of clips have the same audio in different {between}"]
+        return [*lines, f"LEAK: {len(self.leaks)} pairs of clips hold the same audio in different {between}"]
 
 
 @dataclass(frozen=True)

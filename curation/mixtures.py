@@ -116,7 +116,7 @@ def mix_dataset(
         )
     counts = {"train": num_clips, "validation": num_validation, "test": num_test_clips}
     parts = _divide(recordings, [part for part, count in counts.items() if count], test_size, seed)
-    settings = {
+    settings: dict[str, Any] = {
         "seconds": seconds,
         "max_sources": max_sources,
         "level_range": level_range,

@@ -199,7 +199,7 @@ def check_clips(
     known = class_names(train.features["label"])
     without = set(known) - names_in["training"]
     if task == SINGLE_LABEL and len(known) < 2:
-        raise ValueError(f"All training clips have the same class ({listed(known)}). A classifier needs two or more.")
+        raise ValueError(f"All training clips are of one class ({listed(known)}). A classifier needs two or more.")
     if task == SINGLE_LABEL and without:
         raise ValueError(
             f"No training clip is of the classes {listed(without)}. Add recordings of them, or remove the classes."

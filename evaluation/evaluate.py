@@ -72,7 +72,7 @@ def evaluate(
     )
     chosen = split or ("test" if "test" in clips else next(iter(clips)))
     if chosen not in clips or (split is None and chosen != "test" and len(clips) > 1):
-        raise ValueError(f"{name_of(dataset)} has the splits {', '.join(clips)}; name one with --split")
+        raise ValueError(f"{name_of(dataset)} has the splits {', '.join(clips)}; name the split to measure on")
     readable, bad_clips = drop_unreadable(DatasetDict({chosen: clips[chosen]}))
     report_bad_clips(bad_clips)
     source = model.config.name_or_path if isinstance(model, PreTrainedModel) else os.fspath(model)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -96,7 +97,8 @@ class AdapterLoadingMixin:
         info.missing_keys |= _check_base(model, base, base_info, model.peft_config[adapter_name].modules_to_save or [])
         return (model, info.to_dict()) if output_loading_info else model
 
-    # transformers 5.24 has these two refuse every PEFT that is released, though saving needs nothing newer
+    # In transformers 5.24 these two refuse every released PEFT, though saving needs nothing newer. PEFT is imported by
+    # name, since a copy of this file beside a model may not ask for it: transformers would refuse to load the model.
 
     def active_adapters(self) -> list[str]:
         """
@@ -107,9 +109,8 @@ class AdapterLoadingMixin:
         """
         if not self._hf_peft_config_loaded:
             raise ValueError("The model has no adapter. Load one with `load_adapter` first.")
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        return next(module for module in self.modules() if isinstance(module, BaseTunerLayer)).active_adapters
+        tuner_layer = import_module("peft.tuners.tuners_utils").BaseTunerLayer
+        return next(module for module in self.modules() if isinstance(module, tuner_layer)).active_adapters
 
     def get_adapter_state_dict(
         self, adapter_name: str | None = None, state_dict: dict[str, torch.Tensor] | None = None
@@ -125,10 +126,10 @@ class AdapterLoadingMixin:
             ValueError: the model has no adapter.
         """
         adapter_name = adapter_name or self.active_adapters()[0]
-        from peft import get_peft_model_state_dict
-
         # For "auto", the default, PEFT looks up the base on the Hub
-        return get_peft_model_state_dict(self, state_dict, adapter_name, save_embedding_layers=False)
+        return import_module("peft").get_peft_model_state_dict(
+            self, state_dict, adapter_name, save_embedding_layers=False
+        )
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, is_main_process: bool = True, *args, **kwargs

@@ -125,8 +125,8 @@ def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None)
     loaded, info = auto_class.from_pretrained(model, config=config, output_loading_info=True)
     if info["missing_keys"]:
         raise ValueError(
-            f"{model} is not a trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. Fine-tune "
-            "it with `polyaudio train --model-name-or-path` first."
+            f"{model} is not a trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
+            "Fine-tune it first."
         )
     return loaded.eval()
 

@@ -105,10 +105,24 @@ class ModelSource:
         return new
 
     def load_feature_extractor(self, config: PreTrainedConfig) -> SequenceFeatureExtractor:
-        """A feature extractor with the `extractor_settings` of the source."""
+        """
+        A feature extractor with the `extractor_settings` of the source.
+
+        Raises:
+            ValueError: the feature extractor has no such setting.
+        """
+        if self.name is None:
+            feature_extractor = make_feature_extractor(config, {})
+        else:
+            feature_extractor = load_feature_extractor(self.name, config)
+        unknown = [name for name in self.extractor_settings if name not in feature_extractor.to_dict()]
+        if unknown:
+            raise ValueError(
+                f"The feature extractor of a model of type {config.model_type} has no setting {unknown[0]!r}. Correct "
+                "or remove it."
+            )
         if self.name is None:
             return make_feature_extractor(config, self.extractor_settings)
-        feature_extractor = load_feature_extractor(self.name, config)
         for name, value in self.extractor_settings.items():
             setattr(feature_extractor, name, value)
         return feature_extractor

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ..augmentation.arguments import AugmentationArguments
+from ..integration.registry import MODEL_TYPES, load_class
 from .arguments import (
     AudioTrainingArguments,
     ClassifierArguments,
@@ -26,7 +27,7 @@ from .models import ModelSource
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 # The sections that have arguments. `model` can also have settings of the configuration, and `feature_extractor` has
-# settings of the feature extractor; these are checked when the objects are made.
+# settings of the feature extractor. The objects check these settings.
 FINE_TUNING = {
     "model": ClassifierArguments,
     "data": DataArguments,
@@ -89,13 +90,11 @@ class Recipe:
         known = {section: names_of(kind) for section, kind in kinds.items()}
         flags: dict[str, Any] = {}
         for section, settings in self.sections.items():
-            if section == "feature_extractor":
-                continue
-            if section == "model":
-                flags.update({name: value for name, value in settings.items() if name in known["model"]})
-                continue
+            own = known.get(section, set())
             for name, value in settings.items():
-                if name not in known.get(section, ()):
+                if name not in own:
+                    if section in ("model", "feature_extractor") and not _is_misplaced(name, known):
+                        continue
                     raise ValueError(f"{self.path} has a setting {name!r} in {section}, {_advice(name, known)}")
                 flags[name] = value
         return flags
@@ -218,6 +217,13 @@ def _fill(kinds: Mapping[str, type], given: Mapping[str, Any], path: Path) -> di
         section: kind(**{one.name: given[one.name] for one in fields(kind) if one.init and one.name in given})
         for section, kind in kinds.items()
     }
+
+
+def _is_misplaced(name: str, known: Mapping[str, Collection[str]]) -> bool:
+    """Whether a setting in `model` or `feature_extractor` is an argument of a run and not of a configuration."""
+    if not any(name in names for names in known.values()):
+        return False
+    return not any(name in load_class(model_type.config)().to_dict() for model_type in MODEL_TYPES.values())
 
 
 def _advice(name: str, known: Mapping[str, Collection[str]]) -> str:

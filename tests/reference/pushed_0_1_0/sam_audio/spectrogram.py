@@ -1,0 +1,62 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+# Copied from polyaudio 0.1.0. The MIT License: https://opensource.org/license/mit
+"""Power spectrograms of padded batches in which every clip is treated as if it stood alone, and mel filters."""
+
+import math
+
+import torch
+
+
+def power_spectrogram(
+    waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int, hop_length: int, num_bins: int | None = None
+) -> torch.Tensor:
+    """
+    Short-time power spectra, centred, with each clip reflected at its own two ends.
+
+    On clips of one length this is `torchaudio.transforms.Spectrogram(n_fft, hop_length=hop_length, power=2)`. In a
+    padded batch a clip's last frames are the same as if it stood alone, which zero padding would change.
+
+    Args:
+        waveforms: `(batch_size, samples)`, zero behind the end of each clip; at least `n_fft` samples.
+        lengths: `(batch_size,)`, int64, samples of each clip, at least `n_fft // 2 + 1`.
+        n_fft: samples of a (Hann) window.
+        hop_length: samples from one window to the next.
+        num_bins: the lowest bins to keep; all `n_fft // 2 + 1` if not given.
+
+    Returns:
+        `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a
+        clip are its own; what stands behind them has no meaning.
+    """
+    half = n_fft // 2
+    padded = torch.nn.functional.pad(waveforms, (half, half))
+    padded[:, :half] = waveforms[:, 1 : half + 1].flip(1)
+    behind_end = lengths[:, None] + torch.arange(half, device=waveforms.device)
+    mirrored = 2 * (lengths[:, None] - 1) - behind_end
+    padded.scatter_(1, behind_end + half, waveforms.gather(1, mirrored))
+    window = torch.hann_window(n_fft, device=waveforms.device)
+    spectrum = torch.stft(padded, n_fft, hop_length, window=window, center=False, return_complex=True)
+    spectrum = spectrum[:, :num_bins]
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def mel_filters(n_fft: int, num_mel_bins: int, sampling_rate: int) -> torch.Tensor:
+    """
+    Triangular filters with peaks of 1, equally spaced from 0 to half the sampling rate on the HTK mel scale,
+    `mel = 2595 log10(1 + hertz / 700)`.
+
+    Computed in float32, as `torchaudio.functional.melscale_fbanks` does. In float64, as by
+    `transformers.audio_utils.mel_filter_bank`, weights at the feet of the triangles differ by up to 0.07 %, which
+    shows in the log-mel of pure tones.
+
+    Returns:
+        float32, `(n_fft // 2 + 1, num_mel_bins)`.
+    """
+    frequencies = torch.linspace(0, sampling_rate // 2, n_fft // 2 + 1)
+    highest_mel = 2595 * math.log10(1 + sampling_rate / 2 / 700)
+    corners = 700 * (10 ** (torch.linspace(0, highest_mel, num_mel_bins + 2) / 2595) - 1)
+    distances = corners[None, :] - frequencies[:, None]
+    widths = corners[1:] - corners[:-1]
+    rising = -distances[:, :-2] / widths[:-1]
+    falling = distances[:, 2:] / widths[1:]
+    return torch.minimum(rising, falling).clamp(min=0)

@@ -1,0 +1,173 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+# Copied from polyaudio 0.1.0. The MIT License: https://opensource.org/license/mit
+"""Pitch classes relative to the tonic: what a raga looks like in whichever key it is sung."""
+
+import numpy as np
+import torch
+
+from .spectrogram import power_spectrogram
+
+
+# The search for the tonic works in steps of 20 cents, with a parabola between them. The tanpura's strings and their
+# first harmonics are in the lowest octaves; higher up the melody covers them.
+_SEARCH_BINS = 60
+_OCTAVE_WEIGHTS = (0.35, 0.35, 0.2, 0.1)
+# The drone is what a bin does not fall below in 70 % of the frames. One frame in four will do, so much they overlap.
+_DRONE_QUANTILE = 0.3
+_SEARCH_EVERY = 4
+# Without a drone, what the melody dwells on has to tell the tonic. It is right much less often.
+_MELODY_WEIGHT = 0.5
+# From salience, in nepers, to log-odds: Sa, and Pa, which some ragas and their drones do without. The weights were
+# chosen on synthetic recordings with Sa-Pa drones, Sa-Ma drones, no drone and noise, for a posterior that is about as
+# sure as it is right.
+_SA_WEIGHT, _PA_WEIGHT = 1.9, 0.65
+# Tonics lie between G2, for a low man's voice, and C4, for a high woman's. Where that leaves two octaves to choose
+# from, it is the lower one if a string of the drone sounds at its lower Pa or Ma, more salient than this.
+_LOWEST_TONIC, _HIGHEST_TONIC = 98.0, 261.63
+_STRING_SALIENCE = 0.5
+# Power at which the compression of the features turns from linear to logarithmic, against the clip's mean.
+_KNEE = 0.01
+
+
+class TonicChroma:
+    """
+    Chroma whose first bin is the tonic (Sa), with an estimate of the tonic where it is not known.
+
+    The tonic is found from the drone: the spectrum's lower quantile over time, each bin against its surroundings,
+    folded to one octave, matched with Sa and Pa in every rotation. The features are bands of the spectrum around the
+    pitches of a scale that starts at that very tonic, so that nothing is rounded to the keys of a piano, compressed
+    and averaged over the octaves.
+
+    Args:
+        sampling_rate: of the waveforms, in Hz.
+        n_fft: samples of an analysis window.
+        hop_length: samples from one window to the next.
+        bins_per_octave: features of a frame.
+        num_octaves: octaves above `f_min` that are analysed. The features use one less: the octaves of the tonic's
+            scale that lie within.
+        f_min: lowest frequency, in Hz; by default the C two octaves below middle C.
+    """
+
+    def __init__(
+        self,
+        sampling_rate: int,
+        n_fft: int = 4096,
+        hop_length: int = 640,
+        bins_per_octave: int = 36,
+        num_octaves: int = 6,
+        f_min: float = 65.4064,
+    ):
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.bins_per_octave, self.num_octaves, self.f_min = bins_per_octave, num_octaves, f_min
+        highest = min(f_min * 2**num_octaves, sampling_rate / 2)
+        self.resolution = sampling_rate / n_fft
+        self.frequencies = torch.arange(int(highest / self.resolution) + 1) * self.resolution
+
+        search = f_min * 2 ** (np.arange(len(_OCTAVE_WEIGHTS) * _SEARCH_BINS) / _SEARCH_BINS)
+        self.search_centres = torch.from_numpy(search.astype(np.float32))
+        self.search_filters = self._filters(self.search_centres, bins_per_octave=36)
+        cents = np.arange(_SEARCH_BINS) * 1200 / _SEARCH_BINS
+        peaks = [
+            weight * np.exp(-0.5 * (((cents - pitch + 600) % 1200 - 600) / 20) ** 2)
+            for pitch, weight in ((0, _SA_WEIGHT), (1200 * np.log2(3 / 2), _PA_WEIGHT))
+        ]
+        template = np.sum(peaks, axis=0)
+        rotations = np.stack([np.roll(template - template.mean(), shift) for shift in range(_SEARCH_BINS)], axis=1)
+        self.rotations = torch.from_numpy(rotations.astype(np.float32))
+
+    def __call__(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic: float | torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            waveforms: `(batch_size, samples)`, float32, zero behind the end of each clip; at least `n_fft` samples.
+            lengths: `(batch_size,)`, int64, samples of each clip, each at least `n_fft // 2 + 1`.
+            tonic: in Hz, one for all clips or `(batch_size,)`; estimated where it is NaN, or for all if not given.
+
+        Returns:
+            - features, `(batch_size, 1 + samples // hop_length, bins_per_octave)`. The first
+              `1 + length // hop_length` frames of a clip are its own; what stands behind them has no meaning.
+            - tonic of each clip in Hz, `(batch_size,)`. An estimate lies between 98 and 262 Hz.
+            - confidence, `(batch_size,)`: the posterior probability that the tonic is right within 40 cents in some
+              octave, scaled such that a blind guess, as for silence, has 0; 1 where the tonic was given.
+
+        Raises:
+            ValueError: for a given tonic that is not positive or infinite.
+        """
+        power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, len(self.frequencies))
+        frames = 1 + lengths // self.hop_length
+        own = torch.arange(power.shape[-1], device=power.device) < frames[:, None]
+        mean = (power.mean(1) * own).sum(-1) / frames
+        mean = mean.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]
+
+        estimate, confidence = self._estimate(power, mean, frames)
+        if tonic is not None:
+            given = torch.as_tensor(tonic, dtype=torch.float32, device=power.device).expand(len(power))
+            is_given = ~given.isnan()
+            is_wrong = is_given & ~((given >= torch.finfo(torch.float32).tiny) & given.isfinite())
+            if is_wrong.any():
+                raise ValueError(
+                    f"A tonic is a frequency in Hz, finite and greater than 0, not {given[is_wrong].tolist()}."
+                )
+            estimate = torch.where(is_given, given, estimate)
+            confidence = confidence.masked_fill(is_given, 1.0)
+
+        lowest = self.f_min * 2 ** (torch.log2(estimate / self.f_min) % 1)
+        octaves = self.num_octaves - 1
+        steps = torch.arange(octaves * self.bins_per_octave, device=power.device) / self.bins_per_octave
+        filters = self._filters(lowest[:, None] * 2**steps, self.bins_per_octave)
+        bands = torch.log1p(filters @ power / (_KNEE * mean))
+        features = bands.unflatten(1, (octaves, self.bins_per_octave)).mean(1)
+        return features.transpose(1, 2), estimate, confidence
+
+    def _filters(self, centres: torch.Tensor, bins_per_octave: int) -> torch.Tensor:
+        """
+        Triangles around `centres` (in Hz, any shape) that reach to the next bins, or where these are nearer than the
+        lines of the spectrum, to the next line. Each adds up to 1, or above the spectrum to 0.
+
+        Returns:
+            `(*centres.shape, len(self.frequencies))`.
+        """
+        width = (centres * (2 ** (1 / bins_per_octave) - 1)).clamp(min=self.resolution)
+        distance = (self.frequencies.to(centres.device) - centres[..., None]).abs()
+        filters = (1 - distance / width[..., None]).clamp(min=0)
+        return filters / filters.sum(-1, keepdim=True).clamp(min=0.1)
+
+    def _estimate(
+        self, power: torch.Tensor, mean: torch.Tensor, frames: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tonic in Hz and confidence, `(batch_size,)` each, from `power`, its `mean` and the clips' own `frames`."""
+        bands = self.search_filters.to(power.device) @ power[..., ::_SEARCH_EVERY]
+        bands = torch.log(bands / mean + 1e-3)
+        own_frames = 1 + (frames - 1) // _SEARCH_EVERY
+        behind_end = torch.arange(bands.shape[-1], device=power.device) >= own_frames[:, None]
+        ranked = bands.masked_fill(behind_end[:, None], torch.inf).sort(-1).values
+        rank = (_DRONE_QUANTILE * (own_frames - 1)).long()
+        drone = ranked.gather(2, rank[:, None, None].expand(-1, bands.shape[1], 1))
+        melody = _above_surroundings(bands).masked_fill(behind_end[:, None], 0).sum(-1) / own_frames[:, None]
+        salience = _above_surroundings(drone)[..., 0] + _MELODY_WEIGHT * melody
+
+        weights = torch.tensor(_OCTAVE_WEIGHTS, device=power.device)
+        folded = weights @ salience.unflatten(1, (len(_OCTAVE_WEIGHTS), _SEARCH_BINS))
+        scores = folded @ self.rotations.to(power.device)
+        best = scores.argmax(1, keepdim=True)
+        around = (best + torch.arange(-2, 3, device=power.device)) % _SEARCH_BINS
+        chance = 5 / _SEARCH_BINS
+        confidence = ((scores.softmax(1).gather(1, around).sum(1) - chance) / (1 - chance)).clamp(min=0)
+        left, middle, right = scores.gather(1, around[:, 1:4]).unbind(1)
+        curvature = (left - 2 * middle + right).clamp(max=-1e-6)
+        position = (best[:, 0] + 0.5 * (left - right) / curvature) / _SEARCH_BINS
+        tonic = _LOWEST_TONIC * 2 ** ((position + np.log2(self.f_min / _LOWEST_TONIC)) % 1)
+        ratio = self.search_centres.to(power.device) / tonic[:, None]
+        string = salience.masked_fill((ratio < 0.65) | (ratio > 0.77), 0).amax(1)
+        is_upper = (2 * tonic < _HIGHEST_TONIC) & (string < _STRING_SALIENCE)
+        return torch.where(is_upper, 2 * tonic, tonic), confidence
+
+
+def _above_surroundings(bands: torch.Tensor) -> torch.Tensor:
+    """How far each bin of `(batch_size, bins, frames)` stands above the mean of the half octave around it, or 0."""
+    half = _SEARCH_BINS // 4
+    padded = torch.nn.functional.pad(bands, (0, 0, half, half), mode="replicate")
+    surroundings = torch.nn.functional.avg_pool2d(padded[:, None], (2 * half + 1, 1), stride=1)[:, 0]
+    return (bands - surroundings).clamp(min=0)

@@ -1,0 +1,339 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""`polyaudio probe`: honest folds, the features it says it probes, and figures that can be had again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from polyaudio import (
+    SAMAudioConfig,
+    SAMAudioFeatureExtractor,
+    SAMAudioForPreTraining,
+    SSLAMConfig,
+    SSLAMFeatureExtractor,
+    SSLAMForAudioClassification,
+    SSLAMModel,
+    load_audio,
+)
+from polyaudio.evaluation.probe import compare_probes, linear_probe, make_folds
+from polyaudio.evaluation.summary import MeanStd
+from polyaudio.scripts.embed import main as embed
+from polyaudio.scripts.probe import main
+
+
+TONES = {"high": 3000.0, "low": 300.0, "middle": 1000.0}
+NAMES = dict(enumerate("abcd"))
+WINDOW_FRAMES = 48
+
+
+def recordings_of(num_recordings: int, clips: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and recordings of clips: four classes in turn, a recording's clips next to each other."""
+    numbers = np.arange(num_recordings).repeat(clips)
+    return numbers % 4, np.array([f"recording {number}" for number in numbers])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Three classes of tones, five recordings of two chunks each, from less than one window to several."""
+    folder, rng = tmp_path_factory.mktemp("tones"), np.random.default_rng(0)
+    for name, frequency in TONES.items():
+        (folder / name).mkdir()
+        for number in range(10):
+            time = np.arange(round(rng.uniform(0.2, 1.2) * 16000)) / 16000
+            tone = 0.2 * np.sin(2 * np.pi * rng.uniform(0.9, 1.1) * frequency * time)
+            path = folder / name / f"{number // 2}_chunk{number % 2}.wav"
+            soundfile.write(path, tone + 0.01 * rng.standard_normal(len(time)), 16000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sslam(tmp_path_factory) -> Path:
+    """Random weights, those that `--seed 7` draws for the baseline, in a classifier."""
+    folder = tmp_path_factory.mktemp("sslam")
+    torch.manual_seed(7)
+    config = SSLAMConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96)
+    model = SSLAMForAudioClassification(config)
+    torch.manual_seed(7)
+    model.sslam = SSLAMModel(config)
+    model.save_pretrained(folder)
+    SSLAMFeatureExtractor(max_length=WINDOW_FRAMES).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sam_audio(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sam_audio")
+    torch.manual_seed(0)
+    config = SAMAudioConfig(conv_dim=[16, 32], conv_kernel=[3, 3], conv_stride=[4, 4], num_segments=4)
+    SAMAudioForPreTraining(config).save_pretrained(folder)
+    SAMAudioFeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def probe(model: Path, dataset: Path, output: Path, *arguments: str, code: int = 0) -> None:
+    arguments = ("--output", str(output), "--num-workers", "0", "--folds", "3", *arguments)
+    assert main([str(model), "--dataset", str(dataset), *arguments]) == code
+
+
+def report_in(output: Path) -> dict:
+    return json.loads((output / "probe.json").read_text())
+
+
+# The probe ----------------------------------------------------------------------------------------
+
+
+def test_features_that_carry_the_label_and_noise():
+    labels, groups = recordings_of(80, 2)
+    noise = np.random.default_rng(0).standard_normal((160, 10))
+    carrying = noise + 6 * np.eye(4, 10)[labels]
+    good = linear_probe(carrying, labels, groups, id2label=NAMES).scores
+    bad = linear_probe(noise, labels, groups, id2label=NAMES).scores
+    assert good.accuracy.mean > 0.97
+    assert good.f1_macro.mean > 0.97
+    assert 0.1 < bad.accuracy.mean < 0.4
+    assert good.held_out.clips["majority_accuracy"] == 0.25
+    difference = compare_probes(good, [bad, good])
+    expected = (good.accuracy.mean - bad.accuracy.mean) / 2
+    assert difference["accuracy"].mean == pytest.approx(expected)
+
+
+def test_a_recording_does_not_help_with_its_other_clips():
+    """Features tell the recording and nothing else: with each clip taken for a recording, the score is 1."""
+    labels, groups = recordings_of(80, 4)
+    rng = np.random.default_rng(0)
+    of_recording = rng.standard_normal((80, 200)).repeat(4, axis=0)
+    features = of_recording + 0.01 * rng.standard_normal(of_recording.shape)
+    leaking = linear_probe(features, labels, [str(clip) for clip in range(320)], id2label=NAMES).scores
+    honest = linear_probe(features, labels, groups, id2label=NAMES).scores
+    assert leaking.accuracy.mean > 0.97
+    assert honest.accuracy.mean < 0.4
+
+
+def test_folds_keep_recordings_together_and_classes_apart_evenly():
+    labels, groups = recordings_of(40, 3)
+    held_out = np.zeros(120, dtype=int)
+    for train, test in make_folds(labels, groups, num_folds=5, seed=3):
+        assert not set(groups[train]) & set(groups[test])
+        assert sorted([*train, *test]) == list(range(120))
+        assert np.bincount(labels[test]).tolist() == [6, 6, 6, 6]
+        held_out[test] += 1
+    assert held_out.tolist() == [1] * 120
+
+
+def test_nothing_that_is_held_out_has_a_part_in_the_fit():
+    labels, groups = recordings_of(40, 2)
+    features = np.random.default_rng(0).standard_normal((80, 10)) + np.eye(4, 10)[labels]
+    is_test = np.arange(80) >= 60
+    result = linear_probe(features, labels, groups, id2label=NAMES, is_test=is_test)
+    features[61:] *= 100
+    other = linear_probe(features, np.where(is_test, 0, labels), groups, id2label=NAMES, is_test=is_test)
+    np.testing.assert_array_equal(result.probabilities[60], other.probabilities[60])
+    assert result.folds.tolist() == [-1] * 60 + [0] * 20
+    assert np.isnan(result.probabilities[:60]).all()
+    np.testing.assert_allclose(result.probabilities[60:].sum(axis=1), 1)
+    assert [(fold.clips, fold.recordings) for fold in result.scores.folds] == [(20, 10)]
+    assert result.scores.accuracy == MeanStd(result.scores.held_out.clips["accuracy"], None)
+
+
+def test_a_class_of_one_recording_counts_as_wrong():
+    labels, groups = recordings_of(40, 2)
+    labels[labels == 3] = 2
+    labels[:2] = 3
+    result = linear_probe(np.eye(4)[labels], labels, groups, id2label=NAMES)
+    assert result.scores.unseen == ["d"]
+    assert result.probabilities[:2, 3].tolist() == [0, 0]
+    assert result.scores.held_out.clips["accuracy"] == pytest.approx(78 / 80)
+
+
+IMPOSSIBLE = {
+    "more folds than recordings": ({"num_folds": 11}, "at most 10"),
+    "one fold": ({"num_folds": 1}, "at least 2"),
+    "a recording on both sides": ({"is_test": np.arange(80) >= 61}, "one is recording 30"),
+    "nothing to test on": ({"is_test": np.zeros(80, bool)}, "clips to test on"),
+    "too few to choose C": ({"is_test": np.arange(80) >= 10}, "two classes must have two recordings"),
+    "features of other clips": ({"features": np.zeros((79, 3))}, r"\(79, 3\) features and \(80,\) labels"),
+    "broken features": ({"features": np.full((80, 3), np.nan)}, "NaN"),
+    "recordings of other clips": ({"groups": ["x"] * 79}, r"\(80,\) labels and \(79,\) recordings"),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_cannot_be_probed_is_an_error(name):
+    changes, message = IMPOSSIBLE[name]
+    labels, groups = recordings_of(40, 2)
+    arguments = {"features": np.zeros((80, 3)), "labels": labels, "groups": groups, "id2label": NAMES, **changes}
+    with pytest.raises(ValueError, match=message):
+        linear_probe(**arguments)
+
+
+# The features -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["cls", "mean", "both"])
+def test_features_of_sslam(folder, sslam, tmp_path, kind):
+    """Of each window alone, without padding, weighted by its length; whatever the batches and the workers."""
+    probe(sslam, folder, tmp_path, "--features", kind, "--batch-size", "4", "--num-workers", "2", "--baseline", "none")
+    features = np.load(tmp_path / "features.npz")
+    model, extractor = SSLAMModel.from_pretrained(sslam).eval(), SSLAMFeatureExtractor()
+    files = sorted(folder.rglob("*.wav"))
+    assert features["recordings"].tolist() == [f"{file.parent.name}/{file.name[0]}" for file in files]
+    num_windows = set()
+    for file, own in zip(files, features["features"], strict=True):
+        waveform, step = load_audio(file, 16000), WINDOW_FRAMES * 160
+        windows = [waveform[start : start + step + 240] for start in range(0, len(waveform) - 399, step)]
+        vectors = []
+        for window in windows:
+            inputs = extractor(window, sampling_rate=16000, padding="longest", return_tensors="pt")
+            with torch.no_grad():
+                tokens = model(**inputs).last_hidden_state[0]
+            vectors.append({"cls": [tokens[0]], "mean": [tokens[1:].mean(0)], "both": [tokens[0], tokens[1:].mean(0)]})
+        expected = np.average(
+            [torch.cat(vector[kind]) for vector in vectors], axis=0, weights=[len(window) for window in windows]
+        )
+        np.testing.assert_allclose(own, expected, atol=1e-5)
+        num_windows.add(len(windows))
+    assert num_windows >= {1, 2, 3}
+
+
+def test_features_of_sam_audio_are_those_that_embed_calls_utterance(folder, sam_audio, tmp_path):
+    probe(sam_audio, folder, tmp_path)
+    features = np.load(tmp_path / "features.npz")["features"]
+    arguments = ["--model", str(sam_audio), "--granularity", "utterance", "--output", str(tmp_path / "embed")]
+    assert embed([str(folder), *arguments, "--workers", "0"]) == 0
+    embedded = [np.load(path) for path in sorted((tmp_path / "embed").rglob("*.npy"))]
+    np.testing.assert_allclose(features, embedded, atol=1e-5)
+    assert report_in(tmp_path)["features"] == "utterance"
+
+
+def test_a_model_in_the_published_layout(reference, folder, tmp_path):
+    probe(reference / "hub_eat" / "pretrained", folder, tmp_path)
+    report = report_in(tmp_path)
+    assert (report["model_type"], report["features"], report["feature_size"]) == ("sslam", "both", 96)
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+def test_the_report(folder, sslam, tmp_path, capsys):
+    probe(sslam, folder, tmp_path, "--baseline-seeds", "2", "--features", "mean")
+    report = report_in(tmp_path)
+    assert (report["clips"], report["recordings"], report["labels"]) == (30, 15, sorted(TONES))
+    assert report["model_type"] == "sslam"
+    assert report["feature_size"] == 48
+    frozen = sum(weight.numel() for weight in SSLAMModel.from_pretrained(sslam).parameters())
+    assert report["parameters"] == {"frozen": frozen, "trained": 49 * 3}
+    scores = report["probe"]
+    assert sum(fold["clips"] for fold in scores["folds"]) == 30
+    assert scores["accuracy"]["mean"] == np.mean([fold["accuracy"] for fold in scores["folds"]]) > 0.9
+    assert scores["held_out"]["clips"]["per_class"].keys() == TONES.keys()
+    assert scores["held_out"]["recordings"]["count"] == 15
+    assert [one["seed"] for one in report["untrained"]] == [0, 1]
+    mean = np.mean([one["accuracy"]["mean"] for one in report["untrained"]])
+    assert report["difference"]["accuracy"]["mean"] == pytest.approx(scores["accuracy"]["mean"] - mean)
+    assert report["settings"].items() >= {"folds": 3, "seed": 0, "window_seconds": 0.48, "batch_size": 8}.items()
+    assert report["versions"].keys() >= {"polyaudio", "torch", "scikit-learn"}
+
+    arrays = np.load(tmp_path / "features.npz")
+    assert arrays["features"].shape == (30, 48)
+    correct = arrays["probabilities"].argmax(axis=1) == arrays["labels"]
+    assert correct.mean() == scores["held_out"]["clips"]["accuracy"]
+    output = " ".join(capsys.readouterr().out.split())
+    for shown in (
+        "30 clips of 15 recordings; held out: 3 folds",
+        "untrained, seed 1",
+        "difference",
+        "majority class 0.33",
+    ):
+        assert shown in output
+
+
+def test_the_same_seed_gives_the_same_figures_and_its_own_baseline_no_difference(folder, sslam, tmp_path):
+    for name, seed in (("one", "7"), ("two", "7"), ("three", "8")):
+        probe(sslam, folder, tmp_path / name, "--seed", seed)
+    assert report_in(tmp_path / "one") == report_in(tmp_path / "two")
+    assert report_in(tmp_path / "one")["difference"]["accuracy"] == {"mean": 0.0, "std": 0.0}
+    folds = [np.load(tmp_path / name / "features.npz")["folds"].tolist() for name in ("one", "three")]
+    assert folds[0] != folds[1]
+
+
+def test_a_test_split_is_what_is_tested_on(folder, sslam, tmp_path):
+    for number, split in enumerate(("train", "validation", "test", "train", "test")):
+        for name in TONES:
+            (tmp_path / split / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / name / f"{number}_chunk0.wav", tmp_path / split / name)
+    probe(sslam, tmp_path, tmp_path / "out", "--baseline", "none")
+    report = report_in(tmp_path / "out")
+    assert report["labels"] == sorted(TONES)
+    assert [fold["clips"] for fold in report["probe"]["folds"]] == [6]
+    assert report["probe"]["accuracy"]["std"] is None
+    assert "untrained" not in report
+    assert report["held_out"] == "split test"
+    tested = np.load(tmp_path / "out" / "features.npz")
+    assert {recording[-1] for recording in tested["recordings"][tested["folds"] == 0]} == {"2", "4"}
+
+
+def test_a_split_is_probed_by_itself(folder, sslam, tmp_path):
+    shutil.copytree(folder, tmp_path / "data" / "train")
+    shutil.copytree(folder / "low", tmp_path / "data" / "test" / "low")
+    probe(sslam, tmp_path / "data", tmp_path / "out", "--baseline", "none", "--split", "train")
+    report = report_in(tmp_path / "out")
+    assert (report["clips"], report["held_out"]) == (30, "3 folds by recording")
+
+
+def test_files_that_cannot_be_read_are_named_and_left_out(folder, sslam, tmp_path, capsys):
+    data = shutil.copytree(folder, tmp_path / "data")
+    (data / "low" / "page.wav").write_text("<html>")
+    probe(sslam, data, tmp_path / "out", "--baseline", "none")
+    assert "page.wav" in capsys.readouterr().err
+    assert report_in(tmp_path / "out")["clips"] == 30
+
+
+@pytest.fixture
+def wav2vec2(tmp_path) -> Path:
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = Wav2Vec2Config(**small, conv_dim=[8] * 7, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2)
+    Wav2Vec2Model(config).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def lacking_a_layer(sslam, tmp_path) -> Path:
+    model = shutil.copytree(sslam, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text()) | {"num_hidden_layers": 3}
+    (model / "config.json").write_text(json.dumps(config))
+    return model
+
+
+BAD_USAGE = {
+    "features of another type": ("sslam", ["--features", "utterance"], "choose among both, cls, mean"),
+    "SSLAM's features of SAMAudio": ("sam_audio", ["--features", "cls"], "choose among utterance"),
+    "more folds than recordings": ("sslam", ["--folds", "6"], "at most 5"),
+    "no such split": ("sslam", ["--split", "test"], "no split 'test', only train"),
+    "no such device": ("sslam", ["--device", "abacus"], "no device 'abacus'"),
+    "no such data": ("sslam", ["--dataset", "nowhere/at-all"], "'nowhere/at-all' is neither"),
+    "another type of model": ("wav2vec2", [], "is of type wav2vec2, for which there is no probe"),
+    "weights are missing": ("lacking_a_layer", [], "lacks weights of its encoder: layers.2."),
+}
+
+
+@pytest.mark.parametrize("name", BAD_USAGE)
+def test_bad_usage_says_why_in_one_line(folder, request, tmp_path, capsys, name):
+    model, arguments, message = BAD_USAGE[name]
+    probe(request.getfixturevalue(model), folder, tmp_path / "out", *arguments, code=2)
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("polyaudio probe:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("arguments", [["--batch-size", "0"], ["--folds", "1"], ["--baseline-seeds", "0"]])
+def test_impossible_numbers_are_refused(folder, sslam, tmp_path, arguments):
+    with pytest.raises(SystemExit, match="2"):
+        probe(sslam, folder, tmp_path, *arguments)
