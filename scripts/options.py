@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of a command that runs a model on audio files."""
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="audio file, or a folder, which stands for all audio files below it"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="audio file, or folder; of a folder, all audio files below it are read",
     )
     parser.add_argument("--model", required=True, help="model folder or Hub name")
     parser.add_argument(
@@ -28,45 +31,50 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive(int),
         default=8,
         metavar="N",
-        help="windows at a time (8); those of models of other packages than polyaudio go one by one",
+        help="number of windows in a batch (default: 8); models that are not from polyaudio get one window at a time",
     )
     parser.add_argument(
         "--window",
         type=_positive(float),
         metavar="SECONDS",
-        help="cut longer clips into windows of so many seconds; by default SSLAM models get windows of the length "
-        "that their feature extractor is set to (10.24 s for the published ones) and others get whole clips",
+        help="cut longer clips into windows of this length. Default: for SSLAM models the length that their feature "
+        "extractor is set to (10.24 s for the published ones), for other models the whole clip",
     )
     parser.add_argument(
         "--padding",
         choices=("longest", "max_length"),
         default="longest",
-        help="longest: a clip is taken at its own length, and the model does not see padding; max_length, for SSLAM "
-        "models: each clip is padded to a whole window, and the model takes the padding for sound, as the original "
-        "scripts do",
+        help="longest: clips are padded to the longest of the batch, and the model ignores the padding (default). "
+        "max_length: for SSLAM models, each clip is padded to a whole window, and the model treats the padding as "
+        "sound, as the original scripts do",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ...; by default the accelerator where there is one")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
     parser.add_argument(
         "--workers",
         type=_positive(int, or_zero=True),
-        default=min(4, os.cpu_count() or 1),
+        default=default_workers(),
         metavar="N",
-        help="processes that read files (%(default)s)",
+        help="number of processes that read files (default: %(default)s)",
     )
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say how the clips of a dataset are labelled."""
+    """The arguments that name the columns with the labels and the recordings of a dataset."""
     parser.add_argument("--label-column", metavar="NAME", help="column with the class, or with a list of classes")
     parser.add_argument(
-        "--label-columns", nargs="+", metavar="NAME", help="columns of 0 and 1, each of them named like a class"
+        "--label-columns",
+        nargs="+",
+        metavar="NAME",
+        help="columns with 0 or 1 for each clip, one column for each class",
     )
-    parser.add_argument("--label-separator", metavar="TEXT", help="what stands between classes in a label of text")
-    parser.add_argument("--group-column", metavar="NAME", help="column with the recording a clip comes from")
+    parser.add_argument(
+        "--label-separator", metavar="TEXT", help="text that separates several classes in the label column"
+    )
+    parser.add_argument("--group-column", metavar="NAME", help="column with the recording that a clip comes from")
 
 
 def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "DatasetDict":
-    """The clips that the arguments of a command name."""
+    """Load the labelled clips that the arguments of a command name."""
     from ..data.loading import load_clips
 
     return load_clips(
@@ -100,12 +108,15 @@ def parse_recipe(
     examples: str,
 ) -> "tuple[Recipe, dict[str, Any], argparse.Namespace]":
     """
-    Parse the command line of a training run: flags win over the recipe of `--config`, and the recipe over defaults.
+    Parse the command line of a training run. Flags override the recipe of `--config`, which overrides the defaults.
 
     Args:
         name: the command, `train` or `pretrain`.
-        kinds: the dataclasses of arguments by section of a recipe, `FINE_TUNING` or `PRETRAINING`.
-        default_recipe: the recipe without `--config`.
+        kinds: the dataclass of arguments for each section of a recipe, `FINE_TUNING` or `PRETRAINING`.
+        argv: the arguments of the command line.
+        default_recipe: the recipe to use without `--config`.
+        description: the first lines of the help text.
+        examples: the last lines of the help text.
 
     Returns:
         The recipe, an instance of each dataclass by its section, and the other arguments, `dataset` and `resume` among
@@ -114,12 +125,12 @@ def parse_recipe(
     Raises:
         ValueError: the recipe is wrong, or no dataset is named.
     """
-    from transformers import HfArgumentParser
+    from transformers.hf_argparser import DataClassType, HfArgumentParser
 
     from ..training.recipes import read_recipe
 
     parser = HfArgumentParser(
-        tuple(kinds.values()),
+        [DataClassType(kind) for kind in kinds.values()],
         prog=f"polyaudio {name}",
         usage=f"polyaudio {name} [--config RECIPE] [--dataset DATA] [--output-dir DIR] [FLAG ...]",
         description=description,
@@ -127,14 +138,27 @@ def parse_recipe(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--dataset", help="Hub name, local folder, folder of save_to_disk, or `ragas`")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
-    parser.add_argument("--config", metavar="RECIPE", default=default_recipe, help="recipe: a YAML file or its name")
+    parser.add_argument("--dataset", help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the output folder")
+    parser.add_argument(
+        "--config",
+        metavar="RECIPE",
+        default=default_recipe,
+        help="settings of the run: a YAML file, or the name of a recipe of polyaudio (default: %(default)s)",
+    )
     if "lora" in kinds:
-        parser.add_argument("--lora", action="store_true", help="train a LoRA adapter and the classifier only")
+        parser.add_argument(
+            "--lora",
+            action="store_true",
+            help="train a LoRA adapter and the classification head instead of all weights",
+        )
     else:
         parser.add_argument(
-            "--plot-mixtures", type=int, default=0, metavar="N", help="draw the mixtures of N clips first"
+            "--plot-mixtures",
+            type=int,
+            default=0,
+            metavar="N",
+            help="stage 2 of SSLAM: plot the mixtures of N clips before training",
         )
     for flag, long_name, kind in (
         ("--epochs", "num_train_epochs", float),
@@ -154,14 +178,14 @@ def parse_recipe(
     parser.set_defaults(**recipe.flags(kinds))
     *arguments, others = parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
     if others.dataset is None:
-        raise ValueError("no data: name a folder or a dataset with --dataset")
+        raise ValueError("There is no dataset: name a folder or a Hub dataset with --dataset.")
     return recipe, dict(zip(kinds, arguments, strict=True)), others
 
 
 def add_action(
     actions, name: str, run: Callable[[argparse.Namespace], int], *, help: str, description: str, examples: str
 ) -> argparse.ArgumentParser:
-    """Add an action, with the arguments that name the dataset and its audio."""
+    """Add an action to `polyaudio dataset`, with the arguments that name the dataset and its audio column."""
     parser = actions.add_parser(
         name,
         help=help,
@@ -170,17 +194,19 @@ def add_action(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("dataset", metavar="DATASET", help="Hub name, local folder, folder of save_to_disk, or ragas")
-    parser.add_argument("--audio-column", default="audio", metavar="NAME", help="column with the audio (audio)")
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="Hub name, local folder, folder that save_to_disk wrote, or ragas"
+    )
+    parser.add_argument(
+        "--audio-column", default="audio", metavar="NAME", help="column with the audio (default: audio)"
+    )
     parser.set_defaults(run=run)
     return parser
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the new dataset")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace a dataset in that folder that polyaudio wrote"
-    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write the new dataset to")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset of polyaudio in that folder")
 
 
 def default_workers() -> int:

@@ -239,6 +239,6 @@ def test_a_metric_that_there_is_not_is_found_before_training(tmp_path):
 
     for metric in ("map", "eval_d_prime", "loss", "eval_loss"):
         make(metric)
-    with pytest.raises(ValueError, match="'mAP', but there is only d_prime, loss, map"):
+    with pytest.raises(ValueError, match="'mAP', but must be one of d_prime, loss, map"):
         make("mAP")
     make("mAP", eval_strategy="no", load_best_model_at_end=False)

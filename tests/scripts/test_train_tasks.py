@@ -242,7 +242,7 @@ def test_a_frozen_encoder(recipe, tones, tmp_path, capsys):
     run(recipe, tones, tmp_path / "whole", "--max-steps", "10")
     base = ["--model-name-or-path", str(tmp_path / "whole")]
     cached = run(recipe, tones, tmp_path / "cached", *base, "--freeze-encoder", "--lr", "1e-2")
-    assert "trainable params" in capsys.readouterr().out
+    assert "Trainable parameters" in capsys.readouterr().out
     augmented = run(
         recipe, tones, tmp_path / "augmented", *base, "--freeze-encoder", "--lr", "1e-2", "--random-gain", "3"
     )
@@ -255,7 +255,7 @@ def test_a_frozen_encoder(recipe, tones, tmp_path, capsys):
         assert result["clips"]["accuracy"] >= 0.5
         assert (tmp_path / name / "preprocessor_config.json").is_file()
     message = refused(recipe, tones, tmp_path / "b", "--freeze-encoder", "--lora", capsys=capsys)
-    assert "leave out either lora or freeze_encoder" in message
+    assert "Leave out lora (--lora) or freeze_encoder" in message
 
 
 @pytest.mark.slow
