@@ -1,9 +1,11 @@
-"""Makes the data for the question what a leak is worth: each clip of `ragas` thrice, as it is and shifted in pitch.
+"""
+Makes the data that show what a leak is worth: each clip of `ragas` three times, as it is and shifted in pitch.
 
     python benchmarks/leaky_split.py DIR
 
-writes DIR/leaky, whose copies are divided at random, as the 99.6 % of the original were measured, and DIR/honest, the
-same clips with the recording of each, by which `polyaudio train` divides them. See docs/guides/splits.md for what comes of it.
+It writes two datasets of the same clips. DIR/leaky divides the copies at random, as the original did for its 99.6 %.
+DIR/honest names the recording of each clip, by which `polyaudio train` divides them.
+docs/guides/splits.md has the results.
 """
 
 import csv

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator
 from importlib import import_module
-from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -98,7 +97,8 @@ class AdapterLoadingMixin:
         info.missing_keys |= _check_base(model, base, base_info, model.peft_config[adapter_name].modules_to_save or [])
         return (model, info.to_dict()) if output_loading_info else model
 
-    # transformers 5.24 has these two refuse every PEFT that is released, though saving needs nothing newer
+    # In transformers 5.24 these two refuse every released PEFT, though saving needs nothing newer. PEFT is imported by
+    # name, since a copy of this file beside a model may not ask for it: transformers would refuse to load the model.
 
     def active_adapters(self) -> list[str]:
         """
@@ -109,8 +109,8 @@ class AdapterLoadingMixin:
         """
         if not self._hf_peft_config_loaded:
             raise ValueError("The model has no adapter. Load one with `load_adapter` first.")
-        layer_class = _peft("peft.tuners.tuners_utils").BaseTunerLayer
-        return next(module for module in self.modules() if isinstance(module, layer_class)).active_adapters
+        tuner_layer = import_module("peft.tuners.tuners_utils").BaseTunerLayer
+        return next(module for module in self.modules() if isinstance(module, tuner_layer)).active_adapters
 
     def get_adapter_state_dict(
         self, adapter_name: str | None = None, state_dict: dict[str, torch.Tensor] | None = None
@@ -127,7 +127,9 @@ class AdapterLoadingMixin:
         """
         adapter_name = adapter_name or self.active_adapters()[0]
         # For "auto", the default, PEFT looks up the base on the Hub
-        return _peft("peft").get_peft_model_state_dict(self, state_dict, adapter_name, save_embedding_layers=False)
+        return import_module("peft").get_peft_model_state_dict(
+            self, state_dict, adapter_name, save_embedding_layers=False
+        )
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, is_main_process: bool = True, *args, **kwargs
@@ -136,11 +138,6 @@ class AdapterLoadingMixin:
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
         if self._hf_peft_config_loaded and is_main_process:
             self.config.save_pretrained(save_directory)
-
-
-def _peft(module: str) -> ModuleType:
-    """A module of PEFT. Of an import statement, transformers would make a requirement for all who load remote code."""
-    return import_module(module)
 
 
 def _read_adapter_config(adapter: str | os.PathLike | None, download: dict[str, Any]) -> dict[str, Any] | None:
