@@ -6,6 +6,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
+from polyaudio.integration.adapters import AdapterLoadingMixin
 from polyaudio.modeling.classification_loss import classification_loss
 from polyaudio.modeling.traits import ModelTraits
 
@@ -20,7 +21,7 @@ class TinyConfig(PreTrainedConfig):
     initializer_range: float = 0.2
 
 
-class TinyPreTrainedModel(PreTrainedModel):
+class TinyPreTrainedModel(AdapterLoadingMixin, PreTrainedModel):
     config: TinyConfig
     base_model_prefix = "tiny"
     main_input_name = "input_values"

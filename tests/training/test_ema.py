@@ -254,7 +254,8 @@ import torch
 from safetensors.torch import save_file
 sys.path.insert(0, sys.argv[1])
 import test_ema
-from polyaudio.training.trainer import AudioTrainer, AudioTrainingArguments
+from polyaudio.training.arguments import AudioTrainingArguments
+from polyaudio.training.trainer import AudioTrainer
 
 whole, resumed = sys.argv[2:]
 for folder, checkpoint in ((whole, None), (resumed, resumed + "/checkpoint-4")):
