@@ -297,7 +297,7 @@ def test_what_allow_leak_allows(recipe, tones, tmp_path, capsys):
     assert "LEAK ALLOWED: recordings with clips in training and held out too: " in card
     (folder / "test" / "low").rename(folder / "test" / "unknown")
     message = refused(recipe, folder, tmp_path / "c", *flags, "--allow-leak", capsys=capsys)
-    assert "classes that training does not know: unknown" in message or "No training clip is of the classes" in message
+    assert "classes that training does not know: unknown" in message or "No training clip has the classes" in message
 
 
 SIX_EPOCHS = ["--crop-seconds", "0.4", "--epochs", "6", "--seed", "3"]
