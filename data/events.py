@@ -219,9 +219,8 @@ def event_times(events: Sequence[Event]) -> np.ndarray:
     times = np.array([(event.onset, event.offset) for event in events], dtype=np.float64).reshape(-1, 2)
     is_right = np.isfinite(times).all(axis=1) & (times[:, 0] < times[:, 1])
     if not is_right.all():
-        raise ValueError(
-            f"{events[int(np.argmin(is_right))]} has no length: give an onset and a later offset in seconds, or remove it."
-        )
+        wrong = events[int(np.argmin(is_right))]
+        raise ValueError(f"{wrong} has no length: give an onset and a later offset in seconds, or remove it.")
     return times
 
 

@@ -357,7 +357,7 @@ def _texts(clips: datasets.DatasetDict, column: str, dataset: str) -> dict[str, 
 
 
 def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
-    """The recordings of clips: paths within the common folder and the split's folder, without the suffix of a chunk."""
+    """The recordings of clips: paths within the common and the split folder, without the suffix of a chunk."""
     paths = {
         split: [path and PurePosixPath(path.lstrip("/")) for path in clip_paths(rows)] for split, rows in clips.items()
     }

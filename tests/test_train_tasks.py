@@ -186,7 +186,7 @@ def test_events(recipe, soundscapes, tmp_path, capsys):
     assert report["clips"]["count"] == 40
     assert report["clips"]["frame_map"] > 0.6
 
-    assert "would part the sound" in refused(
+    assert "moves sounds" in refused(
         recipe, soundscapes["events"], tmp_path / "b", "--roll-and-gain", capsys=capsys
     )
     sam_audio = ["--config", "default", "--dataset", str(soundscapes["events"]), "--output-dir", str(tmp_path / "c")]
