@@ -270,7 +270,7 @@ class Compose(Generic[T]):
     """Applies several augmentations, of waveforms or of batches, one after the other with the same generator."""
 
     def __init__(self, *augmentations: Callable[[T, torch.Generator], T]):
-        self.augmentations = augmentations
+        self.augmentations: tuple[Callable[[T, torch.Generator], T], ...] = augmentations
 
     def __call__(self, audio: T, generator: torch.Generator) -> T:
         """Change a waveform `(samples,)`, float32, or a batch; `generator` is the source of all random values."""

@@ -195,7 +195,7 @@ def frames_to_events(
     return sorted(Event(float(onset), float(offset), int(label)) for onset, offset, label in times)
 
 
-def class_indices(events: Sequence[Event], labels: Sequence[int] | Sequence[str]) -> np.ndarray:
+def class_indices(events: Sequence[Event], labels: Sequence[int | str]) -> np.ndarray:
     """
     Return the class index of each event, `(events,)`, int64.
 
@@ -207,7 +207,7 @@ def class_indices(events: Sequence[Event], labels: Sequence[int] | Sequence[str]
         ValueError: a label is neither an index nor a name of a class.
     """
     index_of: dict[int | str, int] = {index: index for index in range(len(labels))}
-    index_of.update((name, index) for index, name in enumerate(labels))
+    index_of.update({name: index for index, name in enumerate(labels)})
     for event in events:
         if event.label not in index_of:
             raise ValueError(f"{event} has no known class: its label must be from 0 to {len(labels) - 1}, or a name.")

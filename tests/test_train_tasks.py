@@ -186,9 +186,7 @@ def test_events(recipe, soundscapes, tmp_path, capsys):
     assert report["clips"]["count"] == 40
     assert report["clips"]["frame_map"] > 0.6
 
-    assert "moves sounds" in refused(
-        recipe, soundscapes["events"], tmp_path / "b", "--roll-and-gain", capsys=capsys
-    )
+    assert "moves sounds" in refused(recipe, soundscapes["events"], tmp_path / "b", "--roll-and-gain", capsys=capsys)
     sam_audio = ["--config", "default", "--dataset", str(soundscapes["events"]), "--output-dir", str(tmp_path / "c")]
     assert train(sam_audio) == 2
     assert "no frame head" in capsys.readouterr().err
