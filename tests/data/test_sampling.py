@@ -79,7 +79,7 @@ def test_clips_without_classes_are_never_drawn(num_samples):
 @pytest.mark.parametrize(
     ("weights", "num_samples", "message"),
     [
-        (torch.zeros(3), 1, "Clips without classes weigh 0"),
+        (torch.zeros(3), 1, "Clips without classes have the weight 0"),
         (torch.tensor([]), 1, "there are 0"),
         (torch.tensor([1.0, -1.0]), 1, "at least 0"),
         (torch.tensor([1.0, math.nan]), 1, "finite"),

@@ -436,7 +436,7 @@ def test_a_save_that_fails_leaves_the_adapter_before(bases, tmp_path, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr("peft.peft_model.safe_save_file", save_half)
-        with pytest.raises(OSError, match=r"as it was: .*No space left"):
+        with pytest.raises(OSError, match=r"did not change: .*No space left"):
             adapted.save_pretrained(adapter)
     assert {path.name: path.read_bytes() for path in adapter.iterdir()} == before
     adapted.save_pretrained(adapter)
