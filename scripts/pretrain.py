@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from .command import command
-from .options import parse_recipe
+from .recipe_options import parse_recipe
 
 
 EXAMPLES = """\

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .command import command
-from .options import parse_recipe
+from .recipe_options import parse_recipe
 
 
 if TYPE_CHECKING:

@@ -207,9 +207,9 @@ def test_a_model_without_norm_before_the_classifier(bases, tmp_path):
 
 def test_what_cannot_be_adapted_is_refused(bases, tmp_path):
     sslam, sam_audio = classifier(bases["sslam"]), classifier(bases["sam_audio"])
-    with pytest.raises(ValueError, match="sslam has no modules 'convolutions'. Choose from attention and mlp"):
+    with pytest.raises(ValueError, match=r"sslam has no modules 'convolutions'\. Choose from attention and mlp"):
         lora_config(sslam, ["attention", "convolutions"])
-    with pytest.raises(ValueError, match="sam_audio has no modules 'mlp'. Choose from attention and convolutions"):
+    with pytest.raises(ValueError, match=r"sam_audio has no modules 'mlp'\. Choose from attention and convolutions"):
         lora_config(sam_audio, ["mlp"])
     with pytest.raises(ValueError, match="needs modules to adapt"):
         lora_config(sslam, [])
