@@ -54,7 +54,8 @@ _AUTO_CLASSES = {
 class PortableModelMixin(_ModelBase):
     """Saves a model completely or not at all, with its code. It must be the first base of a model class."""
 
-    config_class: "type[PreTrainedConfig]"
+    if TYPE_CHECKING:
+        config_class: type[PreTrainedConfig]
 
     def save_code(self, save_directory: str | os.PathLike) -> None:
         """Write the code to load the model to a folder, and set `auto_map` in `self.config`."""
