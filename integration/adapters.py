@@ -120,9 +120,8 @@ class AdapterLoadingMixin(_ModelBase):
         # As in transformers, the type leaves out the pair
         return (model, info.to_dict()) if output_loading_info else model  # type: ignore[return-value]
 
-    # In transformers 5.24, these two methods refuse every released version of PEFT, although saving needs no newer one.
-    # PEFT is imported by name: for an import statement in a copy of this file beside a model, transformers would refuse
-    # to load the model without PEFT.
+    # In transformers 5.24, these two methods refuse every released version of PEFT, although saving needs no newer
+    # one. PEFT is imported by name, because transformers requires what the copies of this file beside a model import.
 
     def active_adapters(self) -> list[str]:
         """

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
+from transformers import PreTrainedConfig
 from transformers.utils.versions import require_version
 
 
 if TYPE_CHECKING:
     # Every class with one of the mixins is also derived from one of these
     from transformers import FeatureExtractionMixin as _FeatureExtractorBase
-    from transformers import PreTrainedConfig
     from transformers import PreTrainedModel as _ModelBase
 else:
     _FeatureExtractorBase = _ModelBase = object
@@ -54,7 +54,8 @@ _AUTO_CLASSES = {
 class PortableModelMixin(_ModelBase):
     """Saves a model completely or not at all, with its code. It must be the first base of a model class."""
 
-    config_class: "type[PreTrainedConfig]"
+    if TYPE_CHECKING:
+        config_class: type[PreTrainedConfig]
 
     def save_code(self, save_directory: str | os.PathLike) -> None:
         """Write the code to load the model to a folder, and set `auto_map` in `self.config`."""
