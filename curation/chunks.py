@@ -132,12 +132,42 @@ class BuildResult:
     unreadable: list[BadClip]
 
 
-def level_dbfs(waveform: np.ndarray) -> float:
+def build_dataset(
+    clips: datasets.DatasetDict,
+    output: str | os.PathLike,
+    chunking: Chunking | None = None,
+    *,
+    name: str | None = None,
+    num_workers: int = 1,
+    overwrite: bool = False,
+) -> BuildResult:
     """
-    The level of a waveform `(samples,)` in dB: its root mean square, where 1 is 0 dB. Digital silence has `-inf`.
+    Write a dataset of chunks, with progress bars: parquet files in `data/` and a `README.md` for the Hub.
+
+    `load_clips` and `datasets.load_dataset` read it. It has the columns of `clips`, with the chunks as bytes in
+    `audio` and with the times of events relative to the chunk, and `start`, where the chunk begins in its file, in
+    seconds. Recordings that cannot be read are logged and left out. The memory it takes depends on `num_workers`, not
+    on the size of the dataset.
+
+    Args:
+        clips: what `load_clips` returns.
+        output: the folder to write.
+        chunking: how to cut.
+        name: name of the dataset in the README; by default that of the folder.
+        num_workers: threads that decode and encode.
+        overwrite: replace a dataset that is in `output`.
+
+    Raises:
+        ValueError: no recording of a split can be read, all of its chunks are left out, `num_workers` is below 1, or
+            `output` must not be replaced.
     """
-    power = float(np.mean(np.square(waveform, dtype=np.float64)))
-    return 10 * math.log10(power) if power > 0 else -math.inf
+    if num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
+    chunking = chunking or Chunking()
+    with new_folder(output, overwrite=overwrite) as folder:
+        result = _build(clips, folder, chunking, name or Path(output).resolve().name, num_workers)
+    report_bad_clips(result.unreadable)
+    return result
 
 
 def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = None) -> CutRecording:
@@ -184,48 +214,12 @@ def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = Non
     return CutRecording(chunks, silent, short)
 
 
-def _encode(samples: np.ndarray, rate: int, format: str) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=format.upper(), subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def build_dataset(
-    clips: datasets.DatasetDict,
-    output: str | os.PathLike,
-    chunking: Chunking | None = None,
-    *,
-    name: str | None = None,
-    num_workers: int = 1,
-    overwrite: bool = False,
-) -> BuildResult:
+def level_dbfs(waveform: np.ndarray) -> float:
     """
-    Write a dataset of chunks, with progress bars: parquet files in `data/` and a `README.md` for the Hub.
-
-    `load_clips` and `datasets.load_dataset` read it. It has the columns of `clips`, with the chunks as bytes in
-    `audio` and with the times of events relative to the chunk, and `start`, where the chunk begins in its file, in
-    seconds. Recordings that cannot be read are logged and left out. The memory it takes depends on `num_workers`, not
-    on the size of the dataset.
-
-    Args:
-        clips: what `load_clips` returns.
-        output: the folder to write.
-        chunking: how to cut.
-        name: name of the dataset in the README; by default that of the folder.
-        num_workers: threads that decode and encode.
-        overwrite: replace a dataset that is in `output`.
-
-    Raises:
-        ValueError: no recording of a split can be read, all of its chunks are left out, `num_workers` is below 1, or
-            `output` must not be replaced.
+    The level of a waveform `(samples,)` in dB: its root mean square, where 1 is 0 dB. Digital silence has `-inf`.
     """
-    if num_workers < 1:
-        raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
-    chunking = chunking or Chunking()
-    with new_folder(output, overwrite=overwrite) as folder:
-        result = _build(clips, folder, chunking, name or Path(output).resolve().name, num_workers)
-    report_bad_clips(result.unreadable)
-    return result
+    power = float(np.mean(np.square(waveform, dtype=np.float64)))
+    return 10 * math.log10(power) if power > 0 else -math.inf
 
 
 def _build(clips: datasets.DatasetDict, folder: Path, chunking: Chunking, name: str, num_workers: int) -> BuildResult:
@@ -303,6 +297,12 @@ def _cut_row(rows: datasets.Dataset, chunking: Chunking, folder: Path, row: int)
         return cut_recording(audio_file(audio), chunking, folder)
     except AudioFileError as error:
         return BadClip(clip_name(audio, row), str(error))
+
+
+def _encode(samples: np.ndarray, rate: int, format: str) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=format.upper(), subtype="PCM_16")
+    return buffer.getvalue()
 
 
 class _ShardWriter:

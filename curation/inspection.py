@@ -43,26 +43,6 @@ class ClipFacts(NamedTuple):
     digest: bytes
 
 
-def measure_clip(file: AudioFile) -> ClipFacts:
-    """Decode a clip to mono and measure it. Raises the errors of `load_audio`."""
-    info = audio_info(file)
-    waveform, rate = decode_audio(file)
-    is_full = np.abs(waveform) >= _FULL_SCALE
-    runs = is_full[2:] & is_full[1:-1] & is_full[:-2]
-    samples = np.ascontiguousarray(waveform).data
-    digest = hashlib.blake2b(samples, digest_size=16, salt=rate.to_bytes(8, "little")).digest()
-    is_silent = level_dbfs(waveform) < SILENCE_DBFS
-    return ClipFacts(len(waveform) / rate, rate, info.channels, _format(file), is_silent, bool(runs.any()), digest)
-
-
-def _format(file: AudioFile) -> str:
-    try:
-        info = soundfile.info(io.BytesIO(file) if isinstance(file, bytes) else file)
-    except soundfile.LibsndfileError:
-        return "other"
-    return f"{info.format} {info.subtype}"
-
-
 @dataclass(frozen=True)
 class PartSummary:
     """The clips, the recordings and the hours of a split or a class. For events, the hours are those of the events."""
@@ -171,14 +151,6 @@ class Inspection:
         return content
 
 
-class _Row(NamedTuple):
-    split: str
-    name: str
-    recording: str
-    classes: list[int]
-    label: Any
-
-
 def inspect_clips(clips: datasets.DatasetDict) -> Inspection:
     """
     Decode every clip of a dataset once and measure it, with a progress bar. Clips that cannot be read are logged.
@@ -245,39 +217,16 @@ def inspect_clips(clips: datasets.DatasetDict) -> Inspection:
     )
 
 
-class _Part:
-    """Counts the clips, recordings and seconds of a split or a class."""
-
-    def __init__(self) -> None:
-        self.clips, self.seconds = 0, 0.0
-        self.recordings: set[str] = set()
-
-    def add(self, recording: str, seconds: float) -> None:
-        self.clips += 1
-        self.recordings.add(recording)
-        self.seconds += seconds
-
-    def summary(self) -> PartSummary:
-        return PartSummary(self.clips, len(self.recordings), self.seconds / 3600)
-
-
-def _measure_all(clips: datasets.Dataset, split: str) -> Iterator[ClipFacts | AudioFileError]:
-    clips = clips.select_columns("audio")
-
-    def measure(row: int) -> ClipFacts | AudioFileError:
-        try:
-            return measure_clip(audio_file(clips[row]["audio"]))
-        except AudioFileError as error:
-            return error
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from datasets.utils.tqdm(
-            pool.map(measure, range(len(clips))), total=len(clips), desc=f"Measuring {split}", unit="clip"
-        )
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(values).most_common())
+def measure_clip(file: AudioFile) -> ClipFacts:
+    """Decode a clip to mono and measure it. Raises the errors of `load_audio`."""
+    info = audio_info(file)
+    waveform, rate = decode_audio(file)
+    is_full = np.abs(waveform) >= _FULL_SCALE
+    runs = is_full[2:] & is_full[1:-1] & is_full[:-2]
+    samples = np.ascontiguousarray(waveform).data
+    digest = hashlib.blake2b(samples, digest_size=16, salt=rate.to_bytes(8, "little")).digest()
+    is_silent = level_dbfs(waveform) < SILENCE_DBFS
+    return ClipFacts(len(waveform) / rate, rate, info.channels, _format(file), is_silent, bool(runs.any()), digest)
 
 
 def format_inspection(inspection: Inspection) -> str:
@@ -324,10 +273,6 @@ def format_inspection(inspection: Inspection) -> str:
     return "\n".join(lines)
 
 
-def _format_names(names: Sequence[str]) -> str:
-    return f"{len(names)}" + (f": {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "")
-
-
 def write_inspection(
     inspection: Inspection,
     clips: datasets.DatasetDict,
@@ -365,3 +310,58 @@ def check_examples(examples: int) -> None:
     """Raises `ValueError` for a number of examples that [`write_inspection`] cannot draw."""
     if not 0 <= examples <= 20:
         raise ValueError(f"examples must lie between 0 and 20, got {examples}.")
+
+
+class _Row(NamedTuple):
+    split: str
+    name: str
+    recording: str
+    classes: list[int]
+    label: Any
+
+
+class _Part:
+    """Counts the clips, recordings and seconds of a split or a class."""
+
+    def __init__(self) -> None:
+        self.clips, self.seconds = 0, 0.0
+        self.recordings: set[str] = set()
+
+    def add(self, recording: str, seconds: float) -> None:
+        self.clips += 1
+        self.recordings.add(recording)
+        self.seconds += seconds
+
+    def summary(self) -> PartSummary:
+        return PartSummary(self.clips, len(self.recordings), self.seconds / 3600)
+
+
+def _measure_all(clips: datasets.Dataset, split: str) -> Iterator[ClipFacts | AudioFileError]:
+    clips = clips.select_columns("audio")
+
+    def measure(row: int) -> ClipFacts | AudioFileError:
+        try:
+            return measure_clip(audio_file(clips[row]["audio"]))
+        except AudioFileError as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from datasets.utils.tqdm(
+            pool.map(measure, range(len(clips))), total=len(clips), desc=f"Measuring {split}", unit="clip"
+        )
+
+
+def _format(file: AudioFile) -> str:
+    try:
+        info = soundfile.info(io.BytesIO(file) if isinstance(file, bytes) else file)
+    except soundfile.LibsndfileError:
+        return "other"
+    return f"{info.format} {info.subtype}"
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _format_names(names: Sequence[str]) -> str:
+    return f"{len(names)}" + (f": {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}" if names else "")

@@ -33,23 +33,6 @@ _NOISE_LEVEL = 1e-3
 _PEAK = 0.5
 
 
-class _Source(NamedTuple):
-    """The audible part of a recording, in samples at the rate of the clips, with its level and class."""
-
-    row: int
-    start: int
-    stop: int
-    level: float
-    label: str
-
-
-class _Sound(NamedTuple):
-    """A waveform `(samples,)` with the level 1, and its class."""
-
-    waveform: np.ndarray
-    label: str
-
-
 @dataclass(frozen=True)
 class MixResult:
     """
@@ -158,46 +141,6 @@ def mix_dataset(
     return result
 
 
-def _divide(
-    splits: Mapping[str, datasets.Dataset], wanted: list[str], test_size: float, seed: int
-) -> dict[str, datasets.Dataset]:
-    """
-    The recordings of each wanted split: those of the dataset, or else cut from its training split.
-
-    Raises:
-        ValueError: the dataset does not allow that, or a recording is in two of the splits.
-    """
-    if "train" not in splits:
-        raise ValueError(f"The dataset has no split 'train', only {', '.join(splits)}.")
-    missing = [part for part in wanted if part not in splits]
-    if missing and not 0 < test_size * len(missing) < 1:
-        raise ValueError(
-            f"`test_size` ({test_size:g} of the recordings for each of {' and '.join(missing)}) must leave some to "
-            "train on."
-        )
-    kept = {part: splits[part] for part in wanted if part in splits}
-    parts = cut_from_train(kept, dict.fromkeys(missing, test_size), seed)
-    split_of: dict[str, str] = {}
-    for part, rows in parts.items():
-        both = [recording for recording in set(rows["recording"][:]) if split_of.setdefault(recording, part) != part]
-        if both:
-            raise ValueError(
-                f"Recordings are in {part} and in another split: {listed(both)}. Move each to one of them. If these "
-                "are different recordings with the same name, pass `group_column`."
-            )
-    return parts
-
-
-def _check_class_names(folder: Path, names: list[str], events: bool) -> None:
-    """Raises `ValueError` if `load_clips` reads other names of classes from the folder, such as 1 for 01."""
-    written = load_clips(str(folder), label_separator=None if events else LABEL_SEPARATOR)["train"]
-    strange = set(class_names(written.features["label"])) - set(names)
-    if strange:
-        raise ValueError(
-            f"The classes {listed(names)} would be read from metadata.csv as {listed(strange)}; rename them."
-        )
-
-
 def write_mixtures(
     recordings: datasets.Dataset,
     folder: str | Path,
@@ -289,6 +232,63 @@ def write_mixtures(
         writer.writeheader()
         writer.writerows(rows)
     return bad
+
+
+def _divide(
+    splits: Mapping[str, datasets.Dataset], wanted: list[str], test_size: float, seed: int
+) -> dict[str, datasets.Dataset]:
+    """
+    The recordings of each wanted split: those of the dataset, or else cut from its training split.
+
+    Raises:
+        ValueError: the dataset does not allow that, or a recording is in two of the splits.
+    """
+    if "train" not in splits:
+        raise ValueError(f"The dataset has no split 'train', only {', '.join(splits)}.")
+    missing = [part for part in wanted if part not in splits]
+    if missing and not 0 < test_size * len(missing) < 1:
+        raise ValueError(
+            f"`test_size` ({test_size:g} of the recordings for each of {' and '.join(missing)}) must leave some to "
+            "train on."
+        )
+    kept = {part: splits[part] for part in wanted if part in splits}
+    parts = cut_from_train(kept, dict.fromkeys(missing, test_size), seed)
+    split_of: dict[str, str] = {}
+    for part, rows in parts.items():
+        both = [recording for recording in set(rows["recording"][:]) if split_of.setdefault(recording, part) != part]
+        if both:
+            raise ValueError(
+                f"Recordings are in {part} and in another split: {listed(both)}. Move each to one of them. If these "
+                "are different recordings with the same name, pass `group_column`."
+            )
+    return parts
+
+
+def _check_class_names(folder: Path, names: list[str], events: bool) -> None:
+    """Raises `ValueError` if `load_clips` reads other names of classes from the folder, such as 1 for 01."""
+    written = load_clips(str(folder), label_separator=None if events else LABEL_SEPARATOR)["train"]
+    strange = set(class_names(written.features["label"])) - set(names)
+    if strange:
+        raise ValueError(
+            f"The classes {listed(names)} would be read from metadata.csv as {listed(strange)}; rename them."
+        )
+
+
+class _Source(NamedTuple):
+    """The audible part of a recording, in samples at the rate of the clips, with its level and class."""
+
+    row: int
+    start: int
+    stop: int
+    level: float
+    label: str
+
+
+class _Sound(NamedTuple):
+    """A waveform `(samples,)` with the level 1, and its class."""
+
+    waveform: np.ndarray
+    label: str
 
 
 def _find_sources(

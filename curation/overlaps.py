@@ -88,24 +88,20 @@ class Overlap(NamedTuple):
     semitones: float = 0.0
 
 
-class _Keys(NamedTuple):
-    keys: np.ndarray  # (number,), int64, unique
-    frames: np.ndarray  # (number,), int32, where a key first occurs
-    pitches: np.ndarray  # (number,), float32, mean pitch of its peaks there, in semitones
+@dataclass(frozen=True)
+class InferredRecordings:
+    """
+    Clips with the recordings that their audio shows.
 
+    Attributes:
+        clips: the clips with these recordings, `group_0`, `group_1` and so on, in the column `recording`.
+        overlaps: the pairs of clips with the same audio, sorted.
+        unreadable: the clips that cannot be read. Each of them counts as a recording.
+    """
 
-class _Landmarks(NamedTuple):
-    keys: _Keys
-    interval_keys: _Keys
-    seconds: float
-
-
-class _Candidate(NamedTuple):
-    first: int
-    second: int
-    offset: float  # in seconds
-    semitones: float = 0.0
-    speed: float = 1.0  # of the second
+    clips: datasets.Dataset
+    overlaps: list[Overlap]
+    unreadable: list[BadClip]
 
 
 def find_overlaps(
@@ -211,22 +207,6 @@ def infer_groups(num_clips: int, overlaps: Iterable[Overlap]) -> np.ndarray:
     return np.unique([root(clip) for clip in range(num_clips)], return_inverse=True)[1].astype(np.int64)
 
 
-@dataclass(frozen=True)
-class InferredRecordings:
-    """
-    Clips with the recordings that their audio shows.
-
-    Attributes:
-        clips: the clips with these recordings, `group_0`, `group_1` and so on, in the column `recording`.
-        overlaps: the pairs of clips with the same audio, sorted.
-        unreadable: the clips that cannot be read. Each of them counts as a recording.
-    """
-
-    clips: datasets.Dataset
-    overlaps: list[Overlap]
-    unreadable: list[BadClip]
-
-
 def infer_recordings(clips: datasets.Dataset) -> InferredRecordings:
     """
     Find out which clips come from the same recording, with progress bars: those that are connected by common audio.
@@ -247,6 +227,26 @@ def infer_recordings(clips: datasets.Dataset) -> InferredRecordings:
         clips = clips.remove_columns("recording")
     clips = clips.add_column("recording", recordings, feature=datasets.Value("string"))
     return InferredRecordings(clips, overlaps, unreadable)
+
+
+class _Keys(NamedTuple):
+    keys: np.ndarray  # (number,), int64, unique
+    frames: np.ndarray  # (number,), int32, where a key first occurs
+    pitches: np.ndarray  # (number,), float32, mean pitch of its peaks there, in semitones
+
+
+class _Landmarks(NamedTuple):
+    keys: _Keys
+    interval_keys: _Keys
+    seconds: float
+
+
+class _Candidate(NamedTuple):
+    first: int
+    second: int
+    offset: float  # in seconds
+    semitones: float = 0.0
+    speed: float = 1.0  # of the second
 
 
 def _in_threads(function: Callable[[Any], Any], items: Sequence[Any], description: str) -> Iterable[Any]:

@@ -36,13 +36,13 @@ def evaluate(
     output: str | os.PathLike | None = None,
 ) -> Evaluation:
     """
-    Measure a classifier on whole clips, and on recordings where the clips have one label each.
+    Measure a classifier on whole clips and, if each clip has one label, on recordings.
 
     Args:
         model: a folder, a Hub name or a classifier.
         dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column and labels; see `load_clips`.
-        feature_extractor: the model's. Needed only where `model` is a classifier that was not loaded from a folder.
-        split: the split to measure on, by default `test`, or the only one there is.
+        feature_extractor: the model's. Needed only if `model` is a classifier that was not loaded from a folder.
+        split: the split to measure on; by default `test`, or the only split.
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
         batch_size: number of clips or windows in one forward pass.
         output: folder for `evaluation.json` and plots.
@@ -51,7 +51,7 @@ def evaluate(
         The scores, with 95 % intervals and tables by class.
 
     Raises:
-        ValueError: the model is not a trained classifier or does not know the labels, or there is no such split.
+        ValueError: the model is not a trained classifier or does not know the labels, or the split does not exist.
 
     Example:
 
@@ -115,7 +115,7 @@ def _evaluation_arguments(folder: str, batch_size: int) -> TrainingArguments:
 
 
 def _with_labels_of(config: PreTrainedConfig, clips: Dataset) -> Dataset:
-    """The clips with their labels numbered as the model numbers them."""
+    """The clips, with their labels as class indices of the model."""
     names = label_names(config)
     unknown = sorted(set(class_names(clips.features["label"])) - set(names))
     if unknown:

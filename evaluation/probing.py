@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Probes a model on a dataset: what its frozen features know about the classes."""
+"""Probes a model on a dataset: how well a linear classifier recognises the classes from its frozen features."""
 
 import importlib.metadata
 import os
@@ -40,31 +40,31 @@ def probe(
     output: str | os.PathLike | None = None,
 ) -> ProbeReport:
     """
-    Measure what a model's frozen features know about the classes of a dataset.
+    Measure how well a linear classifier recognises the classes of a dataset from a model's frozen features.
 
     A logistic regression learns the classes from the features of some recordings and is tested on others. Of
-    classifiers and pre-training checkpoints, the base model is probed. The same architecture with random weights goes
-    through the same on the same folds: only the difference comes from training.
+    classifiers and pre-training checkpoints, the base model is probed. The same architecture with random weights is
+    probed on the same folds, for comparison: only the difference of the scores is due to training.
 
     Args:
         model: a folder, a Hub name or a model.
         dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column and one label a clip.
-        feature_extractor: the model's. Needed only where `model` is a model that was not loaded from a folder.
+        feature_extractor: the model's. Needed only if `model` is a model that was not loaded from a folder.
         features: the kind of features, by default the first of the model type: `"both"`, `"cls"` or `"mean"` for
             SSLAM, `"utterance"` for SAMAudio.
         untrained: number of untrained models to compare with.
-        folds: number of folds of a dataset without a split `test`. With one, the regression learns from all other
-            splits and is tested on it.
-        seed: of the folds, and of the first untrained model.
-        split: a split to probe by itself, in folds; by default all splits are used.
+        folds: number of folds for a dataset without a split `test`. If there is one, the regression learns from all
+            other splits and is tested on it.
+        seed: seed of the folds, and of the first untrained model.
+        split: the only split to use, in folds; by default all splits are used.
         audio_column, label_column, group_column: the columns; see `load_clips`.
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read clips.
-        device: `"cpu"`, `"cuda"`, ... By default the accelerator if there is one.
+        device: `"cpu"`, `"cuda"` and so on; by default the accelerator if there is one.
         output: folder for `probe.json` and `features.npz`.
 
     Raises:
-        ValueError: there is no probe for the model, the clips do not have one label each, or they cannot be divided.
+        ValueError: the model cannot be probed, the clips do not have one label each, or they cannot be divided.
 
     Example:
 
@@ -163,7 +163,7 @@ def _load_clips(
     label_column: str | None,
     group_column: str | None,
 ) -> tuple[Dataset, list[bool] | None]:
-    """The readable clips, and which are of the split `test`, if the dataset has one and others beside it."""
+    """The readable clips, and which of them are in the split `test`; `None` if that is the only split or missing."""
     clips = load_clips(dataset, audio_column=audio_column, label_column=label_column, group_column=group_column)
     if split is not None:
         if split not in clips:

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The result of an evaluation as a typed object, and as the dict that `evaluation.json` holds."""
+"""The result of an evaluation, as a typed object and as the dict in `evaluation.json`."""
 
 import math
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ class Scores:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Scores":
         """
-        The scores that `to_dict` made a dict of.
+        Return the scores from the dict of `to_dict`.
 
         Raises:
             ValueError: a score is not a number.
@@ -111,7 +111,7 @@ class Evaluation:
         task: `"single_label_classification"`, `"multi_label_classification"` or `"frame_classification"`.
         labels: the class names, in the order of the model's logits.
         clips: the scores on clips.
-        recordings: the scores on recordings, where each clip has one label.
+        recordings: the scores on recordings, if each clip has one label.
     """
 
     task: str
@@ -121,19 +121,19 @@ class Evaluation:
 
     @property
     def parts(self) -> dict[str, Scores]:
-        """The scores by what was scored: `clips`, and `recordings` where there are scores of them."""
+        """The scores on `clips` and, if there are any, on `recordings`."""
         parts = {"clips": self.clips, "recordings": self.recordings}
         return {part: scores for part, scores in parts.items() if scores is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """The evaluation as a dict for JSON: `task`, `labels`, `clips`, and `recordings` where it has them."""
+        """The evaluation as a dict for JSON: `task`, `labels`, `clips` and, if there are any, `recordings`."""
         parts = {part: scores.to_dict() for part, scores in self.parts.items()}
         return {"task": self.task, "labels": self.labels, **parts}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Evaluation":
         """
-        The evaluation that `to_dict` made a dict of, or that `evaluation.json` holds.
+        Return the evaluation from the dict of `to_dict`, or from the content of `evaluation.json`.
 
         Raises:
             ValueError: the dict has no `labels` or no `clips`, or a score is not a number.
@@ -142,7 +142,7 @@ class Evaluation:
         if missing:
             raise ValueError(f"This is not an evaluation: it lacks {' and '.join(missing)}.")
         return cls(
-            task=content.get("task", "single_label_classification"),  # the only one that the first files knew
+            task=content.get("task", "single_label_classification"),  # files of the first versions have no task
             labels=content["labels"],
             clips=Scores.from_dict(content["clips"]),
             recordings=Scores.from_dict(content["recordings"]) if "recordings" in content else None,
@@ -150,7 +150,7 @@ class Evaluation:
 
 
 def finite(value: Any) -> Any:
-    """The value with `None` for each number in it that is NaN or infinite, which JSON does not have."""
+    """Replace each NaN and infinity in a value, which JSON does not have, by `None`."""
     if isinstance(value, Mapping):
         return {key: finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

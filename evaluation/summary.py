@@ -18,8 +18,8 @@ class MeanStd:
     Mean and standard deviation of a score.
 
     Args:
-        mean: the mean; `None` where a value is missing.
-        std: the standard deviation of a sample; `None` for a single value, or where a value is missing.
+        mean: the mean; `None` if a value is missing.
+        std: the standard deviation of a sample; `None` for a single value, or if a value is missing.
     """
 
     mean: float | None
@@ -27,13 +27,13 @@ class MeanStd:
 
     @classmethod
     def of(cls, values: Sequence[float] | np.ndarray) -> "MeanStd":
-        """Mean and standard deviation of these values."""
+        """Compute the mean and the standard deviation of these values."""
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
 
 @dataclass(frozen=True)
 class Spread(MeanStd):
-    """Mean, standard deviation and extremes of a score over several runs; all `None` where a run lacks the score."""
+    """Mean, standard deviation and extremes of a score over several runs; all `None` if a run lacks the score."""
 
     min: float | None
     max: float | None
@@ -48,7 +48,7 @@ class RunsSummary:
         names: the name of each run.
         runs: the evaluation of each run.
         clips: each score on clips, over the runs.
-        recordings: each score on recordings, over the runs, where all runs have these.
+        recordings: each score on recordings, over the runs, if all runs have such scores.
     """
 
     names: list[str]
@@ -58,7 +58,7 @@ class RunsSummary:
 
     @property
     def parts(self) -> dict[str, dict[str, Spread]]:
-        """The scores by what was scored: `clips`, and `recordings` where there are scores of them."""
+        """The scores on `clips` and, if there are any, on `recordings`."""
         parts = {"clips": self.clips, "recordings": self.recordings}
         return {part: scores for part, scores in parts.items() if scores is not None}
 

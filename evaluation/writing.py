@@ -16,12 +16,12 @@ from .results import Evaluation, finite
 
 def write_evaluation(evaluation: Evaluation, folder: str | os.PathLike) -> None:
     """
-    Write an evaluation to a folder, which is made if it does not exist.
+    Write an evaluation to a folder, which is created if it does not exist.
 
-    `evaluation.json` holds all scores but those for plots, which have files of their own: `confusion_matrix.json` (the
-    labels, and the confusion matrices of clips and of recordings) and `confusion_matrix.png` (the matrix of clips) for
-    single labels, `precision_recall.json` and `precision_recall.png` for several labels. NaN and infinity become
-    `null`.
+    `evaluation.json` has all scores except for those of the plots, which have their own files. For single labels,
+    these are `confusion_matrix.json` (the labels, and the confusion matrices of clips and of recordings) and
+    `confusion_matrix.png` (the matrix of clips). For several labels, they are `precision_recall.json` and
+    `precision_recall.png`. NaN and infinity become `null`.
 
     Args:
         evaluation: the result of `evaluate_predictions`, `score_events` or `evaluate_clips`.
@@ -45,11 +45,11 @@ def write_evaluation(evaluation: Evaluation, folder: str | os.PathLike) -> None:
 
 
 def read_evaluation(folder: str | os.PathLike) -> Evaluation:
-    """The evaluation that [`write_evaluation`] wrote to a folder, without what only the plots need."""
+    """Read the evaluation that [`write_evaluation`] wrote to a folder, without the data of the plots."""
     return Evaluation.from_dict(json.loads(Path(folder, "evaluation.json").read_text(encoding="utf-8")))
 
 
 def write_json(path: str | os.PathLike, content: Any, indent: int | None = 2) -> None:
-    """Write a JSON file, with `null` for NaN and infinity, which most readers of JSON refuse."""
+    """Write a JSON file. NaN and infinity become `null`, because most readers of JSON refuse them."""
     text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
