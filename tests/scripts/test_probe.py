@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+from builders import write_tones
 from polyaudio import (
     SAMAudioConfig,
     SAMAudioFeatureExtractor,
@@ -35,15 +35,7 @@ WINDOW_FRAMES = 48
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Three classes of tones, five recordings of two chunks each, from less than one window to several."""
-    folder, rng = tmp_path_factory.mktemp("tones"), np.random.default_rng(0)
-    for name, frequency in TONES.items():
-        (folder / name).mkdir()
-        for number in range(10):
-            time = np.arange(round(rng.uniform(0.2, 1.2) * 16000)) / 16000
-            tone = 0.2 * np.sin(2 * np.pi * rng.uniform(0.9, 1.1) * frequency * time)
-            path = folder / name / f"{number // 2}_chunk{number % 2}.wav"
-            soundfile.write(path, tone + 0.01 * rng.standard_normal(len(time)), 16000)
-    return folder
+    return write_tones(tmp_path_factory.mktemp("tones"), TONES, 10, seconds=(0.2, 1.2), chunks=2)
 
 
 @pytest.fixture(scope="module")
