@@ -1,71 +1,98 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Which augmentations a training run uses: their arguments, and the changes that follow from them."""
+"""The arguments of the augmentations of a training run, and the augmentations that they stand for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
+
+import torch
+from transformers import BatchFeature
 
 from ..data.labels import FRAMES, task_of
-from .batches import Compose, FeatureNoise, Mixup, SpecAugment
+from .batches import Compose, FeatureNoise, Mixup, MixupMode, SpecAugment
 from .waveforms import AdditiveNoise, PitchShift, RandomGain, RollAndGain
+
+
+WaveformAugmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+BatchAugmentation = Callable[[BatchFeature, torch.Generator], BatchFeature]
 
 
 @dataclass
 class AugmentationArguments:
-    """How training clips are changed at random, anew each epoch: first waveforms, then batches of features."""
+    """The random changes of training clips in each epoch: first of waveforms, then of batches of features."""
 
-    pitch_shift: float = field(default=0.0, metadata={"help": "Shift by up to so many semitones up or down."})
+    pitch_shift: float = field(default=0.0, metadata={"help": "Shift up or down by at most this many semitones."})
     roll_and_gain: bool = field(
         default=False, metadata={"help": "Roll each clip in time and change its volume, as EAT does."}
     )
-    random_gain: float = field(default=0.0, metadata={"help": "Change the volume by up to so many decibels."})
+    random_gain: float = field(default=0.0, metadata={"help": "Change the volume by at most this many decibels."})
     noise_snr: list[float] | None = field(
-        default=None, metadata={"help": "Add white noise, lowest and highest signal-to-noise ratio in decibels."}
+        default=None, metadata={"help": "Add white noise; lowest and highest signal-to-noise ratio in decibels."}
     )
     feature_noise: float = field(
-        default=0.0, metadata={"help": "Add noise of up to this amplitude to the features and roll them, as EAT does."}
+        default=0.0,
+        metadata={"help": "Add noise to the features, with at most this amplitude, and roll them, as EAT does."},
     )
     frequency_mask: float = field(
-        default=0.0, metadata={"help": "SpecAugment: widest mask in bins, or below 1 as a share of them."}
+        default=0.0, metadata={"help": "SpecAugment: width of the widest mask in bins; below 1, a share of all bins."}
     )
     time_mask: float = field(
-        default=0.0, metadata={"help": "SpecAugment: longest mask in frames, or below 1 as a share of them."}
+        default=0.0,
+        metadata={"help": "SpecAugment: length of the longest mask in frames; below 1, a share of all frames."},
     )
-    mixup: float = field(default=0.0, metadata={"help": "Mix pairs of clips; alpha of the Beta distribution."})
-    cutmix: float = field(default=0.0, metadata={"help": "Paste a part of one clip into another; alpha likewise."})
-    mixup_probability: float = field(default=1.0, metadata={"help": "Probability of mixing at all."})
+    mixup: float = field(default=0.0, metadata={"help": "Mix pairs of clips; alpha of the beta distribution."})
+    cutmix: float = field(
+        default=0.0, metadata={"help": "Paste a part of one clip into another; alpha of the beta distribution."}
+    )
+    mixup_probability: float = field(default=1.0, metadata={"help": "Probability of mixup or CutMix."})
     mixup_switch_probability: float = field(
-        default=0.5, metadata={"help": "Probability of cutmix where both are asked for."}
+        default=0.5, metadata={"help": "Probability of CutMix instead of mixup, if both are set."}
     )
     mixup_mode: str = field(
-        default="batch", metadata={"help": "What one draw is for: a `batch`, a `pair` or an `element`."}
+        default="batch", metadata={"help": "Draw the mix once for each `batch`, `pair` or `element`."}
     )
 
     @property
     def mixes(self) -> bool:
-        """Whether clips are mixed with each other, so that their labels become soft."""
+        """Whether clips are mixed with each other, which makes their labels soft."""
         return bool(self.mixup or self.cutmix)
 
 
 def check_augmentation(arguments: AugmentationArguments, label: Any, *, cached: bool) -> None:
     """
+    Check that augmentations suit the labels and the kind of features.
+
+    Args:
+        arguments: the augmentations.
+        label: the feature of the column `label`.
+        cached: whether features are extracted once and kept.
+
     Raises:
-        ValueError: an augmentation does not go with labels of this feature, or with cached features.
+        ValueError: an augmentation cannot be used with labels of this feature, or with cached features.
     """
     waveforms = [
         name for name in ("pitch_shift", "roll_and_gain", "random_gain", "noise_snr") if getattr(arguments, name)
     ]
     if cached and waveforms:
-        raise ValueError(f"{waveforms[0]} changes a clip in each epoch, so its features cannot be cached")
+        raise ValueError(f"{waveforms[0]} changes waveforms in each epoch, so features cannot be cached")
     moving = [name for name in ("roll_and_gain", "feature_noise", "cutmix") if getattr(arguments, name)]
     if task_of(label) == FRAMES and moving:
-        raise ValueError(f"{moving[0]} would part the sound from the onsets and offsets of its events")
+        raise ValueError(f"{moving[0]} moves sounds, so the onsets and offsets of events would be wrong")
 
 
-def waveform_augmentation(arguments: AugmentationArguments, sampling_rate: int) -> Callable | None:
-    """What changes the waveforms of training clips; None where nothing does."""
-    augmentations = []
+def waveform_augmentation(arguments: AugmentationArguments, sampling_rate: int) -> WaveformAugmentation | None:
+    """
+    Return the augmentation of waveforms, or `None` if there is none.
+
+    Args:
+        arguments: the augmentations.
+        sampling_rate: rate of the waveforms in Hz.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    augmentations: list[WaveformAugmentation] = []
     if arguments.pitch_shift:
         augmentations.append(PitchShift(arguments.pitch_shift, sampling_rate))
     if arguments.roll_and_gain:
@@ -79,9 +106,14 @@ def waveform_augmentation(arguments: AugmentationArguments, sampling_rate: int) 
     return Compose(*augmentations) if augmentations else None
 
 
-def batch_augmentation(arguments: AugmentationArguments) -> Callable | None:
-    """What changes batches of features in training, in the order of the original; None where nothing does."""
-    augmentations = []
+def batch_augmentation(arguments: AugmentationArguments) -> BatchAugmentation | None:
+    """
+    Return the augmentation of batches of features, or `None` if there is none.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    augmentations: list[BatchAugmentation] = []  # in the order of EAT and SSLAM
     if arguments.feature_noise:
         augmentations.append(FeatureNoise(arguments.feature_noise))
     if arguments.mixes:
@@ -91,7 +123,7 @@ def batch_augmentation(arguments: AugmentationArguments) -> Callable | None:
                 arguments.cutmix,
                 probability=arguments.mixup_probability,
                 switch_probability=arguments.mixup_switch_probability,
-                mode=arguments.mixup_mode,
+                mode=cast(MixupMode, arguments.mixup_mode),  # `Mixup` checks it
             )
         )
     if arguments.frequency_mask or arguments.time_mask:
@@ -100,5 +132,5 @@ def batch_augmentation(arguments: AugmentationArguments) -> Callable | None:
 
 
 def _width(value: float) -> int | float:
-    """A share where it is below 1, a number of bins or frames otherwise."""
+    """A share if it is below 1, otherwise a number of bins or frames."""
     return value if value < 1 else int(value)

@@ -3,12 +3,12 @@
 """
 Augmentation of batches of features: masks, noise and mixing.
 
-Everything random follows from the `torch.Generator` of the call. The input stays as it was.
+All random values come from the `torch.Generator` of the call. The input is not changed.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,21 +16,24 @@ import torchaudio.functional as F
 from transformers import BatchFeature
 
 
+MixupMode = Literal["batch", "pair", "element"]
+
 T = TypeVar("T", torch.Tensor, BatchFeature)
 
 
 class SpecAugment:
     """
-    Sets a random band of bins and a random stretch of frames of each clip to 0, which is the mean of normalised
-    features (SpecAugment, https://arxiv.org/abs/1904.08779, with torchaudio's masks).
+    Masks a random band of bins and a random range of frames of each clip (SpecAugment,
+    https://arxiv.org/abs/1904.08779, with torchaudio's masks).
 
-    The fine-tuning of EAT and SSLAM is `SpecAugment(0.2, 0.2)`, after `Mixup`.
+    Masked values are 0, the mean of normalised features. EAT and SSLAM are fine-tuned with `SpecAugment(0.2, 0.2)`,
+    after `Mixup`.
 
     Args:
-        frequency_mask: what the widths of the bands stay below: a number of bins, or, between 0 and 1, a share of
-            them. Widths and places are uniform. 0 for no bands.
-        time_mask: the same for the stretches, in frames. Those of a padded clip are drawn for the whole batch's frames
-            and then shrunk to the clip's own, so that they hide the same share of short and of long clips.
+        frequency_mask: upper limit of the width of a band: a number of bins, or, between 0 and 1, a share of all bins.
+            Widths and positions are uniform. 0 for no bands.
+        time_mask: upper limit of the length of a range, likewise in frames. In a padded clip, the range is drawn for
+            all frames and then scaled to the clip's own frames, so that short and long clips lose the same share.
 
     Raises:
         ValueError: a limit is neither a whole number from 0 nor a share below 1.
@@ -45,22 +48,23 @@ class SpecAugment:
 
     def __call__(self, batch: BatchFeature, generator: torch.Generator) -> BatchFeature:
         """
-        Mask `input_values` `(batch_size, frames, bins)`, float32, by what is drawn from `generator`.
+        Mask a batch.
 
         Args:
-            batch: with `input_values` and, where clips are padded, `attention_mask` `(batch_size, frames)`.
-            generator: source of all randomness.
+            batch: `input_values` `(batch_size, frames, bins)`, float32, and, if clips are padded, `attention_mask`
+                `(batch_size, frames)`.
+            generator: the source of all random values.
 
         Returns:
-            A new batch, in which only `input_values` are others. Padding stays as it was.
+            A new batch with other `input_values`. Padding does not change.
 
         Raises:
-            ValueError: the inputs are no spectrograms, or padded in front.
+            ValueError: the inputs are not spectrograms, or the padding is not at the end.
         """
         values = _spectrograms(batch)
         batch_size, frames, bins = values.shape
         own = _own_frames(batch)
-        # torchaudio draws from the global generator. `torch.manual_seed` would seed those of the GPUs as well.
+        # torchaudio draws from the global generator. `torch.manual_seed` would also seed the generators of the GPUs.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(_draw_seed(generator))
             bands = _masks(self.frequency_mask, values.new_ones(batch_size, 1, bins), axis=2)
@@ -73,18 +77,19 @@ class SpecAugment:
 
 class FeatureNoise:
     """
-    Adds noise of random strength to the features of each clip and rolls its frames, as EAT does for Speech Commands.
+    Adds noise with a random amplitude to the features of each clip and rolls its frames, as EAT does for Speech
+    Commands.
 
-    Each bin of each frame gets a number from `[0, amplitude)`, where the amplitude of a clip is one from `[0,
-    max_amplitude)`; both are uniform.
+    The amplitude of a clip is uniform in `[0, max_amplitude)`. The noise of each bin of each frame is uniform in
+    `[0, amplitude)`.
 
     Args:
-        max_amplitude: limit of the amplitudes, in units of the features; 0 for no noise.
-        max_roll: a clip moves by a number of frames that is drawn uniformly from `-max_roll` to `max_roll - 1`, and
-            what leaves it at one end comes in at the other; 0 for no rolls.
+        max_amplitude: upper limit of the amplitudes, in units of the features; 0 for no noise.
+        max_roll: a clip is rolled by a number of frames that is uniform from `-max_roll` to `max_roll - 1`. Frames
+            that leave it at one end enter it at the other. 0 for no rolls.
 
     Raises:
-        ValueError: `max_amplitude` is negative or not finite, or `max_roll` no whole number from 0.
+        ValueError: `max_amplitude` is negative or not finite, or `max_roll` is not a whole number from 0.
     """
 
     def __init__(self, max_amplitude: float = 0.1, max_roll: int = 10):
@@ -97,25 +102,26 @@ class FeatureNoise:
 
     def __call__(self, batch: BatchFeature, generator: torch.Generator) -> BatchFeature:
         """
-        Change `input_values` `(batch_size, frames, bins)`, float32, by what is drawn from `generator`.
+        Add noise to a batch and roll its clips.
 
         Args:
-            batch: with `input_values` and, where clips are padded, `attention_mask` `(batch_size, frames)`.
-            generator: source of all randomness.
+            batch: `input_values` `(batch_size, frames, bins)`, float32, and, if clips are padded, `attention_mask`
+                `(batch_size, frames)`.
+            generator: the source of all random values.
 
         Returns:
-            A new batch, in which only `input_values` are others. Padding stays as it was, and clips roll within their
-            own frames.
+            A new batch with other `input_values`. Padding does not change, and clips are rolled within their own
+            frames.
 
         Raises:
-            ValueError: the inputs are no spectrograms, or padded in front, or there are labels of frames, which rolls
-                would misplace.
+            ValueError: the inputs are not spectrograms, the padding is not at the end, or clips would be rolled and
+                have labels of frames.
         """
         values = _spectrograms(batch)
         batch_size, frames, _ = values.shape
         own = _own_frames(batch)
         labels = batch.get("labels")
-        # Of two dimensions, floats are the classes of clips, and whole numbers those of frames
+        # Labels with two dimensions: floats are classes of clips, whole numbers are classes of frames
         if self.max_roll > 0 and labels is not None and labels.ndim > (2 if labels.is_floating_point() else 1):
             raise ValueError(
                 f"Rolling would misplace labels of frames, of shape {tuple(labels.shape)}. Use `max_roll=0`."
@@ -132,23 +138,25 @@ class FeatureNoise:
 
 class Mixup:
     """
-    Mixes each clip, and its labels, with its partner, which is the last clip for the first, the last but one for the
-    second, and so on (as in timm). The middle one of an odd number of clips is its own partner and stays as it is.
+    Mixes each clip and its labels with a partner, by mixup or CutMix.
 
-    Mixup (https://arxiv.org/abs/1710.09412) weighs a clip by `lam`, drawn from a symmetric beta distribution, and its
-    partner by `1 - lam`. CutMix (https://arxiv.org/abs/1905.04899) draws `lam` alike and puts a box of the partner, of
-    at most `1 - lam` of its frames times its bins, in the place of the clip's own; `lam` is then what is left of the
-    clip. In both cases the labels are weighed by `lam` and `1 - lam`.
+    The partner of the first clip is the last one, the partner of the second clip the last but one, and so on, as in
+    timm. In an odd number of clips, the middle one is its own partner and does not change.
 
-    The fine-tuning of EAT and SSLAM is `Mixup(0.8, probability=0.9)`.
+    Mixup (https://arxiv.org/abs/1710.09412) draws `lam` from a symmetric beta distribution, weights a clip by `lam`
+    and its partner by `1 - lam`, and adds them. CutMix (https://arxiv.org/abs/1905.04899) also draws `lam`, and
+    replaces a box of the clip, at most a share `1 - lam` of its spectrogram, by the same box of the partner. `lam`
+    becomes the remaining share of the clip. The labels are weighted by `lam` and `1 - lam` too.
+
+    EAT and SSLAM are fine-tuned with `Mixup(0.8, probability=0.9)`.
 
     Args:
         mixup_alpha: both parameters of mixup's beta distribution; 0 for no mixup.
         cutmix_alpha: both parameters of CutMix's beta distribution; 0 for no CutMix.
-        probability: how likely it is that anything is mixed.
-        switch_probability: how likely CutMix is where there are both.
-        mode: what is drawn once for all clips (`"batch"`), for each two partners (`"pair"`) or for each clip
-            (`"element"`): whether to mix, how, `lam` and the box.
+        probability: probability that clips are mixed.
+        switch_probability: probability of CutMix if there are both.
+        mode: whether the random values (whether to mix, how, `lam` and the box) are drawn once for all clips
+            (`"batch"`), for each pair of partners (`"pair"`) or for each clip (`"element"`).
 
     Raises:
         ValueError: an argument is out of range, or both alphas are 0.
@@ -160,13 +168,13 @@ class Mixup:
         cutmix_alpha: float = 0.0,
         probability: float = 1.0,
         switch_probability: float = 0.5,
-        mode: Literal["batch", "pair", "element"] = "batch",
+        mode: MixupMode = "batch",
     ):
         for name, alpha in {"mixup_alpha": mixup_alpha, "cutmix_alpha": cutmix_alpha}.items():
             if not 0 <= alpha < math.inf:
                 raise ValueError(f"{name} must be a number from 0, got {alpha}.")
         if mixup_alpha == cutmix_alpha == 0:
-            raise ValueError("mixup_alpha and cutmix_alpha are both 0, so that nothing would be mixed.")
+            raise ValueError("mixup_alpha and cutmix_alpha are both 0, so nothing would be mixed.")
         for name, value in {"probability": probability, "switch_probability": switch_probability}.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be from 0 to 1, got {value}.")
@@ -180,21 +188,21 @@ class Mixup:
 
     def __call__(self, batch: BatchFeature, generator: torch.Generator) -> BatchFeature:
         """
-        Mix a batch by what is drawn from `generator`.
+        Mix the clips of a batch.
 
         Args:
-            batch: with `input_values` `(batch_size, frames, bins)`, float32, floating point `labels` `(batch_size,
-                classes)` or, for mixup alone, `(batch_size, time_patches, classes)`, and, where clips are padded,
+            batch: `input_values` `(batch_size, frames, bins)`, float32, floating point `labels` `(batch_size,
+                classes)` or, for mixup alone, `(batch_size, time_patches, classes)`, and, if clips are padded,
                 `attention_mask` `(batch_size, frames)`.
-            generator: source of all randomness.
+            generator: the source of all random values.
 
         Returns:
-            A new batch, in which those three are others. Padding is mixed as it stands; the `attention_mask` of a
-            mixed clip has the frames of both.
+            A new batch in which these three are mixed. Padding is mixed like the frames of a clip. The
+            `attention_mask` of a mixed clip has the frames of both clips.
 
         Raises:
-            ValueError: the inputs are no spectrograms, or padded in front, or the labels are missing, not floating
-                point, or of frames where CutMix may mix.
+            ValueError: the inputs are not spectrograms, the padding is not at the end, the labels are missing or not
+                floating point, or CutMix would mix labels of frames.
         """
         values, labels = _spectrograms(batch), batch.get("labels")
         if labels is None or not labels.is_floating_point():
@@ -228,11 +236,11 @@ class Mixup:
         self, shape: Sequence[int], rng: np.random.Generator
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """
-        What is random about the clips of an input of shape `(batch_size, frames, bins)`.
+        Draw the random values for inputs `(batch_size, frames, bins)`.
 
         Returns:
-            `lam`, `(batch_size,)`, float32, 1 where nothing is mixed; whether CutMix mixes, `(batch_size,)`, bool; the
-            frames `(batch_size, frames)` and the bins `(batch_size, bins)` of its box, both bool.
+            `lam`, `(batch_size,)`, float32, 1 for clips that are not mixed; whether CutMix mixes, `(batch_size,)`,
+            bool; the frames `(batch_size, frames)` and the bins `(batch_size, bins)` of its box, both bool.
         """
         batch_size, frames, bins = shape
         if self.mixup_alpha > 0 and self.cutmix_alpha > 0:
@@ -258,14 +266,14 @@ class Mixup:
         return taken(lam.astype(np.float32)), taken(is_cut), taken(cut(frames)), taken(cut(bins))
 
 
-class Compose:
-    """Changes waveforms, or batches, by several augmentations, which draw from the same generator one by one."""
+class Compose(Generic[T]):
+    """Applies several augmentations, of waveforms or of batches, one after the other with the same generator."""
 
     def __init__(self, *augmentations: Callable[[T, torch.Generator], T]):
-        self.augmentations = augmentations
+        self.augmentations: tuple[Callable[[T, torch.Generator], T], ...] = augmentations
 
     def __call__(self, audio: T, generator: torch.Generator) -> T:
-        """Change a waveform `(samples,)`, float32, or a batch, by what is drawn from `generator`."""
+        """Change a waveform `(samples,)`, float32, or a batch; `generator` is the source of all random values."""
         for augmentation in self.augmentations:
             audio = augmentation(audio, generator)
         return audio
@@ -277,7 +285,7 @@ def _draw_seed(generator: torch.Generator) -> int:
 
 
 def _spectrograms(batch: BatchFeature) -> torch.Tensor:
-    """The inputs of a batch, `(batch_size, frames, bins)`; `ValueError` where they are something else."""
+    """The inputs of a batch, `(batch_size, frames, bins)`; `ValueError` for another shape or dtype."""
     values = batch["input_values"]
     if values.ndim != 3 or values.dtype != torch.float32:
         raise ValueError(
@@ -288,21 +296,21 @@ def _spectrograms(batch: BatchFeature) -> torch.Tensor:
 
 
 def _own_frames(batch: BatchFeature) -> torch.Tensor:
-    """Which frames are no padding, `(batch_size, frames)`, bool; `ValueError` unless they come first in each clip."""
+    """The frames that are not padding, `(batch_size, frames)`, bool; `ValueError` if padding is not at the end."""
     shape = batch["input_values"].shape[:2]
     if "attention_mask" not in batch:
         return torch.ones(shape, dtype=torch.bool)
     own = batch["attention_mask"].bool()
     if own.shape != shape or (own[:, 1:] > own[:, :-1]).any():
         raise ValueError(
-            f"attention_mask must have the shape {tuple(shape)} of the frames, with padding only behind a clip's own; "
-            f"got the shape {tuple(own.shape)}{', with padding in front' if own.shape == shape else ''}."
+            f"attention_mask must have the shape {tuple(shape)} of the frames, and padding only at the end of a clip; "
+            f"got the shape {tuple(own.shape)}{', with padding before frames' if own.shape == shape else ''}."
         )
     return own
 
 
 def _masks(limit: float, ones: torch.Tensor, axis: int) -> torch.Tensor:
-    """Where to mask a tensor of ones along an axis: a mask for each clip, below `limit`, from the global generator."""
+    """Draw a mask for each clip along an axis of a tensor of ones, shorter than `limit`, from the global generator."""
     size = ones.shape[axis]
     widest = min(limit, size) if isinstance(limit, int) else limit * size
     return F.mask_along_axis_iid(ones, widest, 0.0, axis) == 0

@@ -11,11 +11,11 @@ import torchaudio.functional as F
 
 class PitchShift:
     """
-    Shifts a waveform by a random interval without changing its duration: phase vocoder, then resampling.
+    Shifts the pitch of a waveform by a random interval and keeps its duration: phase vocoder, then resampling.
 
     Args:
-        max_semitones: intervals are drawn uniformly from `[-max_semitones, max_semitones]`; above 0, at most 12.
-        sampling_rate: rate of the waveforms in Hz; the analysis window spans about 64 ms.
+        max_semitones: intervals are uniform in `[-max_semitones, max_semitones]`; above 0, at most 12.
+        sampling_rate: rate of the waveforms in Hz. The analysis window is about 64 ms long.
 
     Raises:
         ValueError: `max_semitones` is out of range.
@@ -28,16 +28,16 @@ class PitchShift:
         self.n_fft = 2 ** round(math.log2(0.064 * sampling_rate))
 
     def __call__(self, waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Shift a waveform `(samples,)`, float32, by an interval drawn from `generator`; the shape stays."""
+        """Shift a waveform `(samples,)`, float32, by an interval drawn from `generator`. The shape does not change."""
         return self.shift(waveform, self.max_semitones * (2 * torch.rand((), generator=generator).item() - 1))
 
     def shift(self, waveform: torch.Tensor, semitones: float) -> torch.Tensor:
-        """Shift a waveform `(samples,)`, float32, up by `semitones` (down where negative); the shape stays."""
-        # The resampling filter has a row for each step of the ratio, so that only small fractions are fast; with
-        # denominators up to 64 they lie within a hundredth of a semitone of any interval.
+        """Shift a waveform `(samples,)`, float32, by `semitones`; down if negative. The shape does not change."""
+        # The resampling filter has a row for each step of the ratio, so only fractions with small terms are fast.
+        # Denominators up to 64 approximate any interval to a hundredth of a semitone.
         ratio = Fraction(2 ** (semitones / 12)).limit_denominator(64)
         samples = waveform.shape[-1]
-        if ratio == 1 or samples <= self.n_fft // 2:  # a shorter clip cannot be reflected at its ends
+        if ratio == 1 or samples <= self.n_fft // 2:  # the STFT cannot reflect a shorter clip at its ends
             return waveform
         hop_length = self.n_fft // 4
         window = torch.hann_window(self.n_fft)
@@ -53,24 +53,24 @@ class RollAndGain:
     """
     Subtracts a waveform's mean, rolls it by a random number of samples and multiplies it by a random gain.
 
-    This is the augmentation that EAT and SSLAM come with. All rolls are equally likely; the gain is
-    `0.5 + Beta(10, 10)`, which is 1 on average, with a standard deviation of 0.11.
+    This is the augmentation of EAT and SSLAM. The rolls are uniform. The gain is `0.5 + Beta(10, 10)`, with the mean 1
+    and the standard deviation 0.11.
     """
 
     def __call__(self, waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Change a waveform `(samples,)`, float32, by what is drawn from `generator`; the shape stays."""
+        """Roll and scale a waveform `(samples,)`, float32, by values from `generator`. The shape does not change."""
         shift = torch.randint(len(waveform), (), generator=generator)
-        # Of 19 uniform numbers the 10th smallest is distributed as Beta(10, 10)
+        # The 10th smallest of 19 uniform numbers has the distribution Beta(10, 10)
         gain = 0.5 + torch.rand(19, generator=generator).kthvalue(10).values
         return (waveform - waveform.mean()).roll(int(shift)) * gain
 
 
 class RandomGain:
     """
-    Multiplies a waveform by a random gain. What gets louder than full scale is not clipped.
+    Multiplies a waveform by a random gain. Samples beyond full scale are not clipped.
 
     Args:
-        max_decibels: gains are drawn uniformly, in dB, from `[-max_decibels, max_decibels]`; above 0.
+        max_decibels: gains in dB are uniform in `[-max_decibels, max_decibels]`; above 0.
 
     Raises:
         ValueError: `max_decibels` is out of range.
@@ -82,17 +82,17 @@ class RandomGain:
         self.max_decibels = max_decibels
 
     def __call__(self, waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Change the level of a waveform `(samples,)`, float32, by a gain drawn from `generator`; the shape stays."""
+        """Scale a waveform `(samples,)`, float32, by a gain drawn from `generator`. The shape does not change."""
         decibels = self.max_decibels * (2 * torch.rand((), generator=generator) - 1)
         return waveform * 10 ** (decibels / 20)
 
 
 class AdditiveNoise:
     """
-    Adds white Gaussian noise at a random ratio of the clip's power to that of the noise. Silence stays silence.
+    Adds white Gaussian noise at a random signal-to-noise ratio. A silent clip does not change.
 
     Args:
-        min_snr: lowest signal-to-noise ratio in dB; ratios are drawn uniformly from `[min_snr, max_snr]`.
+        min_snr: lowest signal-to-noise ratio in dB; ratios are uniform in `[min_snr, max_snr]`.
         max_snr: highest signal-to-noise ratio in dB.
 
     Raises:
@@ -106,23 +106,24 @@ class AdditiveNoise:
         self.max_snr = max_snr
 
     def __call__(self, waveform: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Add noise drawn from `generator` to a waveform `(samples,)`, float32; the shape stays."""
+        """Add noise drawn from `generator` to a waveform `(samples,)`, float32. The shape does not change."""
         snr = self.min_snr + (self.max_snr - self.min_snr) * torch.rand((), generator=generator)
         return F.add_noise(waveform, torch.randn(waveform.shape, generator=generator), snr)
 
 
 def _lock_phases(stretched: torch.Tensor, spectrum: torch.Tensor, rate: float) -> torch.Tensor:
     """
-    Give the bins around each spectral peak the phases, relative to the peak, that they had before stretching.
+    Restore the phases of the bins around each spectral peak, relative to the peak, to those before stretching.
 
-    A phase vocoder lets the bins of one partial drift apart at every onset, which costs steady tones up to 13 dB and
-    smears the rest; this is the identity phase locking of Laroche and Dolson (1999).
+    In a phase vocoder, the phases of the bins of one partial drift apart at every onset. Steady tones lose up to 13
+    dB, and other sounds are smeared. This is the identity phase locking of Laroche and Dolson (1999).
 
     Args:
-        stretched: `(bins, stretched_frames)`, complex, what the phase vocoder made at `rate` of
-        spectrum: `(bins, frames)`, complex.
+        stretched: `(bins, stretched_frames)`, complex: the output of the phase vocoder at `rate`.
+        spectrum: `(bins, frames)`, complex: its input.
+        rate: speed of the phase vocoder.
     """
-    # As in the phase vocoder; in float32 the last of these steps can round up to the number of frames
+    # As in the phase vocoder; in float32 the last of these steps can be rounded to the number of frames
     steps = torch.arange(0, spectrum.shape[1], rate).long().clamp(max=spectrum.shape[1] - 1)
     source = spectrum[:, steps]
     magnitude = source.abs()

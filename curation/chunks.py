@@ -18,6 +18,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+import soundfile
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
@@ -163,7 +164,8 @@ def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = Non
     starts = range(0, max(1, total - length + hop), hop)
     long_enough = [start for start in starts if total - start >= min_length]
     chunks, silent, short = [], 0, len(starts) - len(long_enough)
-    spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=None if folder is None else str(folder))  # noqa: SIM115  the chunks read from it
+    where = None if folder is None else str(folder)
+    spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=where)  # noqa: SIM115  the chunks read from it
     per_stretch = max(1, int((_STRETCH_SECONDS * rate - length) // hop + 1))
     for first in range(0, len(long_enough), per_stretch):
         stretch = long_enough[first : first + per_stretch]
@@ -183,8 +185,6 @@ def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = Non
 
 
 def _encode(samples: np.ndarray, rate: int, format: str) -> bytes:
-    import soundfile
-
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format=format.upper(), subtype="PCM_16")
     return buffer.getvalue()

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import soundfile
 
 from ..data.audio import AudioFile, AudioFileError, audio_info, decode_audio
 from ..data.folders import write_json
@@ -48,14 +49,13 @@ def measure_clip(file: AudioFile) -> ClipFacts:
     waveform, rate = decode_audio(file)
     is_full = np.abs(waveform) >= _FULL_SCALE
     runs = is_full[2:] & is_full[1:-1] & is_full[:-2]
-    digest = hashlib.blake2b(waveform.tobytes(), digest_size=16, salt=rate.to_bytes(8, "little")).digest()
+    samples = np.ascontiguousarray(waveform).data
+    digest = hashlib.blake2b(samples, digest_size=16, salt=rate.to_bytes(8, "little")).digest()
     is_silent = level_dbfs(waveform) < SILENCE_DBFS
     return ClipFacts(len(waveform) / rate, rate, info.channels, _format(file), is_silent, bool(runs.any()), digest)
 
 
 def _format(file: AudioFile) -> str:
-    import soundfile
-
     try:
         info = soundfile.info(io.BytesIO(file) if isinstance(file, bytes) else file)
     except soundfile.LibsndfileError:
@@ -248,8 +248,9 @@ def inspect_clips(clips: datasets.DatasetDict) -> Inspection:
 class _Part:
     """Counts the clips, recordings and seconds of a split or a class."""
 
-    def __init__(self):
-        self.clips, self.recordings, self.seconds = 0, set(), 0.0
+    def __init__(self) -> None:
+        self.clips, self.seconds = 0, 0.0
+        self.recordings: set[str] = set()
 
     def add(self, recording: str, seconds: float) -> None:
         self.clips += 1

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import datasets
 import numpy as np
+from matplotlib.figure import Figure
 
 from ..data.audio import AudioFileError, load_audio
 from ..data.labels import class_names, classes_of_clips
@@ -21,8 +22,6 @@ _EXAMPLE_SECONDS = 10.0
 
 def plot_durations(seconds: Sequence[float], path: str | os.PathLike) -> None:
     """Plot a histogram of durations as a PNG file."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.hist(seconds, bins=min(50, max(10, len(seconds) // 5)))
@@ -33,8 +32,6 @@ def plot_durations(seconds: Sequence[float], path: str | os.PathLike) -> None:
 
 def plot_classes(sizes: Mapping[str, int], path: str | os.PathLike) -> None:
     """Plot the number of clips of each class as a PNG file. If there are very many classes, the largest are drawn."""
-    from matplotlib.figure import Figure
-
     names = sorted(sizes, key=lambda name: -sizes[name])[:_MOST_DRAWN_CLASSES]
     figure = Figure(figsize=(8, max(3, 1 + 0.25 * len(names))), layout="constrained")
     axes = figure.add_subplot()
@@ -60,8 +57,6 @@ def plot_examples(clips: datasets.DatasetDict, path: str | os.PathLike, examples
         path: the file to write.
         examples: number of clips of each class.
     """
-    from matplotlib.figure import Figure
-
     rows = clips["train"] if "train" in clips else next(iter(clips.values()))
     classes, recordings = classes_of_clips(rows), rows["recording"][:]
     names = class_names(rows.features["label"])[:_MOST_EXAMPLE_CLASSES]

@@ -116,19 +116,21 @@ def mix_dataset(
         )
     counts = {"train": num_clips, "validation": num_validation, "test": num_test_clips}
     parts = _divide(recordings, [part for part, count in counts.items() if count], test_size, seed)
-    settings: dict[str, Any] = {
-        "seconds": seconds,
-        "max_sources": max_sources,
-        "level_range": level_range,
-        "sampling_rate": sampling_rate,
-    }
     left_out: list[BadClip] = []
     with new_folder(output, overwrite=overwrite) as folder:
         for index, (part, count) in enumerate(counts.items()):
             if count:
                 part_seed = combined_seed(seed, index)  # the noise of two folders must not be the same
                 bad = write_mixtures(
-                    parts[part], folder / part, num_clips=count, **settings, events=events, seed=part_seed
+                    parts[part],
+                    folder / part,
+                    num_clips=count,
+                    seconds=seconds,
+                    max_sources=max_sources,
+                    level_range=level_range,
+                    sampling_rate=sampling_rate,
+                    events=events,
+                    seed=part_seed,
                 )
                 left_out += [clip._replace(split=part) for clip in bad]
         _check_class_names(folder, class_names(parts["train"].features["label"]), events)
@@ -141,7 +143,10 @@ def mix_dataset(
         content: dict[str, Any] = {
             "dataset": name,
             "clips": counts,
-            **settings,
+            "seconds": seconds,
+            "max_sources": max_sources,
+            "level_range": level_range,
+            "sampling_rate": sampling_rate,
             "labels": "events" if events else "clip",
             "test_size": test_size,
             "seed": seed,

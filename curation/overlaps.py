@@ -269,8 +269,9 @@ def _load(audio: Mapping[str, Any] | None, **part: float) -> np.ndarray:
 
 def _find_landmarks(waveform: np.ndarray) -> _Landmarks:
     """The landmarks of a waveform `(samples,)` at `_RATE`."""
+    # Of the peaks in each block: bins, frames, heights, and distances to the bins in bins
     nothing = torch.empty(0, dtype=torch.int64)
-    parts = [nothing], [nothing], [torch.empty(0)], [torch.empty(0)]  # bins, frames, heights, fractions
+    blocks = [(nothing, nothing, torch.empty(0), torch.empty(0))]
     for start in range(0, len(waveform), _BLOCK):
         spectrogram = _spectrogram(waveform[start : start + _BLOCK])
         highest = _highest_around(_highest_around(spectrogram, _PEAK_FRAMES).T, _PEAK_BINS).T
@@ -280,10 +281,8 @@ def _find_landmarks(waveform: np.ndarray) -> _Landmarks:
         inner = bin_.clamp(1, _FFT_SIZE // 2 - 1)
         below, middle, above = (spectrogram[inner + step, frame].clamp(min=1e-9).log() for step in (-1, 0, 1))
         fraction = ((below - above) / (2 * (below - 2 * middle + above))).nan_to_num().clamp(-0.5, 0.5)
-        block = bin_, frame + start // _HOP, spectrogram[bin_, frame], fraction
-        for part, values in zip(parts, block, strict=True):
-            part.append(values)
-    bins, frames, heights, fractions = (torch.cat(part).numpy() for part in parts)
+        blocks.append((bin_, frame + start // _HOP, spectrogram[bin_, frame], fraction))
+    bins, frames, heights, fractions = (torch.cat(parts).numpy() for parts in zip(*blocks, strict=True))
     is_loud = heights > _RANGE * heights.max(initial=0)
     bins, frames, fractions = bins[is_loud], frames[is_loud], fractions[is_loud]
     is_exact = (bins >= _LOWEST_PEAK) & (bins < _FFT_SIZE // 2)
@@ -378,15 +377,15 @@ def _find_shifted_candidates(keys: list[_Keys], sides: Sequence[int] | None, max
     pairs = matches.first.astype(np.int64) * len(keys) + matches.second
     # Bits of a cell: the pair, 1 for a change of speed, 6 for the shift, 22 for the offset
     zero, zero_shift = 1 << 21, 1 << 5
-    cell_parts, offset_parts = [], []
-    for is_faster in (0, 1):
-        offset = matches.first_frames - matches.second_frames * 2 ** (is_faster * matches.semitones / 12)
-        cell = (((pairs << 1) + is_faster) << 6) + np.round(_CELLS * matches.semitones).astype(np.int64) + zero_shift
-        cell_parts.append((cell << 22) + np.round(offset / _CELL_FRAMES).astype(np.int64) + zero)
-        offset_parts.append(offset)
-    cells, places, counts = np.unique(np.concatenate(cell_parts), return_inverse=True, return_counts=True)
+    cells_of_matches, offsets_of_matches = [], []
+    for speed in (0, 1):
+        offset = matches.first_frames - matches.second_frames * 2 ** (speed * matches.semitones / 12)
+        cell = (((pairs << 1) + speed) << 6) + np.round(_CELLS * matches.semitones).astype(np.int64) + zero_shift
+        cells_of_matches.append((cell << 22) + np.round(offset / _CELL_FRAMES).astype(np.int64) + zero)
+        offsets_of_matches.append(offset)
+    cells, places, counts = np.unique(np.concatenate(cells_of_matches), return_inverse=True, return_counts=True)
     shifts = np.bincount(places, np.tile(matches.semitones, 2), len(cells)) / counts
-    offsets = np.bincount(places, np.concatenate(offset_parts), len(cells)) / counts * (_HOP / _RATE)
+    offsets = np.bincount(places, np.concatenate(offsets_of_matches), len(cells)) / counts * (_HOP / _RATE)
 
     best, votes = _fullest(cells, counts, 29)
     places = np.searchsorted(cells, best)
@@ -409,7 +408,7 @@ class _Matches(NamedTuple):
 
 
 def _match(keys: list[_Keys], sides: Sequence[int] | None, min_semitones: float, max_semitones: float) -> _Matches:
-    side_of = np.arange(len(keys)) if sides is None else np.asarray(sides)
+    side_of_clip = np.arange(len(keys)) if sides is None else np.asarray(sides)
     clips = np.repeat(np.arange(len(keys), dtype=np.int32), [len(one.keys) for one in keys])
     values, frames, pitches = map(np.concatenate, zip(*keys, strict=True))
     order = np.argsort(values, kind="stable")
@@ -421,7 +420,7 @@ def _match(keys: list[_Keys], sides: Sequence[int] | None, min_semitones: float,
             break
         semitones = np.abs(pitches[near + distance] - pitches[near])
         is_wanted = (min_semitones <= semitones) & (semitones <= max_semitones)
-        near = near[is_wanted & (side_of[clips[near]] != side_of[clips[near + distance]])]
+        near = near[is_wanted & (side_of_clip[clips[near]] != side_of_clip[clips[near + distance]])]
         places.append(np.stack([near, near + distance]))
     first, second = np.concatenate(places, axis=1)
     return _Matches(clips[first], clips[second], frames[first], frames[second], pitches[second] - pitches[first])
@@ -531,6 +530,6 @@ def _shifted_similarity(
 
 def _interpolate(values: torch.Tensor, places: np.ndarray) -> torch.Tensor:
     """Rows of `values`, interpolated at fractional `places`; the last row beyond it."""
-    positions = torch.from_numpy(places).float().clamp(max=len(values) - 1)
-    rows = positions.long()
-    return values[rows].lerp(values[(rows + 1).clamp(max=len(values) - 1)], (positions - rows)[:, None])
+    fractional = torch.from_numpy(places).float().clamp(max=len(values) - 1)
+    rows = fractional.long()
+    return values[rows].lerp(values[(rows + 1).clamp(max=len(values) - 1)], (fractional - rows)[:, None])

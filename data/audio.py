@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Reads audio files: wav, flac, ogg and mp3 with soundfile, other formats with torchcodec where it is installed."""
+"""Reads audio files: wav, flac, ogg and mp3 with soundfile, other formats with torchcodec if it is installed."""
 
 import contextlib
 import io
@@ -12,51 +12,52 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+import soundfile
 
 
 AudioFile = str | os.PathLike | bytes | BinaryIO
 
 
-# What a folder is searched for. What soundfile cannot open of these needs torchcodec.
+# The extensions of audio files in a folder. Formats that soundfile cannot open need torchcodec.
 AUDIO_EXTENSIONS = frozenset(
     (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".m4a", ".mp4", ".aac", ".wma", ".webm")
 )
 
 
-# What a file may claim as its rate. Beyond this a broken header would ask the resampler for absurd amounts of memory.
+# The sampling rates that a header may give. With a damaged header, the resampler could need absurd amounts of memory.
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000
 
-# The largest sample, beyond any PCM, of which neither a resampler nor a feature extractor makes infinity.
+# The largest sample, above any PCM sample. Neither a resampler nor a feature extractor turns it into infinity.
 _LOUDEST = 1e10
 
-# A file is decoded in blocks of this many values, so that memory follows what is there and not what a header claims.
+# A file is decoded in blocks of this many values. The memory then depends on the audio and not on the header.
 _BLOCK_SIZE = 2**22
 
-# libsndfile's frame count where the header of a stream does not tell its length.
+# libsndfile's frame count if the header of a stream lacks the length.
 _UNKNOWN_LENGTH = 2**63 - 1
 
-# The data size that programs write to the header of a wav when they stream it and cannot know its length.
+# The data size that programs write to the header of a wav if they stream it and do not know its length.
 _STREAMED_SIZE = 0x7FFFF000
 
-# Some programs count the header into the size of the data: so few missing bytes are no sign of a damaged file.
+# Some programs count the header as data, so this many missing bytes do not mean that a file is damaged.
 _HEADER_SLACK = 128
 
-# The frames of an mp3 borrow bits from those before them, so that behind a jump the first ones come out silent or
-# wrong. So many samples before the wanted part are enough for the lowest bit rates.
+# A frame of an mp3 can use bits of earlier frames, so the first frames after a seek are silent or wrong. Decoding
+# starts this many samples before the wanted part, which is enough for the lowest bit rates.
 _MP3_PREROLL = 32 * 1152
 
-# Bytes of a header, and of 255 segments of 255.
+# The bytes of a header and of 255 segments of 255 bytes.
 _LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
 _GET_AGAIN = "Copy or download it again, or leave it out."
 
 
 class AudioFileError(ValueError):
-    """A file that is missing, empty, cut off, not audio, or that holds NaN or infinity. The message names the file."""
+    """A file is missing, empty, cut off, not audio, or contains NaN or infinity. The message names the file."""
 
 
 class AudioInfo(NamedTuple):
-    """What the header of an audio file tells: duration in seconds, sampling rate in Hz, number of channels."""
+    """Duration in seconds, sampling rate in Hz and number of channels from the header of an audio file."""
 
     duration: float
     sampling_rate: int
@@ -67,21 +68,22 @@ def load_audio(
     file: AudioFile, sampling_rate: int, *, offset: float = 0.0, duration: float | None = None
 ) -> np.ndarray:
     """
-    Read an audio file, or a part of it, as mono at the wanted rate.
+    Read an audio file, or a part of it, as mono at a sampling rate.
 
     Args:
         file: a path, the bytes of a file, or a seekable binary file, which is read from its start.
         sampling_rate: rate of the result in Hz.
         offset: where to start, in seconds.
-        duration: how much to read, in seconds; to the end of the file where it is not given or the file ends earlier.
-            Nothing but this part is decoded.
+        duration: length of the part in seconds; by default, or if the file ends earlier, up to the end of the file.
+            Only this part is decoded.
 
     Returns:
         `(samples,)`, float32, the mean of the channels.
 
     Raises:
-        AudioFileError: the part cannot be read whole, has no samples, or holds NaN or infinity.
-        ValueError: a sampling rate that is no positive integer, an `offset` or `duration` that is no time.
+        AudioFileError: the part is incomplete, has no samples, or contains NaN or infinity.
+        ValueError: `sampling_rate` is not an integer within its range, `offset` is negative, `duration` is not above
+            0, or one of these is not finite.
         TypeError: `file` is none of the above.
         ImportError: the file has another rate and torchaudio, which resamples it, is not installed.
     """
@@ -114,17 +116,17 @@ def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None
             waveform, rate = _read_soundfile(reader, name, offset, duration), reader.samplerate
     if not max(waveform.max(), -waveform.min()) <= _LOUDEST:
         raise AudioFileError(
-            f"{name} holds NaN or infinite samples, or such as are far outside [-1, 1]. Repair or leave out this file."
+            f"{name} holds NaN or infinite samples, or samples far outside [-1, 1]. Repair or leave out this file."
         )
     return waveform, rate
 
 
 def audio_info(file: AudioFile) -> AudioInfo:
     """
-    Duration, sampling rate and channels of an audio file as its header tells them; nothing is decoded.
+    Return the duration, the sampling rate and the number of channels of an audio file. Only the header is read.
 
     Raises:
-        AudioFileError: the file is missing, not audio, or of unknown or no length.
+        AudioFileError: the file is missing or not audio, or its length is unknown or 0.
     """
     reader = _open(file, _name_of(file))
     if isinstance(reader, _TorchCodecFile):
@@ -141,10 +143,9 @@ def _name_of(file: AudioFile) -> str:
     return str(getattr(file, "name", "Audio file"))
 
 
-def _open(file: AudioFile, name: str):
-    """The file as an open, checked `soundfile.SoundFile`, or as a `_TorchCodecFile` where soundfile cannot open it."""
-    import soundfile
-
+def _open(file: AudioFile, name: str) -> "soundfile.SoundFile | _TorchCodecFile":
+    """Open and check a file with soundfile, or with torchcodec if soundfile cannot open it."""
+    source: str | BinaryIO
     if isinstance(file, (str, os.PathLike)):
         source = os.fspath(file)
         if not os.path.exists(source):
@@ -176,14 +177,15 @@ def _open(file: AudioFile, name: str):
     return reader
 
 
-def _problem_in_header(reader) -> str | None:
+def _problem_in_header(reader: soundfile.SoundFile) -> str | None:
+    """What is wrong with the header of a file, and what to do; `None` if it is right."""
     if not _LOWEST_RATE <= reader.samplerate <= _HIGHEST_RATE:
-        return f"claims a sampling rate of {reader.samplerate} Hz: its header is damaged. Leave it out."
+        return f"has a damaged header: its sampling rate is {reader.samplerate} Hz. Leave it out."
     if reader.frames == 0:
         return "has no samples. Leave it out."
     if reader.frames == _UNKNOWN_LENGTH:
-        return "does not tell its length. Encode it again, for instance with `ffmpeg -i FILE NEW.flac`."
-    # libsndfile silently shortens a wav or aiff that ends too early; only its log tells.
+        return "has no length in its header. Encode it again, for instance with `ffmpeg -i FILE NEW.flac`."
+    # libsndfile shortens a wav or aiff that ends too early without an error; only its log shows it
     sizes = re.search(r"^ ?(?:data|SSND|  Data Size) +: (\d+) \(should be (\d+)\)", reader.extra_info, re.MULTILINE)
     if sizes:
         promised, found = map(int, sizes.groups())
@@ -194,8 +196,10 @@ def _problem_in_header(reader) -> str | None:
 
 def _is_cut_off_ogg(source: str | BinaryIO) -> bool:
     """
-    Whether an Ogg file ends within a page, which libsndfile silently leaves out: after the last whole page, which does
-    not end the stream, comes more. An end between two pages looks like the one of a live stream, and is let pass.
+    Whether an Ogg file ends within a page. libsndfile leaves out such a page without an error.
+
+    In such a file, more bytes follow the last whole page, although that page does not end the stream. A file that ends
+    between two pages counts as whole, because live streams end like that.
     """
     with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
         place = file.tell()
@@ -214,13 +218,11 @@ def _is_cut_off_ogg(source: str | BinaryIO) -> bool:
     return False
 
 
-def _read_soundfile(reader, name: str, offset: float, duration: float | None) -> np.ndarray:
-    import soundfile
-
+def _read_soundfile(reader: soundfile.SoundFile, name: str, offset: float, duration: float | None) -> np.ndarray:
     start = round(min(offset * reader.samplerate, reader.frames))
     if start >= reader.frames:
         raise AudioFileError(
-            f"{name} is {reader.frames / reader.samplerate:.3f} s long: it has nothing at offset {offset} s."
+            f"{name} is {reader.frames / reader.samplerate:.3f} s long, so it has no samples at offset {offset} s."
         )
     stop = reader.frames
     if duration is not None:
@@ -250,12 +252,12 @@ def _read_soundfile(reader, name: str, offset: float, duration: float | None) ->
 
 
 class _TorchCodecFile:
-    """An audio file that only torchcodec (FFmpeg) can open."""
+    """An audio file that torchcodec (FFmpeg) can open and soundfile cannot."""
 
     def __init__(self, file: AudioFile, name: str, soundfile_error: str):
         try:
             from torchcodec.decoders import AudioDecoder
-        except (ImportError, RuntimeError) as error:  # RuntimeError: torchcodec is there, FFmpeg's libraries are not
+        except (ImportError, RuntimeError) as error:  # RuntimeError: FFmpeg's libraries are missing
             raise AudioFileError(
                 f"{name} is not audio that soundfile can read ({soundfile_error.rstrip('.')}). If it is audio in "
                 "another format, convert it to wav or flac, or install torchcodec and FFmpeg; otherwise leave it out."
@@ -271,7 +273,7 @@ class _TorchCodecFile:
     def info(self) -> AudioInfo:
         metadata = self.decoder.metadata
         if not metadata.duration_seconds:
-            raise AudioFileError(f"{self.name} has no samples or does not tell its length. Convert it to wav or flac.")
+            raise AudioFileError(f"{self.name} has no samples or an unknown length. Convert it to wav or flac.")
         return AudioInfo(metadata.duration_seconds, metadata.sample_rate, metadata.num_channels)
 
     def read(self, offset: float, duration: float | None) -> tuple[np.ndarray, int]:
@@ -297,10 +299,9 @@ def _resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         import torchaudio
     except ImportError as error:
         raise ImportError(
-            f"The audio is at {from_rate} Hz and torchaudio, which resamples it to {to_rate} Hz, is not installed: "
-            "`pip install torchaudio`."
+            f"Resampling the audio from {from_rate} to {to_rate} Hz needs torchaudio: `pip install torchaudio`."
         ) from error
-    # The filter has a row for each step of the reduced ratio: 44,101 to 16,000 Hz would take gigabytes. Ratios of the
-    # usual rates stay exact; in others the pitch moves by less than a thousandth of a semitone.
+    # The filter has a row for each step of the reduced ratio, so 44,101 to 16,000 Hz would take gigabytes. The ratios
+    # of the usual rates are exact. With others, the pitch changes by less than a thousandth of a semitone.
     ratio = Fraction(to_rate, from_rate).limit_denominator(1000)
     return torchaudio.functional.resample(torch.from_numpy(waveform), ratio.denominator, ratio.numerator).numpy()

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Clips as features that are extracted once and kept, for training that would spend its time on extraction."""
+"""Keeps the features of clips in memory, for training in which extraction would take most of the time."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from .windows import AudioClips, combined_seed
 
 class CachedFeatures(torch.utils.data.Dataset):
     """
-    Labelled clips as features of frames, which are extracted when this is made and kept in memory.
+    A dataset of labelled clips as features of frames. The constructor extracts the features and keeps them in memory.
 
-    A crop is cut from the features of the whole clip, so that what an extractor finds out about a clip, such as its
-    tonic, it finds out from all of it. As in `AudioClips`, a crop follows from `seed`, the epoch and the index alone.
+    A crop is cut from the features of the whole clip. An extractor that estimates a property of a clip, such as its
+    tonic, thus uses the whole clip. As in `AudioClips`, a crop depends only on `seed`, the epoch and the index.
 
     Args:
-        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` gives them.
-        feature_extractor: gives `input_values` of shape `(batch_size, frames, feature_size)` and `attention_mask`.
-        crop_seconds: length of the random part that is taken of clips that are longer; whole clips where not given.
+        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` returns them.
+        feature_extractor: returns `input_values` `(batch_size, frames, feature_size)` and `attention_mask`.
+        crop_seconds: longer clips are cropped at random to this length in seconds; by default clips stay whole.
         seed: seed of the crops.
-        num_workers: processes that decode and extract.
+        num_workers: number of processes that decode and extract.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class CachedFeatures(torch.utils.data.Dataset):
             self.seconds += seconds
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew: `AudioTrainer` calls this before each epoch."""
+        """Set the epoch, on which the crops depend. `AudioTrainer` calls this before each epoch."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.features)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`{"input_values": (frames, feature_size) float32, "label": that of these frames, "seed": int}`."""
+        """Return `{"input_values": (frames, feature_size) float32, "label": label of these frames, "seed": int}`."""
         features, frames, label = self.features[index], self.crop_frames[index], self.labels[index]
         seed = combined_seed(self.seed, int(self._epoch), index)
         start = int(torch.randint(len(features) - frames + 1, (), generator=torch.Generator().manual_seed(seed)))
@@ -78,7 +78,7 @@ class CachedFeatures(torch.utils.data.Dataset):
 
 
 class _Extract:
-    """The features of a batch, the label of each clip, and its length in seconds."""
+    """Returns the features of a batch, and the label and the length in seconds of each clip."""
 
     def __init__(self, feature_extractor: SequenceFeatureExtractor):
         self.feature_extractor = feature_extractor
@@ -86,7 +86,8 @@ class _Extract:
     def __call__(self, items: list[dict[str, Any]]) -> tuple[BatchFeature, list[Any], list[float]]:
         rate = self.feature_extractor.sampling_rate
         waveforms = [item["waveform"] for item in items]
-        features = self.feature_extractor(
+        # transformers declares no `__call__` in its base class of feature extractors
+        features = self.feature_extractor(  # type: ignore[operator]
             waveforms, sampling_rate=rate, padding=True, return_attention_mask=True, return_tensors="pt"
         )
         return features, [item["label"] for item in items], [len(waveform) / rate for waveform in waveforms]

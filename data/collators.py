@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Collators: from the items of a dataset to a batch that a model takes."""
+"""Collators: make a batch for a model from the items of a dataset."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +14,17 @@ from .windows import combined_seed
 
 class AudioCollator:
     """
-    Makes a batch of the items of `AudioClips`: what a model takes as input, and `labels`.
+    Makes a batch of the items of `AudioClips`: the inputs of a model, and `labels`.
 
-    The feature extractor is called once for all clips, in the DataLoader's workers where it has some.
+    The feature extractor is called once for all clips of a batch, in the workers of the DataLoader if it has any.
 
-    Clips are padded to the longest of the batch, and the attention mask hides the padding from the model. A feature
-    extractor that has a `max_length` and does not return masks by default pads and cuts clips to that length instead.
-    The model then hears the padding, as published SSLAM models do.
+    Clips are padded to the longest of the batch, and the attention mask hides the padding from the model. If the
+    feature extractor has a `max_length` and does not return masks by default, it pads and cuts clips to that length
+    instead, and the model receives the padding without a mask, as published SSLAM models do.
 
     Args:
-        feature_extractor: its `sampling_rate` must be that of the clips.
-        targets: makes the labels a tensor.
+        feature_extractor: the model's. Its `sampling_rate` must be that of the clips.
+        targets: makes a tensor of the labels.
     """
 
     def __init__(self, feature_extractor: SequenceFeatureExtractor, targets: Targets):
@@ -34,8 +34,9 @@ class AudioCollator:
         self.hides_padding = feature_extractor.return_attention_mask or not has_length
 
     def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
-        """Inputs as `feature_extractor.model_input_names` has them, padded, and `labels` as `targets` makes them."""
-        features = self.feature_extractor(
+        """Return the padded inputs that `feature_extractor.model_input_names` lists, and the `labels` of `targets`."""
+        # transformers declares no `__call__` in its base class of feature extractors
+        features = self.feature_extractor(  # type: ignore[operator]
             [item["waveform"] for item in items],
             sampling_rate=self.feature_extractor.sampling_rate,
             padding=True if self.hides_padding else "max_length",
@@ -43,7 +44,10 @@ class AudioCollator:
             return_attention_mask=True,
             return_tensors="pt",
         )
-        names = set(self.feature_extractor.model_input_names) - (set() if self.hides_padding else {"attention_mask"})
+        # ... and no list of its outputs
+        names = set(self.feature_extractor.model_input_names)  # type: ignore[attr-defined]
+        if not self.hides_padding:
+            names -= {"attention_mask"}
         batch = BatchFeature({name: value for name, value in features.items() if name in names})
         batch["labels"] = self.targets([item["label"] for item in items], features["attention_mask"])
         return batch
@@ -51,13 +55,11 @@ class AudioCollator:
 
 class AugmentingCollator:
     """
-    Changes the batches of another collator at random.
-
-    What is random about a batch follows from the `seed`s of its items.
+    Changes the batches of another collator at random. The changes of a batch depend only on the `seed`s of its items.
 
     Args:
-        collator: makes a batch of the items.
-        augmentation: takes the batch and a `torch.Generator`.
+        collator: makes a batch of items.
+        augmentation: returns the changed batch for a batch and a `torch.Generator`.
     """
 
     def __init__(
@@ -78,8 +80,8 @@ class FeatureCollator:
     Makes a batch of the items of `CachedFeatures`: `input_values`, padded, `attention_mask` and `labels`.
 
     Args:
-        feature_extractor: tells what to pad with.
-        targets: makes the labels a tensor.
+        feature_extractor: its `padding_value` fills the padding.
+        targets: makes a tensor of the labels.
     """
 
     def __init__(self, feature_extractor: SequenceFeatureExtractor, targets: Targets):

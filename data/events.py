@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Events (classes with onset and offset): in datasets, as labels of frames, and found in the scores of frames."""
+"""Events (classes with onset and offset): reads them from datasets, and converts them to and from labels of frames."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,12 @@ import numpy as np
 
 
 # Times closer than this, in seconds, are the same.
+# Tolerance of comparisons of times, in seconds
 TIME_PRECISION = 1e-6
 
 
 class Event(NamedTuple):
-    """A sound of a class, given by its index or its name, from `onset` to `offset`, both in seconds."""
+    """A sound from `onset` to `offset`, both in seconds. `label` is the index or the name of its class."""
 
     onset: float
     offset: float
@@ -23,7 +24,7 @@ class Event(NamedTuple):
 
 
 def is_events(feature: Any) -> bool:
-    """Whether a column of this feature holds events as `load_clips` gives them, and `save_to_disk` keeps them."""
+    """Whether a column with this feature contains events in the form that `load_clips` returns."""
     return (
         isinstance(feature, datasets.List)
         and isinstance(feature.feature, dict)
@@ -36,13 +37,16 @@ def read_events(
     clips: datasets.DatasetDict, column: str, dataset: str
 ) -> tuple[Any, dict[str, list[list[dict[str, Any]]]]]:
     """
-    The feature and the values of a column `label` with the events of each clip, sorted by onset.
+    Return the feature and the values of a column `label` with the events of each clip, sorted by onset.
 
     Args:
-        clips: with lists in the columns `onset`, `offset` (seconds) and `column` (names of classes), as
-            `merge_events` leaves them.
+        clips: lists in the columns `onset`, `offset` (seconds) and `column` (names of classes), as `merge_events`
+            returns them.
         column: the column with the classes.
-        dataset: name of the data, for messages.
+        dataset: name of the dataset, for messages.
+
+    Raises:
+        ValueError: there is no event.
     """
     names = sorted({name for rows in clips.values() for classes in rows[column][:] for name in classes})
     if not names:
@@ -63,7 +67,12 @@ def read_events(
 
 
 def read_event_lists(clips: datasets.DatasetDict, column: str, dataset: str) -> tuple[Any, dict[str, list]]:
-    """The feature and the values of a column of events, the same in all splits. See `is_events`."""
+    """
+    Return the feature and the values of a column of events; see `is_events`.
+
+    Raises:
+        ValueError: the splits have different classes.
+    """
     features = [rows.features[column] for rows in clips.values()]
     if any(feature != features[0] for feature in features):
         raise ValueError(f"{dataset}: {column!r} does not have the same classes in all splits.")
@@ -72,21 +81,22 @@ def read_event_lists(clips: datasets.DatasetDict, column: str, dataset: str) -> 
 
 def merge_events(rows: datasets.Dataset, audio_column: str, label_column: str, where: str) -> datasets.Dataset:
     """
-    One row for each clip of rows that each hold one event: its audio file, onset and offset in seconds, and class.
+    Merge rows with one event each into one row for each clip.
 
-    A row that names a file and no event stands for a clip in which there is none.
+    A row with a file and no event stands for a clip without events.
 
     Args:
-        rows: with paths in `audio_column`, and the columns `onset`, `offset` and `label_column`.
-        audio_column, label_column: columns of the rows.
+        rows: the path of the audio in `audio_column`, the times of the event in seconds in `onset` and `offset`, and
+            its class in `label_column`.
+        audio_column, label_column: the columns of the audio and of the class.
         where: name of the rows, for messages.
 
     Returns:
-        The clips in the order of their first rows, with lists in `onset`, `offset` and `label_column`; of the other
-        columns the values of the first row.
+        The clips in the order of their first rows, with lists in `onset`, `offset` and `label_column`. The other
+        columns have the values of the first row.
 
     Raises:
-        ValueError: the audio is not named by paths, or an event lacks a part, or ends before it begins.
+        ValueError: the audio is not given by paths, or an event lacks a part or does not end after its onset.
     """
     if getattr(rows.features[audio_column], "dtype", None) not in ("string", "large_string"):
         raise ValueError(f"{where}: events need the path of an audio file in each row of {audio_column!r}.")
@@ -105,10 +115,12 @@ def merge_events(rows: datasets.Dataset, audio_column: str, label_column: str, w
         if any(is_missing) or not 0 <= float(onset) < float(offset) < math.inf:
             raise ValueError(
                 f"{where}: {path} has an event with onset {onset}, offset {offset} and {label_column} {name!r}. It "
-                "takes an onset of at least 0, an offset behind it, both in seconds, and the name of a class."
+                "needs an onset of at least 0 and a later offset, both in seconds, and the name of a class."
             )
-        for part, value in zip(events[path], (float(onset), float(offset), str(name)), strict=True):
-            part.append(value)
+        onsets, offsets, names = events[path]
+        onsets.append(float(onset))
+        offsets.append(float(offset))
+        names.append(str(name))
     merged = rows.select(first_rows).remove_columns(["onset", "offset", label_column])
     for index, (column, kind) in enumerate((("onset", "float64"), ("offset", "float64"), (label_column, "string"))):
         lists = [parts[index] for parts in events.values()]
@@ -117,7 +129,7 @@ def merge_events(rows: datasets.Dataset, audio_column: str, label_column: str, w
 
 
 def shifted_events(events: Sequence[Mapping[str, Any]], start: float, seconds: float) -> list[dict[str, Any]]:
-    """The events of the part of a clip that begins at `start` and lasts `seconds`, in that part's own time."""
+    """Return the events in the part of a clip from `start` on, of length `seconds`, with times relative to `start`."""
     parts = (
         {**event, "onset": max(0.0, event["onset"] - start), "offset": min(seconds, event["offset"] - start)}
         for event in events
@@ -127,22 +139,22 @@ def shifted_events(events: Sequence[Mapping[str, Any]], start: float, seconds: f
 
 def events_to_frames(events: Sequence[Event], num_frames: int, frame_seconds: float, num_labels: int) -> np.ndarray:
     """
-    The labels of a clip's frames.
+    Return the labels of a clip's frames.
 
-    A frame has a class where an event of it is heard for at least half of the frame, or for at least half of the event
-    where that is shorter than a frame: an event disappears only where it is outside of the clip.
+    A frame has a class if an event of the class covers at least half of the frame, or if at least half of an event
+    that is shorter than a frame lies in it. Thus every event within the clip labels at least one frame.
 
     Args:
-        events: with class indices as labels. What reaches over the ends of the clip is cut off.
-        num_frames: the number of frames.
-        frame_seconds: how long a frame is.
-        num_labels: the number of classes.
+        events: the events, with class indices as labels. They are cut at the ends of the clip.
+        num_frames: number of frames.
+        frame_seconds: length of a frame in seconds.
+        num_labels: number of classes.
 
     Returns:
         `(num_frames, num_labels)`, float32, 0 or 1.
 
     Raises:
-        ValueError: an event has no length, its times are NaN or infinite, or its label is no class index.
+        ValueError: an event has no length, its times are NaN or infinite, or its label is not a class index.
     """
     labels = class_indices(events, range(num_labels))
     times = event_times(events).clip(0, num_frames * frame_seconds)
@@ -160,19 +172,20 @@ def frames_to_events(
     scores: np.ndarray, frame_seconds: float, *, threshold: float | Sequence[float] = 0.5, median_filter: int = 1
 ) -> list[Event]:
     """
-    The events of a clip: each run of frames whose score is above a threshold.
+    Return the events of a clip: the runs of frames whose score is above a threshold.
 
     Args:
         scores: `(frames, labels)`.
-        frame_seconds: how long a frame is.
-        threshold: one for all classes, or one for each.
-        median_filter: length in frames, an odd number, of a median filter over the time. 1 changes nothing.
+        frame_seconds: length of a frame in seconds.
+        threshold: one for all classes, or one for each class.
+        median_filter: length, an odd number of frames, of a median filter over time. 1 changes nothing.
 
     Returns:
         Events with class indices as labels, sorted by onset.
 
     Raises:
-        ValueError: the scores have another shape or are NaN or infinite, or there is not one threshold for each class.
+        ValueError: the scores have another shape, or are NaN or infinite; `threshold` does not fit the classes; or
+            `median_filter` is not an odd number.
     """
     active = median_filtered(checked_scores(scores), median_filter) > class_thresholds(threshold, np.shape(scores)[1])
     changes = np.diff(np.pad(active, ((1, 1), (0, 0))).astype(np.int8), axis=0)
@@ -182,9 +195,19 @@ def frames_to_events(
     return sorted(Event(float(onset), float(offset), int(label)) for onset, offset, label in times)
 
 
-def class_indices(events: Sequence[Event], labels: Sequence[int] | Sequence[str]) -> np.ndarray:
-    """`(events,)`, the index among `labels` of each event's class, which is given by index or by one of `labels`."""
-    index_of = {**{index: index for index in range(len(labels))}, **{name: index for index, name in enumerate(labels)}}
+def class_indices(events: Sequence[Event], labels: Sequence[int | str]) -> np.ndarray:
+    """
+    Return the class index of each event, `(events,)`, int64.
+
+    Args:
+        events: events whose labels are class indices or names.
+        labels: the names or the indices of the classes.
+
+    Raises:
+        ValueError: a label is neither an index nor a name of a class.
+    """
+    index_of: dict[int | str, int] = {index: index for index in range(len(labels))}
+    index_of.update({name: index for index, name in enumerate(labels)})
     for event in events:
         if event.label not in index_of:
             raise ValueError(f"{event} has no known class: its label must be from 0 to {len(labels) - 1}, or a name.")
@@ -192,17 +215,17 @@ def class_indices(events: Sequence[Event], labels: Sequence[int] | Sequence[str]
 
 
 def event_times(events: Sequence[Event]) -> np.ndarray:
-    """`(events, 2)`, float64, onsets and offsets."""
+    """Return the onsets and offsets of events, `(events, 2)`, float64; `ValueError` for an event without length."""
     times = np.array([(event.onset, event.offset) for event in events], dtype=np.float64).reshape(-1, 2)
     is_right = np.isfinite(times).all(axis=1) & (times[:, 0] < times[:, 1])
     if not is_right.all():
-        raise ValueError(
-            f"{events[np.argmin(is_right)]} has no length: give an onset and a later offset in seconds, or remove it."
-        )
+        wrong = events[int(np.argmin(is_right))]
+        raise ValueError(f"{wrong} has no length: give an onset and a later offset in seconds, or remove it.")
     return times
 
 
 def checked_scores(scores: np.ndarray, num_labels: int | None = None) -> np.ndarray:
+    """Return scores `(frames, labels)` as float32; `ValueError` if they have another shape or are not finite."""
     scores = np.asarray(scores, dtype=np.float32)
     if scores.ndim != 2 or len(scores) == 0 or (num_labels is not None and scores.shape[1] != num_labels):
         expected = "labels" if num_labels is None else f"{num_labels} labels"
@@ -213,7 +236,7 @@ def checked_scores(scores: np.ndarray, num_labels: int | None = None) -> np.ndar
 
 
 def class_thresholds(threshold: float | Sequence[float], num_labels: int) -> np.ndarray:
-    """`(1,)` or `(labels,)`, float32 as the scores."""
+    """Return thresholds as float32, `(1,)` or `(labels,)`; `ValueError` for another shape or NaN."""
     thresholds = np.atleast_1d(np.asarray(threshold, dtype=np.float32))
     if thresholds.shape not in ((1,), (num_labels,)) or np.isnan(thresholds).any():
         raise ValueError(f"`threshold` must be one number or one for each of {num_labels} classes, got {threshold}.")
@@ -221,6 +244,7 @@ def class_thresholds(threshold: float | Sequence[float], num_labels: int) -> np.
 
 
 def median_filtered(scores: np.ndarray, length: int) -> np.ndarray:
+    """Return scores `(frames, labels)` after a median filter over time; `ValueError` if `length` is not odd."""
     if length < 1 or length % 2 == 0:
         raise ValueError(f"`median_filter` must be an odd number of frames, got {length}.")
     padded = np.pad(scores, ((length // 2, length // 2), (0, 0)), mode="symmetric")

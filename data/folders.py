@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Writes dataset folders as a whole or not at all, and the JSON files in them."""
+"""Writes dataset folders, complete or not at all, and their JSON files."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 
 # Files that `split_dataset` and `mix_dataset` write. `build_dataset` writes parquet files in `data/`.
+# A folder with one of these files is a dataset
 _MARKERS = ("dataset_dict.json", "mixtures.json")
 
 
@@ -22,16 +23,16 @@ def check_output(output: str | os.PathLike, *, source: str | None = None, overwr
 
     Args:
         output: the folder for the new dataset.
-        source: the dataset that the new one is made from. A folder of that name must not be replaced.
+        source: path or name of the dataset that the new one is made from.
         overwrite: allow to replace a dataset.
 
     Raises:
-        ValueError: the folder holds something else, holds a dataset and `overwrite` is not set, or is the source or
-            contains it.
+        ValueError: the folder contains other files, contains a dataset and `overwrite` is not set, or is or contains
+            the source.
     """
     folder = Path(output).resolve()
     if source is not None and Path(source).is_dir() and Path(source).resolve().is_relative_to(folder):
-        raise ValueError(f"{output} would replace the data that it is made from. Name another folder.")
+        raise ValueError(f"{output} would replace the dataset that it is made from. Name another folder.")
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not any(folder.glob("data/*.parquet")) and not any((folder / name).is_file() for name in _MARKERS):
@@ -43,9 +44,9 @@ def check_output(output: str | os.PathLike, *, source: str | None = None, overwr
 @contextlib.contextmanager
 def new_folder(output: str | os.PathLike, *, overwrite: bool = False) -> Iterator[Path]:
     """
-    Give a hidden folder next to `output`, and rename it to `output` when the block ends. An error removes it.
+    Create a hidden folder beside `output`, and rename it to `output` when the block ends. An error removes it.
 
-    If the process is killed, the folder stays behind as `.NAME.incomplete`, and the next call removes it.
+    If the process is killed, the folder remains as `.NAME.incomplete`, and the next call removes it.
 
     Raises:
         ValueError: as [`check_output`], before anything is written.
@@ -69,13 +70,13 @@ def new_folder(output: str | os.PathLike, *, overwrite: bool = False) -> Iterato
 
 
 def write_json(path: str | os.PathLike, content: Any, indent: int | None = 2) -> None:
-    """Write a JSON file. NaN and infinity, which most readers of JSON refuse, become `null`."""
+    """Write a JSON file. NaN and infinity become `null`, because most readers of JSON refuse them."""
     text = json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:
-    """The value with `None` in place of each NaN and infinity."""
+    """Replace each NaN and infinity in a value by `None`."""
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What clips are labelled with: one class, any number of classes, or events: classes with onset and offset."""
+"""Labels of clips: reads one class, any number of classes, or events from the columns of a dataset."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,18 +19,18 @@ _LABEL_NAMES = ("label", "labels", "raga", "class", "category", "target", "genre
 
 
 def task_of(label: Any) -> str:
-    """The task that a column `label` of this feature, as `load_clips` gives it, is made for."""
+    """Return the task of a column `label` with this feature; `ValueError` for a feature that is not a label."""
     if isinstance(label, datasets.ClassLabel):
         return SINGLE_LABEL
     if isinstance(label, datasets.List) and isinstance(label.feature, datasets.ClassLabel):
         return MULTI_LABEL
     if is_events(label):
         return FRAMES
-    raise ValueError(f"{label} is no label: it must be a class, a list of classes or a list of events.")
+    raise ValueError(f"{label} is not a label: it must be a class, a list of classes or a list of events.")
 
 
 def class_names(label: Any) -> list[str]:
-    """The names of the classes of a column `label` of this feature."""
+    """Return the class names of a column `label` with this feature."""
     task = task_of(label)
     if task == SINGLE_LABEL:
         return label.names
@@ -38,7 +38,7 @@ def class_names(label: Any) -> list[str]:
 
 
 def classes_of_clips(clips: datasets.Dataset) -> list[list[int]]:
-    """The classes of each clip, each once and sorted, whatever kind of label the clips have."""
+    """Return the class indices of each clip, sorted and each once, for any kind of label."""
     task = task_of(clips.features["label"])
     labels = clips.select_columns("label")[:]["label"]
     if task == SINGLE_LABEL:
@@ -49,7 +49,13 @@ def classes_of_clips(clips: datasets.Dataset) -> list[list[int]]:
 
 
 def renumbered(clips: datasets.Dataset, names: Sequence[str]) -> datasets.Dataset:
-    """The clips with their labels as indices into other names of classes, among which theirs are."""
+    """
+    Convert the labels of clips to the indices of other class names.
+
+    Args:
+        clips: column `label`, as `load_clips` returns it.
+        names: the new class names. They contain all class names of `clips`.
+    """
     label = clips.features["label"]
     index_of = [names.index(name) for name in class_names(label)]
     classes, values = datasets.ClassLabel(names=list(names)), clips["label"][:]
@@ -65,7 +71,17 @@ def renumbered(clips: datasets.Dataset, names: Sequence[str]) -> datasets.Datase
 
 
 def find_label_column(features: Mapping[str, Any], dataset: str, others: Iterable[str | None]) -> str:
-    """The column that holds the labels, where that is plain. Raises `ValueError` where it is not."""
+    """
+    Find the column with the labels.
+
+    Args:
+        features: the feature of each column.
+        dataset: name of the dataset, for messages.
+        others: columns that are not the label.
+
+    Raises:
+        ValueError: no column, or more than one, could be the label.
+    """
     free = {name: feature for name, feature in features.items() if name not in others}
     for candidates in (
         [name for name in free if name.lower() in _LABEL_NAMES],
@@ -82,12 +98,15 @@ def find_label_column(features: Mapping[str, Any], dataset: str, others: Iterabl
 
 def read_one_class(clips: datasets.DatasetDict, column: str, dataset: str) -> tuple[Any, dict[str, list[int]]]:
     """
-    The feature and the values of a column `label` with one class for each clip.
+    Return the feature and the values of a column `label` with one class for each clip.
 
     Args:
-        clips: with the class of each clip in `column`, as class index, number or name.
+        clips: the class of each clip in `column`, as class index, number or name.
         column: the column to read.
-        dataset: name of the data, for messages.
+        dataset: name of the dataset, for messages.
+
+    Raises:
+        ValueError: a value is missing or is not a class.
     """
     names = {}
     for split, rows in clips.items():
@@ -102,13 +121,16 @@ def read_classes(
     clips: datasets.DatasetDict, column: str, dataset: str, separator: str | None = None
 ) -> tuple[Any, dict[str, list[list[int]]]]:
     """
-    The feature and the values of a column `label` with any number of classes for each clip.
+    Return the feature and the values of a column `label` with any number of classes for each clip.
 
     Args:
-        clips: with the classes of each clip in `column`, as a list or as text.
+        clips: the classes of each clip in `column`, as a list or as text.
         column: the column to read.
-        dataset: name of the data, for messages.
-        separator: what stands between the classes in a text; empty text is no class.
+        dataset: name of the dataset, for messages.
+        separator: the string between the classes in a text. An empty text has no classes.
+
+    Raises:
+        ValueError: a list is missing, a value is not a class, or there is a separator and `column` is not text.
     """
     names, features = {}, []
     for split, rows in clips.items():
@@ -116,15 +138,15 @@ def read_classes(
         values = rows.select_columns(column)[:][column]
         if separator is not None:
             if getattr(feature, "dtype", None) not in ("string", "large_string"):
-                raise ValueError(f"{where}: {column!r} holds {feature}, in which there is no text to separate.")
+                raise ValueError(f"{where}: {column!r} holds {feature}, but `label_separator` needs text.")
             values = [[part.strip() for part in (value or "").split(separator) if part.strip()] for value in values]
             inner = datasets.Value("string")
         else:
             missing = sum(value is None for value in values)
             if missing:
                 raise ValueError(
-                    f"{missing} of {len(values)} clips of {where} have no {column!r}. Give them an empty list, which "
-                    "says that they have none of the classes, or remove them."
+                    f"{missing} of {len(values)} clips of {where} have no {column!r}. Give them an empty list if they "
+                    "have none of the classes, or remove them."
                 )
             inner = feature.feature
         names[split] = [[_class_name(value, inner, column, where) for value in classes] for classes in values]
@@ -143,12 +165,15 @@ def read_class_columns(
     clips: datasets.DatasetDict, columns: Sequence[str], dataset: str
 ) -> tuple[Any, dict[str, list[list[int]]]]:
     """
-    The feature and the values of a column `label` from columns that are named like the classes and hold 0 or 1.
+    Return the feature and the values of a column `label` from a column of 0 and 1 for each class.
 
     Args:
-        clips: with these columns, of numbers or bools.
-        columns: the classes, in their order.
-        dataset: name of the data, for messages.
+        clips: these columns, as numbers or bools.
+        columns: the columns, in the order of the classes. Their names are the class names.
+        dataset: name of the dataset, for messages.
+
+    Raises:
+        ValueError: a value is neither 0 nor 1.
     """
     values = {}
     for split, rows in clips.items():
@@ -157,8 +182,8 @@ def read_class_columns(
             strange = sorted({str(value) for value in table[column] if value not in (0, 1)})
             if strange:
                 raise ValueError(
-                    f"{dataset}, split {split}: the column {column!r} of a class must hold 0 or 1, and holds "
-                    f"{listed(strange)}."
+                    f"{dataset}, split {split}: the column {column!r} of a class must hold only 0 and 1, but also "
+                    f"holds {listed(strange)}."
                 )
         hot = zip(*(table[column] for column in columns), strict=True)
         values[split] = [[index for index, value in enumerate(row) if value] for row in hot]
@@ -166,7 +191,7 @@ def read_class_columns(
 
 
 def values_of(rows: datasets.Dataset, column: str, where: str) -> list[Any]:
-    """The values of a column. Raises `ValueError` where some are missing."""
+    """Return the values of a column; `ValueError` if some are missing."""
     values = rows.select_columns(column)[:][column]
     missing = sum(value is None or value == "" or value != value for value in values)  # NaN differs from itself
     if missing:
@@ -175,15 +200,16 @@ def values_of(rows: datasets.Dataset, column: str, where: str) -> list[Any]:
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
-    """Names for a message, sorted, not too many of them."""
+    """Join names for a message, sorted; names beyond the first `most` are only counted."""
     names = sorted(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _class_name(value: Any, feature: Any, column: str, where: str) -> str:
+    """The class name for a value of a column; `ValueError` if the value is not a class."""
     if isinstance(feature, datasets.ClassLabel):
         if value < 0:
-            raise ValueError(f"{where}: clips with the label -1 have no label. Remove this split or its labels.")
+            raise ValueError(f"{where}: the label -1 means that a clip has no label. Remove this split or its labels.")
         return feature.names[value]
     if not isinstance(feature, datasets.Value) or not feature.dtype.startswith(("int", "uint", "string", "large_str")):
         raise ValueError(
@@ -194,6 +220,7 @@ def _class_name(value: Any, feature: Any, column: str, where: str) -> str:
 
 
 def _classes(features: Sequence[Any], names: Iterable[Sequence[str]]) -> list[str]:
+    """The class names in order: the order of the feature if all splits have the same, or else sorted."""
     if isinstance(features[0], datasets.ClassLabel) and all(feature == features[0] for feature in features):
         return features[0].names
     are_numbers = all(getattr(feature, "dtype", "").startswith(("int", "uint")) for feature in features)

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Data sets of clips, labelled or not: where they come from, and which of their clips can be read."""
+"""Loads datasets of clips, with or without labels, from folders, the Hub or memory."""
 
 import logging
 import os
@@ -19,6 +19,7 @@ import pyarrow.json
 from .audio import AUDIO_EXTENSIONS
 from .events import is_events, merge_events, read_event_lists, read_events
 from .labels import find_label_column, listed, read_class_columns, read_classes, read_one_class, values_of
+from .ragas import build_ragas
 from .readable import clip_paths
 
 
@@ -32,7 +33,7 @@ _METADATA_READERS: dict[str, Callable[[Path], pa.Table]] = {
 
 _SPLIT_OF_FOLDER = {word: str(split) for split, words in datasets.data_files.SPLIT_KEYWORDS.items() for word in words}
 
-# Parts of a local data set that is streamed. Processes and workers beyond that number share them.
+# Number of shards of a local dataset that is streamed. More processes and workers than that share shards.
 _STREAM_SHARDS = 256
 
 _CHUNK_SUFFIX = re.compile(r"([-_ .](chunk|part|segment|seg|clip|slice)[-_ ]?\d+)+$", re.IGNORECASE)
@@ -50,15 +51,15 @@ def load_clips(
     seed: int = 42,
 ) -> datasets.DatasetDict:
     """
-    Load a data set of labelled clips. No audio is decoded.
+    Load a dataset of labelled clips. No audio is decoded.
 
     Args:
         dataset: one of
 
-            - `"ragas"`, the set that this package synthesises;
+            - `"ragas"`, the dataset that this package synthesises;
             - a folder written by `save_to_disk`;
-            - a folder with `metadata.csv` or `metadata.jsonl`, whose `file_name` column holds paths relative to it;
-            - a folder with parquet files in `data/`, as `polyaudio dataset build` and `push_to_hub` make them;
+            - a folder with `metadata.csv` or `metadata.jsonl`, whose column `file_name` has paths relative to it;
+            - a folder with parquet files in `data/`, as `polyaudio dataset build` and `push_to_hub` write them;
             - a folder with a folder of audio files for each class;
             - the name of a dataset on the Hugging Face Hub;
             - a loaded dataset with the same columns.
@@ -66,29 +67,30 @@ def load_clips(
             Folders of audio files and of metadata may be divided into `train`, `validation` and `test` folders.
         audio_column: the column with the audio.
         label_column: the column with the class of each clip, as class index, number or name, or with a list of its
-            classes. Where it is not given, the only column with a usual name (`label`, `raga`, `class` ...) is taken,
-            or else the only column of classes, or else the only column of text. Data with the columns `onset` and
-            `offset` has an event in each row: its class in this column, its times in seconds in the others. The rows
-            of a file become one clip; a row with nothing but its file is a clip without events.
-        label_columns: instead of `label_column`, columns of 0 and 1, each of which is named like a class.
-        label_separator: what stands between several classes in the text of `label_column`.
-        group_column: the column that tells which recording a clip comes from. Where it is not given, a column
-            `recording` is taken, or else the path of the clip without its extension and a suffix such as `_chunk3`,
-            `-part02`, `_seg4`, `_clip7` or `_slice1`.
-        fold_column: the column that tells which fold of a cross-validation a clip belongs to.
-        seed: seed of the synthesised set.
+            classes. The default is the only column with a usual name (`label`, `raga`, `class` ...), or else the only
+            column of classes, or else the only column of text. A dataset with the columns `onset` and `offset` has an
+            event in each row: its class in this column, its times in seconds in the others. The rows with the same
+            file become one clip. A row with only a file is a clip without events.
+        label_columns: instead of `label_column`, a column of 0 and 1 for each class, with the name of the class.
+        label_separator: the string between several classes in the text of `label_column`.
+        group_column: the column with the recording that each clip comes from. The default is the column `recording`,
+            or else the path of the clip without its extension and without a suffix such as `_chunk3`, `-part02`,
+            `_seg4`, `_clip7` or `_slice1`.
+        fold_column: the column with the cross-validation fold of each clip.
+        seed: seed of the synthesised dataset.
 
     Returns:
-        The splits, with the columns `audio` (`Audio(decode=False)`), `label`, `recording` (string) and, where
-        `fold_column` is given, `fold` (string). The feature of `label`, the same in all splits, is `ClassLabel` for
-        one class a clip, `List(ClassLabel)` for any number, and for events a list of `onset`, `offset` (float64,
-        seconds) and `label` (`ClassLabel`). Data without splits is `train`.
+        The splits, with the columns `audio` (`Audio(decode=False)`), `label`, `recording` (string) and, with
+        `fold_column`, `fold` (string). The feature of `label`, the same in all splits, is `ClassLabel` for one class
+        a clip, `List(ClassLabel)` for any number of classes, and for events a list of `onset`, `offset` (float64,
+        seconds) and `label` (`ClassLabel`). A dataset without splits becomes the split `train`.
 
     Raises:
-        ValueError: there is no such data set, a column is missing or cannot be told, or a clip has no label or group.
+        ValueError: the dataset does not exist, a column is missing or could be one of several, or a clip has no label
+            or group.
     """
     if label_columns and (label_column or label_separator):
-        raise ValueError("label_columns stand for all labels: leave out label_column and label_separator.")
+        raise ValueError("Leave out label_column and label_separator if you pass label_columns.")
     clips, dataset = _load(dataset, seed), name_of(dataset)
     features = next(iter(clips.values())).features
     if group_column is None and all("recording" in split.column_names for split in clips.values()):
@@ -104,8 +106,10 @@ def load_clips(
                     f"{dataset} has no column {column!r} in split {split}; its columns are "
                     f"{listed(rows.column_names)}. Pass another `{argument}`."
                 )
-    if label_columns:
-        label, values = read_class_columns(clips, label_columns, dataset)
+    label: Any
+    values: Mapping[str, list[Any]]  # by split
+    if label_column is None:
+        label, values = read_class_columns(clips, label_columns or (), dataset)
     elif all({"onset", "offset"} <= set(rows.column_names) for rows in clips.values()):
         clips = datasets.DatasetDict(
             {
@@ -142,22 +146,22 @@ def load_recordings(
     seed: int = 42,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """
-    Load a data set of clips without labels. No audio is decoded.
+    Load a dataset of clips without labels. No audio is decoded.
 
     Args:
-        dataset: what `load_clips` takes. Labels are neither needed nor looked at: the audio files of a folder may lie
-            in it or at any depth below it.
+        dataset: as for `load_clips`. Labels are ignored, so the audio files of a folder may be at any depth below it.
         audio_column: the column with the audio.
-        split: the split to load. Data without splits is `train`.
-        streaming: give a stream of clips. Those of a set on the Hub are fetched as they are read; those that are here
-            come in a random order.
-        seed: seed of the synthesised set and of that order.
+        split: the split to load. A dataset without splits has only `train`.
+        streaming: return a stream of clips. Clips on the Hub are fetched as they are read. Local clips come in a
+            random order.
+        seed: seed of the synthesised dataset and of that order.
 
     Returns:
-        The clips, with the one column `audio` (`Audio(decode=False)`).
+        The clips, with only the column `audio` (`Audio(decode=False)`).
 
     Raises:
-        ValueError: there is no such data set, split or column, the column holds no audio, or there are no clips.
+        ValueError: the dataset, the split or the column does not exist, the column has no audio, or there are no
+            clips.
     """
     splits = _load(dataset, seed, labelled=False, streaming=streaming)
     dataset = name_of(dataset)
@@ -174,7 +178,17 @@ def load_recordings(
     return _as_stream(rows, seed) if streaming else rows
 
 
+def name_of(dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict) -> str:
+    """Return the name of a dataset for messages and cards: its path or Hub name, or the name of a loaded dataset."""
+    if isinstance(dataset, datasets.DatasetDict):
+        return name_of(next(iter(dataset.values())))
+    if isinstance(dataset, datasets.Dataset):
+        return dataset.info.dataset_name or "a loaded dataset"
+    return os.fspath(dataset)
+
+
 def _check_audio_column(features: Mapping[str, Any], column: str, where: str) -> None:
+    """Raises `ValueError` if a column is missing or cannot hold audio."""
     if column not in features:
         raise ValueError(
             f"{where}, has no column {column!r}; its columns are {listed(features)}. Pass another `audio_column`."
@@ -182,7 +196,7 @@ def _check_audio_column(features: Mapping[str, Any], column: str, where: str) ->
     feature = features[column]
     is_file = getattr(feature, "dtype", None) in ("string", "large_string", "binary", "large_binary")
     if not is_file and not isinstance(feature, datasets.Audio | dict | None):
-        raise ValueError(f"{where}: {column!r} holds {feature}, which is no audio. Pass another `audio_column`.")
+        raise ValueError(f"{where}: {column!r} holds {feature}, which is not audio. Pass another `audio_column`.")
 
 
 def _only_audio(rows: datasets.Dataset, audio_column: str) -> datasets.Dataset:
@@ -193,7 +207,7 @@ def _only_audio(rows: datasets.Dataset, audio_column: str) -> datasets.Dataset:
 
 
 def _only_audio_of_stream(rows: datasets.IterableDataset, audio_column: str, where: str) -> datasets.IterableDataset:
-    # Some formats tell their columns only by their rows
+    # With some formats, the columns are only known from the rows
     _check_audio_column(rows.features or dict.fromkeys(next(iter(rows), ())), audio_column, where)
     rows = rows.select_columns(audio_column)
     if audio_column != "audio":
@@ -201,7 +215,7 @@ def _only_audio_of_stream(rows: datasets.IterableDataset, audio_column: str, whe
     rows = rows.cast(datasets.Features({"audio": datasets.Audio(decode=False)}))
     try:
         is_empty = next(iter(rows), None) is None
-    except ImportError as error:  # of loose audio files, for want of torchcodec
+    except ImportError as error:  # audio files without metadata need torchcodec
         raise ValueError(
             f"{where}, cannot be streamed: {error} Without torchcodec, download its files and pass their folder."
         ) from error
@@ -214,18 +228,9 @@ def _as_stream(rows: datasets.Dataset, seed: int) -> datasets.IterableDataset:
     shards = min(len(rows), _STREAM_SHARDS)
     rows = rows.shuffle(seed=seed, keep_in_memory=True)
     if not rows.cache_files:
-        # A shard takes every chunk of the table that it touches along to a worker, so the chunks must not be larger
+        # With a shard, a worker gets every chunk of the table that overlaps the shard, so chunks must not be larger
         rows = rows.flatten_indices(keep_in_memory=True, writer_batch_size=-(-len(rows) // shards))
     return rows.to_iterable_dataset(num_shards=shards)
-
-
-def name_of(dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict) -> str:
-    """What a dataset is called in messages and on cards: its path or Hub name, or what is known of a loaded one."""
-    if isinstance(dataset, datasets.DatasetDict):
-        return name_of(next(iter(dataset.values())))
-    if isinstance(dataset, datasets.Dataset):
-        return dataset.info.dataset_name or "a loaded dataset"
-    return os.fspath(dataset)
 
 
 def _load(
@@ -235,27 +240,25 @@ def _load(
     labelled: bool = True,
     streaming: bool = False,
 ) -> datasets.DatasetDict | datasets.IterableDatasetDict:
-    """The splits of a data set; those of a set on the Hub as streams where `streaming` asks for it."""
+    """The splits of a dataset; with `streaming`, the splits of a dataset on the Hub are streams."""
     if isinstance(dataset, datasets.DatasetDict):
         return dataset
     if isinstance(dataset, datasets.Dataset):
         return datasets.DatasetDict(train=dataset)
     dataset = os.fspath(dataset)
     if dataset == "ragas":
-        from .ragas import build_ragas
-
         return build_ragas(seed)
     folder = Path(dataset)
     if not folder.is_dir():
         try:
             loaded = datasets.load_dataset(dataset, **({"streaming": True} if streaming else {}))
-        except (FileNotFoundError, ConnectionError) as error:  # what is not on the Hub is a FileNotFoundError too
+        except (FileNotFoundError, ConnectionError) as error:  # FileNotFoundError also if it is not on the Hub
             raise ValueError(
-                f"{dataset!r} is neither 'ragas' nor a folder, and the Hugging Face Hub does not give it: {error}"
+                f"{dataset!r} is neither 'ragas' nor a folder, and cannot be loaded from the Hugging Face Hub: {error}"
             ) from error
-        except datasets.exceptions.DatasetGenerationError as error:  # of loose audio files, for want of torchcodec
+        except datasets.exceptions.DatasetGenerationError as error:  # audio files without metadata need torchcodec
             raise ValueError(
-                f"The data set {dataset!r} cannot be built: {error.__cause__ or error} Without torchcodec, download "
+                f"The dataset {dataset!r} cannot be built: {error.__cause__ or error} Without torchcodec, download "
                 f"its files and pass their folder: `hf download {dataset} --repo-type dataset --local-dir FOLDER`."
             ) from error
     elif (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
@@ -277,9 +280,10 @@ def _load_audio_folder(folder: Path, labelled: bool) -> datasets.DatasetDict:
     """
     Read a folder as the `audiofolder` builder of `datasets` does.
 
-    That builder itself needs torchcodec, even where nothing is decoded, and takes every file with "train" or "test" in
-    its path for a split, so that a class of trains swallows the others. Here only the folders right below `folder` are
-    splits, and only if all of them are. Where clips need no label, files beside these folders speak against it too.
+    That builder needs torchcodec even if nothing is decoded, and it assigns every file with "train" or "test" in its
+    path to a split, so a class named "train" would become the training split. Here the folders directly below
+    `folder` are splits only if all of them have the name of a split and, for clips without labels, if there are no
+    audio files beside them.
     """
     subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     has_splits = bool(subfolders) and all(path.name.lower() in _SPLIT_OF_FOLDER for path in subfolders)
@@ -300,7 +304,7 @@ def _load_audio_folder(folder: Path, labelled: bool) -> datasets.DatasetDict:
 
 
 def _load_split(folder: Path, metadata: pa.Table | None, labelled: bool) -> datasets.Dataset:
-    """Clips with their paths, as strings, in the column `audio`."""
+    """The clips of a folder, with their paths as strings in the column `audio`."""
     if metadata is not None:
         return datasets.Dataset(metadata)
     files = sorted(
@@ -315,7 +319,7 @@ def _load_split(folder: Path, metadata: pa.Table | None, labelled: bool) -> data
     if not files or loose:
         found = f"{loose[0]} lies outside a class folder" if loose else f"{folder} holds no audio files"
         raise ValueError(
-            f"{found}. A data folder needs a folder of audio files for each class, or a metadata.csv or "
+            f"{found}. A dataset folder needs a folder of audio files for each class, or a metadata.csv or "
             "metadata.jsonl with a `file_name` column."
         )
     labels = [path.relative_to(folder).parts[0] for path in files]
@@ -323,7 +327,7 @@ def _load_split(folder: Path, metadata: pa.Table | None, labelled: bool) -> data
 
 
 def _read_metadata(folder: Path) -> pa.Table | None:
-    """The metadata table of a folder with the paths of the files in the column `audio`; None where there is none."""
+    """The metadata table of a folder, with the paths of the files in the column `audio`; `None` without metadata."""
     found = [folder / name for name in _METADATA_READERS if (folder / name).is_file()]
     if not found:
         return None
@@ -340,7 +344,7 @@ def _read_metadata(folder: Path) -> pa.Table | None:
             f"{listed(table.column_names)}."
         )
     for name in names:
-        # A data set of somebody else must not make this machine read, and publish, a file outside of it.
+        # A dataset of somebody else must not make this machine read, and perhaps publish, a file outside its folder
         if os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == ".." or "://" in name:
             raise ValueError(f"{found[0]} names {name!r}. Only relative paths to files inside {folder} are read.")
     return table.drop_columns("file_name").append_column("audio", pa.array([str(folder / name) for name in names]))
@@ -353,7 +357,7 @@ def _texts(clips: datasets.DatasetDict, column: str, dataset: str) -> dict[str, 
 
 
 def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
-    """Paths relative to the folder that holds all the files and to the split's folder, without a chunk's suffix."""
+    """The recordings of clips: paths within the common and the split folder, without the suffix of a chunk."""
     paths = {
         split: [path and PurePosixPath(path.lstrip("/")) for path in clip_paths(rows)] for split, rows in clips.items()
     }
@@ -362,7 +366,7 @@ def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
 
     def recording(path: PurePosixPath) -> str:
         parts = path.relative_to(root).with_suffix("").parts
-        # Chunks of one recording must be found out where they stand in different splits.
+        # Chunks of one recording that are in different splits must have the same recording
         if len(clips) > 1 and len(parts) > 1 and parts[0].lower() in _SPLIT_OF_FOLDER:
             parts = parts[1:]
         return _CHUNK_SUFFIX.sub("", "/".join(parts))
@@ -370,8 +374,8 @@ def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
     unknown = sum(path is None for split in paths.values() for path in split)
     if unknown:
         logger.warning(
-            f"{unknown} clips tell neither their recording nor their file, so each is taken for a recording of its "
-            "own. If several were cut from one recording, pass the column that tells which (`group_column`)."
+            f"{unknown} clips have neither a recording nor a path, so each counts as a recording of its own. If "
+            "several were cut from one recording, pass the column with their recordings (`group_column`)."
         )
     return {
         split: [recording(path) if path else f"{split}/{row}" for row, path in enumerate(split_paths)]

@@ -1,41 +1,40 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
 """
-The embedded `ragas` set: eight Carnatic ragas, performed by a synthesiser written in numpy.
+Synthesises the embedded dataset `ragas`: eight Carnatic ragas, with numpy.
 
-A raga is a set of intervals over a tonic, the way they are ornamented and the phrases they are woven into. All three
-are in the table `RAGAS`; what else a recording holds (tonic, instrument, tempo, register, drone, room) says nothing of
-its raga and is drawn at random. The test split has tonics and an instrument that the training split does not have.
+A raga is a set of intervals over a tonic, with its ornaments and its phrases. The table `RAGAS` has all three. The
+other properties of a recording (tonic, instrument, tempo, register, drone, room) are random and do not depend on the
+raga. The test split has tonics and an instrument that the training split does not have.
 """
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-
-
-if TYPE_CHECKING:
-    from datasets import DatasetDict
+import pyarrow as pa
+import soundfile
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 
 
 SAMPLING_RATE = 16_000
-# Pitch, loudness and spectrum of a performance are drawn at this rate, in Hz, and interpolated to the sampling rate.
+# The rate in Hz at which pitch, loudness and spectrum are computed before they are interpolated to the sampling rate
 CONTROL_RATE = 200
 _SAMPLES_PER_FRAME = SAMPLING_RATE // CONTROL_RATE
 _LEVEL = 0.1  # root mean square of a recording: -20 dBFS
 
-# The timbre that only the test split has.
+# The timbre of the test split
 TEST_TIMBRE = "voice"
-# Fourteen semitones from B flat (a low man's voice) to B (a high woman's) are shared out by whole tones, so that the
-# twelve pitch classes are split as well; each recording is out of tune with its key by up to so many cents.
+# Fourteen semitones from B flat (a low man's voice) to B (a high woman's voice). Every second one goes to the test
+# split, so the splits also differ in the twelve pitch classes.
 _TONICS = 440 * 2 ** ((np.arange(46, 60) - 69) / 12)
-_MISTUNING = 30
+_MISTUNING = 30  # largest deviation of a recording from its tonic, in cents
 _CLIPS_PER_RECORDING = 4
 
-# Just intonation over Sa. Varali's two swaras of its own are written with a +/- sign: its Ga, a shade flatter than the
-# Ri that shares its key, and its Ma, which leans so close to Pa that musicians know it as the Varali madhyama.
+# Frequency ratios over Sa in just intonation. Two swaras occur in Varali only and have a sign in their names: its Ga,
+# slightly lower than the Ri of the same key, and its Ma, close to Pa, known as Varali madhyama.
 SWARAS = {
     "S": 1 / 1,
     "R1": 16 / 15,
@@ -57,15 +56,16 @@ SWARAS = {
 @dataclass(frozen=True)
 class Raga:
     """
-    The grammar of a raga. Swaras are names of `SWARAS`, with a dot in front for the lower octave and a prime behind
-    for the upper one.
+    The grammar of a raga.
+
+    Swaras are keys of `SWARAS`, with a dot before the name for the lower octave and a prime after it for the upper.
 
     Args:
         arohana: the ascent within one octave.
-        avarohana: the descent within one octave, from the upper Sa; without the closing Sa.
-        phrases: turns that are typical of the raga.
-        nyasa: the swaras on which phrases may come to rest.
-        kampita: for each swara that is shaken, the lowest and the highest point of the oscillation in cents from it.
+        avarohana: the descent within one octave, from the upper Sa, without the final Sa.
+        phrases: phrases that are typical of the raga.
+        nyasa: the swaras on which phrases may end.
+        kampita: for each swara that oscillates, the lowest and the highest point of the oscillation in cents from it.
     """
 
     arohana: str
@@ -75,7 +75,7 @@ class Raga:
     kampita: dict[str, tuple[int, int]]
 
 
-# All eight have Pa, so that the drone is Pa and Sa for each of them. (Only ragas without Pa tune that string to Ma.)
+# All eight ragas have Pa, so the drone is Pa and Sa for each of them. (For ragas without Pa, that string is Ma.)
 RAGAS = {
     # Melakarta 65 (Mechakalyani).
     "Kalyani": Raga(
@@ -101,7 +101,7 @@ RAGAS = {
         nyasa="S G3 M1 P",
         kampita={"R1": (-40, 70), "M1": (-30, 60), "D1": (-40, 80)},
     ),
-    # Melakarta 8 (Hanumatodi). Ga, Dha and Ni are hardly ever held still, and many phrases leave Pa out.
+    # Melakarta 8 (Hanumatodi). Ga, Dha and Ni nearly always oscillate, and many phrases leave out Pa.
     "Todi": Raga(
         arohana="S R1 G2 M1 P D1 N2",
         avarohana="S' N2 D1 P M1 G2 R1",
@@ -124,7 +124,7 @@ RAGAS = {
         nyasa="S G3 P N3",
         kampita={"M2": (-40, 60), "N3": (-30, 90)},
     ),
-    # Pentatonic, of melakarta 60. The books add a shatsruti Dha to the ascent; it is not sung any more.
+    # Pentatonic, of melakarta 60. Books add a shatsruti Dha to the ascent, but it is no longer sung.
     "Hamsanadam": Raga(
         arohana="S R2 M2 P N3",
         avarohana="S' N3 P M2 R2",
@@ -132,7 +132,7 @@ RAGAS = {
         nyasa="S R2 P N3",
         kampita={"R2": (-30, 60), "M2": (-40, 60), "N3": (-30, 80)},
     ),
-    # Of melakarta 39. The ascent is crooked (vakra) around Ga; S R1 G1 M2 in a row, as in the melakarta, is avoided.
+    # Of melakarta 39. The ascent is not monotonic (vakra) around Ga and avoids the melakarta's S R1 G1 M2 in a row.
     "Varali": Raga(
         arohana="S G1- R1 G1- M2+ P D1 N3",
         avarohana="S' N3 D1 P M2+ G1- R1",
@@ -147,9 +147,8 @@ RAGAS = {
         nyasa="S G1- P N3",
         kampita={"G1-": (-70, 60), "M2+": (-50, 50), "D1": (-40, 90), "N3": (-40, 70)},
     ),
-    # Light, of Hindustani descent: chatusruti Ri upwards and suddha Ri downwards, the swaras held rather plain. The
-    # foreign swaras that singers add at will are left out, and so is the custom to sing it in madhyama sruti, over a
-    # drone whose Pa is stronger than its Sa.
+    # A light raga of Hindustani origin, with chatusruti Ri upwards, suddha Ri downwards and few ornaments. Two customs
+    # are left out: foreign swaras that singers add, and madhyama sruti, a drone whose Pa is stronger than its Sa.
     "Sindhubhairavi": Raga(
         arohana="S R2 G2 M1 G2 P D1 N2",
         avarohana="S' N2 D1 P M1 G2 R1",
@@ -167,29 +166,136 @@ RAGAS = {
 }
 
 
+def build_ragas(
+    seed: int = 0, train_recordings: int = 12, test_recordings: int = 4, seconds: float = 72.0
+) -> DatasetDict:
+    """
+    Synthesise the dataset `ragas`.
+
+    No recording is in both splits. The tonics of `test` differ from those of `train` by at least 40 cents in any
+    octave. The timbre of `test` is `TEST_TIMBRE`, which `train` does not have.
+
+    Args:
+        seed: seed of the whole dataset.
+        train_recordings: number of recordings of each raga in `train`.
+        test_recordings: number of recordings of each raga in `test`.
+        seconds: length of a recording in seconds. Each recording is cut into four clips.
+
+    Returns:
+        Splits `train` and `test` of clips, with the columns `audio` (not decoded: 16-bit WAV bytes and a path), `raga`
+        (`ClassLabel`), `recording` (its name), `tonic` (of the tanpura's upper Sa, in Hz) and `timbre`.
+    """
+    features = Features(
+        {
+            "audio": Audio(sampling_rate=SAMPLING_RATE, decode=False),
+            "raga": ClassLabel(names=list(RAGAS)),
+            "recording": Value("string"),
+            "tonic": Value("float32"),
+            "timbre": Value("string"),
+        }
+    )
+    splits = {
+        "train": (train_recordings, _TONICS[0::2], [timbre for timbre in TIMBRES if timbre != TEST_TIMBRE]),
+        "test": (test_recordings, _TONICS[1::2], [TEST_TIMBRE]),
+    }
+    dataset = DatasetDict()
+    for which, (split, (recordings, tonics, timbres)) in enumerate(splits.items()):
+        columns: dict[str, list[Any]] = {name: [] for name in features}
+        for label, raga in enumerate(RAGAS):
+            for number in range(recordings):
+                # Each recording has its own generator, so it does not depend on the number of recordings
+                rng = np.random.default_rng([seed, which, label, number])
+                recording = f"{raga.lower()}_{split}_{number:02d}"
+                tonic = rng.choice(tonics) * 2 ** (rng.uniform(-_MISTUNING, _MISTUNING) / 1200)
+                timbre = timbres[number % len(timbres)]
+                samples = synthesize_recording(
+                    raga,
+                    tonic=tonic,
+                    timbre=timbre,
+                    seconds=seconds,
+                    seed=int(rng.integers(2**31)),
+                    tempo=rng.uniform(100, 220),
+                )
+                for chunk, clip in enumerate(np.array_split(samples, _CLIPS_PER_RECORDING)):
+                    columns["audio"].append({"bytes": _wav(clip), "path": f"{recording}_chunk{chunk}.wav"})
+                    columns["raga"].append(label)
+                    columns["recording"].append(recording)
+                    columns["tonic"].append(tonic)
+                    columns["timbre"].append(timbre)
+        # `Dataset.from_dict` would need torchcodec for a column of audio
+        dataset[split] = Dataset(pa.Table.from_pydict(columns, schema=features.arrow_schema))
+    return dataset
+
+
+def synthesize_recording(
+    raga: str, *, tonic: float, timbre: str, seconds: float, seed: int, tempo: float = 150.0
+) -> np.ndarray:
+    """
+    Synthesise an improvisation in a raga over a tanpura.
+
+    Args:
+        raga: a key of `RAGAS`.
+        tonic: frequency of Sa in Hz. It is the pitch of the tanpura's two upper strings; the flute plays an octave
+            higher.
+        timbre: one of `TIMBRES`.
+        seconds: length of the recording in seconds.
+        seed: seed of everything else: the phrases, the performer's habits, the tanpura and the room.
+        tempo: notes a minute at medium speed.
+
+    Returns:
+        `(samples,)`, float32, at `SAMPLING_RATE`, with a level of about -20 dBFS.
+
+    Raises:
+        ValueError: the raga or the timbre is unknown.
+    """
+    if raga not in RAGAS:
+        raise ValueError(f"There is no raga {raga!r}; choose one of {', '.join(RAGAS)}.")
+    if timbre not in TIMBRES:
+        raise ValueError(f"There is no timbre {timbre!r}; choose one of {', '.join(TIMBRES)}.")
+    rng = np.random.default_rng(seed)
+    samples = round(seconds * SAMPLING_RATE)
+    frames = -(-samples // _SAMPLES_PER_FRAME)
+    instrument, octave, loudest_noise = _INSTRUMENTS[timbre]
+
+    notes = Composer(RAGAS[raga], rng).melody(seconds, tempo)
+    contour = _perform(notes, RAGAS[raga], frames, rng)
+    pitch = tonic * 2 ** (octave + contour.cents / 1200)
+    melody = _sum_of_harmonics(pitch, instrument(contour, pitch, rng))[:samples]
+    melody /= melody.std()
+    noise = rng.standard_normal(samples, dtype=np.float32)
+    noise[1:] -= 0.6 * noise[:-1]  # the noise of breath and bow is brighter than white noise
+    melody += rng.uniform(0.2, 1) * loudest_noise * noise * _upsample(contour.loudness)[:samples]
+
+    drone = _tanpura(tonic, samples, rng)
+    drone *= 10 ** (-rng.uniform(6, 24) / 20) / drone.std()
+    recording = _record(melody + drone, rng)
+    recording *= min(_LEVEL / recording.std(), 0.98 / np.abs(recording).max())
+    return recording.astype(np.float32)
+
+
 def _cents(token: str) -> float:
-    """Height over Sa, in cents, of a swara written as in `Raga`."""
+    """The interval from Sa, in cents, of a swara as `Raga` writes it."""
     octave = token.count("'") - token.count(".")
     return 1200 * (np.log2(SWARAS[token.strip(".'")]) + octave)
 
 
 @dataclass
 class _Note:
-    name: str  # a key of SWARAS
+    name: str  # a key of `SWARAS`
     cents: float  # over Sa
     seconds: float
-    rests: bool  # the nyasa that ends a phrase
+    rests: bool  # whether it ends a phrase
 
 
 class Composer:
-    """Improvises in a raga: runs along arohana and avarohana and phrases of the raga, each ending on a nyasa swara."""
+    """Improvises in a raga: runs along arohana and avarohana, and phrases of the raga. Each ends on a nyasa swara."""
 
     lowest, highest = -520, 1910  # from the lower Pa to the upper Pa
 
     def __init__(self, raga: Raga, rng: np.random.Generator):
         self.raga, self.rng = raga, rng
         self.nyasa = raga.nyasa.split()
-        # Both scales over the whole compass; the last swara of one octave leads into the first of the next.
+        # Both scales over the whole range; the first swara of an octave follows the last one of the octave before
         self.up = self._over_compass(raga.arohana, (-1, 0, 1))
         self.down = self._over_compass(raga.avarohana, (1, 0, -1, -2))
         self.phrases = [[(token.strip(".'"), _cents(token)) for token in phrase.split()] for phrase in raga.phrases]
@@ -199,7 +305,7 @@ class Composer:
         return [(name, cents) for name, cents in swaras if self.lowest <= cents <= self.highest]
 
     def _run(self, start: float, rises: bool, steps: int) -> list[tuple[str, float]]:
-        """The next swaras of the ascent (or of the descent) after the one at `start` cents."""
+        """The next swaras of the ascent or the descent after the swara at `start` cents."""
         scale = self.up if rises else self.down
         places = [i for i, (_, cents) in enumerate(scale) if abs(cents - start) < 1]
         if places:
@@ -222,18 +328,18 @@ class Composer:
         while not swaras or len(swaras) < shortest or swaras[-1][0] not in self.nyasa:
             here = swaras[-1][1] if swaras else start
             rises = rng.random() < 1 / (1 + np.exp((here - centre) / 250))
-            steps = rng.integers(1, 6) if len(swaras) < shortest else 1
+            steps = int(rng.integers(1, 6)) if len(swaras) < shortest else 1
             swaras += self._run(here, rises, steps)
         return swaras
 
     def melody(self, seconds: float, tempo: float) -> list[_Note]:
-        """Notes for at least so many seconds, at `tempo` notes a minute in the middle speed."""
+        """Notes with a total length of at least `seconds`, with `tempo` notes a minute at medium speed."""
         rng = self.rng
         notes, elapsed, here = [], 0.0, 0.0
         while elapsed < seconds:
             swaras = self._phrase(here, centre=rng.choice([100, 500, 900, 1250], p=[0.2, 0.35, 0.3, 0.15]))
             here = swaras[-1][1]
-            # A phrase is slow as in an alapana, at the tempo, or at double speed.
+            # A phrase is slow as in an alapana, at the tempo, or at double speed
             pace = 60 / tempo * rng.choice([1.8, 1.0, 0.5], p=[0.3, 0.45, 0.25])
             for i, (name, cents) in enumerate(swaras):
                 ends = i == len(swaras) - 1
@@ -246,11 +352,11 @@ class Composer:
 
 @dataclass
 class _Contour:
-    """A performed melody at the control rate; each array is of shape `(frames,)`."""
+    """A performed melody at the control rate; each array has the shape `(frames,)`."""
 
     cents: np.ndarray  # over Sa
     loudness: np.ndarray  # 0 to about 1
-    since_onset: np.ndarray  # seconds since the string was last plucked, the bow turned, the tongue hit
+    since_onset: np.ndarray  # seconds since the last attack
     note: np.ndarray  # index of the note
 
 
@@ -262,7 +368,7 @@ def _smooth(values: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def _perform(notes: list[_Note], raga: Raga, frames: int, rng: np.random.Generator) -> _Contour:
-    """Join the notes with glides (jaru), shake them (kampita) and give them loudness, with one performer's habits."""
+    """Perform notes, with the glides (jaru), oscillations (kampita) and loudness of one random performer."""
     shake_rate = rng.uniform(4.0, 6.5)  # oscillations a second
     shake_width = rng.uniform(0.7, 1.2)
     shake_share = rng.uniform(0.65, 0.95)
@@ -270,7 +376,7 @@ def _perform(notes: list[_Note], raga: Raga, frames: int, rng: np.random.Generat
     slide = rng.uniform(0.03, 0.08)  # seconds from one note to the next without jaru
     vibrato = rng.uniform(0, 12)  # cents
     intonation = rng.uniform(2, 7)  # cents, standard deviation
-    legato = rng.uniform(0.3, 0.8)  # share of notes that are not attacked anew
+    legato = rng.uniform(0.3, 0.8)  # share of notes without an attack
 
     starts = np.round(np.cumsum([0.0] + [note.seconds for note in notes]) * CONTROL_RATE).astype(int)
     total = max(starts[-1], frames)
@@ -300,7 +406,7 @@ def _perform(notes: list[_Note], raga: Raga, frames: int, rng: np.random.Generat
         level = accent * np.exp(-time / rng.uniform(3, 9))
         if attacked:
             level *= np.minimum((time + 0.01) / rng.uniform(0.02, 0.06), 1)
-        if note.rests:  # a breath before the next phrase
+        if note.rests:  # breath before the next phrase
             breath = rng.uniform(0.15, 0.6)
             level *= np.clip((note.seconds - breath - time) / 0.1, 0, 1)
         cents[begin:end], loudness[begin:end] = pitch, level
@@ -308,21 +414,23 @@ def _perform(notes: list[_Note], raga: Raga, frames: int, rng: np.random.Generat
         index[begin:end] = i
         previous = pitch[-1]
     drift = _smooth(rng.standard_normal(total), 0.5)
-    cents += rng.uniform(1, 4) * drift / drift.std()  # nobody holds a note quite still
+    cents += rng.uniform(1, 4) * drift / drift.std()  # no performer holds a note perfectly still
     return _Contour(cents[:frames], _smooth(loudness, 0.02)[:frames], since_onset[:frames], index[:frames])
 
 
-# An instrument tells the strength of its harmonics, `(harmonics, frames)`, for a pitch of `(frames,)` in Hz.
+# Returns the amplitudes of the harmonics, `(harmonics, frames)`, for a contour and its pitch `(frames,)` in Hz
 Instrument = Callable[[_Contour, np.ndarray, np.random.Generator], np.ndarray]
 
 
-def _resonances(frequency: np.ndarray, centres: np.ndarray, widths: np.ndarray, gains: np.ndarray) -> np.ndarray:
+def _resonances(
+    frequency: np.ndarray, centres: np.ndarray, widths: np.ndarray | np.floating, gains: np.ndarray | np.floating
+) -> np.ndarray:
     """Sum of resonance curves at `frequency`; the other arguments have the resonances as their first axis."""
     return (gains / np.sqrt(1 + ((frequency - centres) / (widths / 2)) ** 2)).sum(0)
 
 
 def _plucked_string(contour: _Contour, pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Like a veena: plucked near the end, the higher harmonics ring shorter; a pluck sounds on through a breath."""
+    """Like a veena: plucked near its end. Higher harmonics decay faster, and a note rings on through a breath."""
     k = np.arange(1, 25)[:, None]
     shape = np.abs(np.sin(np.pi * k * rng.uniform(0.08, 0.2))) / k ** rng.uniform(0.7, 1.1)
     ring = rng.uniform(1.5, 3.0) / (1 + rng.uniform(0.1, 0.3) * k)
@@ -340,7 +448,7 @@ def _bowed_string(contour: _Contour, pitch: np.ndarray, rng: np.random.Generator
 
 
 def _flute(contour: _Contour, pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Like a bamboo flute: few harmonics, more of them the louder it is blown."""
+    """Like a bamboo flute: few harmonics, and more of them if it is louder."""
     k = np.arange(1, 9)[:, None]
     shape = np.concatenate([[1, rng.uniform(0.2, 0.6), rng.uniform(0.1, 0.4)], rng.uniform(0.02, 0.1, size=5)])[
         :, None
@@ -348,14 +456,14 @@ def _flute(contour: _Contour, pitch: np.ndarray, rng: np.random.Generator) -> np
     return shape * (contour.loudness + 1e-6) ** (0.8 + 0.25 * k)
 
 
-# First three formants, in Hz, of an adult man's vowels (after Peterson and Barney, 1952): a, e, i, o, u.
+# The first three formants, in Hz, of an adult man's vowels a, e, i, o and u (Peterson and Barney, 1952)
 _FORMANTS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240]])
 
 
 def _voice(contour: _Contour, pitch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Like a singer: a glottal pulse through the formants of a vowel that changes from time to time, mostly a."""
+    """Like a singer: a glottal pulse through the formants of a vowel that changes at random. Most vowels are a."""
     k = np.arange(1, 25)[:, None]
-    tract = rng.uniform(1.0, 1.2)  # women's formants lie up to a fifth higher
+    tract = rng.uniform(1.0, 1.2)  # women's formants are up to 20 % higher
     syllable = np.cumsum(rng.random(contour.note[-1] + 1) < 0.2)
     vowels = rng.choice(5, size=syllable[-1] + 1, p=[0.5, 0.15, 0.1, 0.15, 0.1])[syllable[contour.note]]
     centres = [tract * _smooth(_FORMANTS[vowels, i].astype(float), 0.08) for i in range(3)]
@@ -371,7 +479,7 @@ def _voice(contour: _Contour, pitch: np.ndarray, rng: np.random.Generator) -> np
     return sum(resonances) / k ** rng.uniform(0.5, 0.9) * contour.loudness
 
 
-# Instrument, octaves over the drone it plays in, and the loudest noise of breath or bow.
+# For each timbre the instrument, its octaves above the drone, and the highest level of its breath or bow noise
 _INSTRUMENTS: dict[str, tuple[Instrument, int, float]] = {
     "plucked string": (_plucked_string, 0, 0.002),
     "bowed string": (_bowed_string, 0, 0.02),
@@ -382,7 +490,7 @@ TIMBRES = tuple(_INSTRUMENTS)
 
 
 def _upsample(values: np.ndarray) -> np.ndarray:
-    """`(frames,)` at the control rate to `(frames * _SAMPLES_PER_FRAME,)` samples, linearly."""
+    """Interpolate `(frames,)` values at the control rate to `(frames * _SAMPLES_PER_FRAME,)` samples."""
     steps = np.diff(values, append=values[-1:])
     ramp = np.arange(_SAMPLES_PER_FRAME, dtype=np.float32) / _SAMPLES_PER_FRAME
     return (values[:, None] + steps[:, None] * ramp).ravel()
@@ -390,7 +498,7 @@ def _upsample(values: np.ndarray) -> np.ndarray:
 
 def _sum_of_harmonics(pitch: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     """
-    Sine waves at the multiples of a pitch.
+    The sum of sine waves at the multiples of a pitch.
 
     Args:
         pitch: `(frames,)`, in Hz, at the control rate.
@@ -407,9 +515,9 @@ def _sum_of_harmonics(pitch: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
     angle = (2 * np.pi * (turns - np.floor(turns))).astype(np.float32).reshape(frames, _SAMPLES_PER_FRAME)
     ramp = np.arange(_SAMPLES_PER_FRAME, dtype=np.float32)
     output = np.empty_like(angle)
-    for begin in range(0, frames, 400):  # pieces that stay in the processor's cache
+    for begin in range(0, frames, 400):  # pieces that fit into the processor's cache
         piece = slice(begin, begin + 400)
-        # sin(k x) = 2 cos(x) sin((k - 1) x) - sin((k - 2) x) spares one sine per harmonic.
+        # sin(k x) = 2 cos(x) sin((k - 1) x) - sin((k - 2) x), so the harmonics need no further sines
         current, twice_cosine = np.sin(angle[piece]), 2 * np.cos(angle[piece])
         previous = np.zeros_like(current)
         level, slope = np.zeros_like(current), np.zeros_like(current)
@@ -422,12 +530,12 @@ def _sum_of_harmonics(pitch: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
 
 
 def _tanpura(tonic: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Four strings, Pa Sa' Sa' Sa below the tonic's octave, plucked one after the other for ever."""
+    """Four strings, Pa Sa' Sa' Sa below the tonic's octave, plucked one after the other again and again."""
     ring = 6 * CONTROL_RATE
     time = np.arange(ring) / CONTROL_RATE
     k = np.arange(1, 31)[:, None]
     tilt, cycle = rng.uniform(0.3, 0.8), rng.uniform(3.2, 6.0)
-    # The curved bridge (jivari) hands the energy of a string upwards: the higher a harmonic, the later it is loudest.
+    # The curved bridge (jivari) moves the energy of a string to higher harmonics, which reach their maximum later
     bloom = 1 - np.exp(-(time + 0.02) / (0.01 + rng.uniform(0.005, 0.02) * k))
     envelope = bloom * np.exp(-time * (0.45 + 0.03 * k)) / k**tilt * np.minimum((6 - time) / 0.5, 1)
     plucks = []
@@ -436,7 +544,7 @@ def _tanpura(tonic: float, samples: int, rng: np.random.Generator) -> np.ndarray
         strengths = envelope * rng.uniform(0.5, 1.0, size=(30, 1))
         plucks.append(_sum_of_harmonics(np.full(ring, detuned), strengths))
     output = np.zeros(samples + len(plucks[0]), dtype=np.float32)
-    start = -rng.uniform(0, cycle)  # the tanpura has been playing for a while
+    start = -rng.uniform(0, cycle)  # the tanpura plays already when the recording begins
     begin = 0
     while start < samples / SAMPLING_RATE:
         for string, pluck in enumerate(plucks):
@@ -450,136 +558,26 @@ def _tanpura(tonic: float, samples: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _record(performance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The room and the microphone: reverberation, a slope of the spectrum, and background noise."""
+    """Add the effects of a room and a microphone: reverberation, a spectral slope and background noise."""
     samples = len(performance)
     decay = rng.uniform(0.15, 0.6)  # seconds to fall by 60 dB
     time = np.arange(int(decay * SAMPLING_RATE)) / SAMPLING_RATE
     room = rng.standard_normal(len(time), dtype=np.float32) * 10 ** (-3 * time / decay)
     room *= rng.uniform(0.1, 0.5) / np.sqrt(np.sum(room**2))
     room[0] += 1
-    size = -(-(samples + len(room)) // 2**14) * 2**14  # a length that the FFT likes
+    size = -(-(samples + len(room)) // 2**14) * 2**14  # a length for which the FFT is fast
     frequency = np.fft.rfftfreq(size, 1 / SAMPLING_RATE)
     microphone = ((frequency + 50) / 1000) ** rng.uniform(-0.3, 0.2) * (frequency > 30)
-    room = np.fft.rfft(room.astype(np.float32), size) * microphone
-    sound = np.fft.irfft(np.fft.rfft(performance.astype(np.float32), size) * room, size)[:samples]
-    # Pink noise, 30 to 55 dB below the sound.
+    response = np.fft.rfft(room.astype(np.float32), size) * microphone
+    sound = np.fft.irfft(np.fft.rfft(performance.astype(np.float32), size) * response, size)[:samples]
+    # Pink noise, 30 to 55 dB below the sound
     noise = rng.standard_normal((2, len(frequency)), dtype=np.float32) / np.sqrt(frequency + 20)
     noise = np.fft.irfft(noise[0] + 1j * noise[1], size)[:samples]
     return sound + noise * (sound.std() / noise.std() * 10 ** (-rng.uniform(30, 55) / 20))
 
 
-def synthesize_recording(
-    raga: str, *, tonic: float, timbre: str, seconds: float, seed: int, tempo: float = 150.0
-) -> np.ndarray:
-    """
-    Improvise in a raga over a tanpura.
-
-    Args:
-        raga: a key of `RAGAS`.
-        tonic: pitch of Sa in Hz. The tanpura's upper two strings have it, and the flute plays an octave over it.
-        timbre: one of `TIMBRES`.
-        seconds: length of the recording.
-        seed: decides everything else: the phrases and the performer's habits, the tanpura, the room.
-        tempo: notes a minute in middle speed.
-
-    Returns:
-        `(samples,)`, float32, at `SAMPLING_RATE`, about -20 dBFS.
-
-    Raises:
-        ValueError: for an unknown raga or timbre.
-    """
-    if raga not in RAGAS:
-        raise ValueError(f"There is no raga {raga!r}; choose one of {', '.join(RAGAS)}.")
-    if timbre not in TIMBRES:
-        raise ValueError(f"There is no timbre {timbre!r}; choose one of {', '.join(TIMBRES)}.")
-    rng = np.random.default_rng(seed)
-    samples = round(seconds * SAMPLING_RATE)
-    frames = -(-samples // _SAMPLES_PER_FRAME)
-    instrument, octave, loudest_noise = _INSTRUMENTS[timbre]
-
-    notes = Composer(RAGAS[raga], rng).melody(seconds, tempo)
-    contour = _perform(notes, RAGAS[raga], frames, rng)
-    pitch = tonic * 2 ** (octave + contour.cents / 1200)
-    melody = _sum_of_harmonics(pitch, instrument(contour, pitch, rng))[:samples]
-    melody /= melody.std()
-    noise = rng.standard_normal(samples, dtype=np.float32)
-    noise[1:] -= 0.6 * noise[:-1]  # breath and bow are brighter than white noise
-    melody += rng.uniform(0.2, 1) * loudest_noise * noise * _upsample(contour.loudness)[:samples]
-
-    drone = _tanpura(tonic, samples, rng)
-    drone *= 10 ** (-rng.uniform(6, 24) / 20) / drone.std()
-    recording = _record(melody + drone, rng)
-    recording *= min(_LEVEL / recording.std(), 0.98 / np.abs(recording).max())
-    return recording.astype(np.float32)
-
-
 def _wav(samples: np.ndarray) -> bytes:
-    import soundfile
-
+    """The bytes of a 16-bit WAV file."""
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
-
-
-def build_ragas(
-    seed: int = 0, train_recordings: int = 12, test_recordings: int = 4, seconds: float = 72.0
-) -> "DatasetDict":
-    """
-    Synthesise the `ragas` set.
-
-    No recording is in both splits. The tonics of `test` are of other keys than those of `train` (at least 40 cents
-    away from each of them in any octave), and its timbre is `TEST_TIMBRE`, which `train` does not have.
-
-    Args:
-        seed: the whole set follows from it.
-        train_recordings: recordings of each raga in `train`.
-        test_recordings: recordings of each raga in `test`.
-        seconds: length of a recording, which is cut into four clips.
-
-    Returns:
-        Splits `train` and `test` of clips, with columns `audio` (undecoded: 16 bit WAV bytes and a path), `raga`
-        (class label), `recording` (id), `tonic` (Hz, of the tanpura's upper Sa) and `timbre`.
-    """
-    import pyarrow as pa
-    from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
-
-    features = Features(
-        {
-            "audio": Audio(sampling_rate=SAMPLING_RATE, decode=False),
-            "raga": ClassLabel(names=list(RAGAS)),
-            "recording": Value("string"),
-            "tonic": Value("float32"),
-            "timbre": Value("string"),
-        }
-    )
-    splits = {
-        "train": (train_recordings, _TONICS[0::2], [timbre for timbre in TIMBRES if timbre != TEST_TIMBRE]),
-        "test": (test_recordings, _TONICS[1::2], [TEST_TIMBRE]),
-    }
-    dataset = DatasetDict()
-    for which, (split, (recordings, tonics, timbres)) in enumerate(splits.items()):
-        columns = {name: [] for name in features}
-        for label, raga in enumerate(RAGAS):
-            for number in range(recordings):
-                # A generator of its own: a recording stays the same when there are more or fewer of the others.
-                rng = np.random.default_rng([seed, which, label, number])
-                recording = f"{raga.lower()}_{split}_{number:02d}"
-                tonic = rng.choice(tonics) * 2 ** (rng.uniform(-_MISTUNING, _MISTUNING) / 1200)
-                timbre = timbres[number % len(timbres)]
-                samples = synthesize_recording(
-                    raga,
-                    tonic=tonic,
-                    timbre=timbre,
-                    seconds=seconds,
-                    seed=int(rng.integers(2**31)),
-                    tempo=rng.uniform(100, 220),
-                )
-                for chunk, clip in enumerate(np.array_split(samples, _CLIPS_PER_RECORDING)):
-                    columns["audio"].append({"bytes": _wav(clip), "path": f"{recording}_chunk{chunk}.wav"})
-                    columns["raga"].append(label)
-                    columns["recording"].append(recording)
-                    columns["tonic"].append(tonic)
-                    columns["timbre"].append(timbre)
-        # Not `Dataset.from_dict`, which asks for torchcodec as soon as there is a column of audio.
-        dataset[split] = Dataset(pa.Table.from_pydict(columns, schema=features.arrow_schema))
-    return dataset

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Which clips of a dataset can be read, and what they are called."""
+"""Finds clips that cannot be read, and names clips in messages."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class BadClip(NamedTuple):
-    """A clip that cannot be read: its file (or row), why, and its split where there are splits."""
+    """A clip that cannot be read: its file (or row), the reason, and its split if there are several."""
 
     name: str
     reason: str
@@ -25,7 +25,7 @@ class BadClip(NamedTuple):
 
 
 def audio_file(audio: Mapping[str, Any] | None) -> AudioFile:
-    """What `load_audio` takes of a value of the column `audio`. Raises `AudioFileError` where there is nothing."""
+    """Return the argument of `load_audio` for a value of the column `audio`; `AudioFileError` if it has no audio."""
     file = audio and (audio["bytes"] or audio["path"])
     if not file:
         raise AudioFileError("The clip has no audio: neither bytes nor a path. Leave it out.")
@@ -33,33 +33,33 @@ def audio_file(audio: Mapping[str, Any] | None) -> AudioFile:
 
 
 def clip_name(audio: Mapping[str, Any] | None, row: int) -> str:
-    """The file of a clip where the data tells it, or else its row."""
+    """Return the path of a clip, or its row if it has no path."""
     return (audio and audio["path"]) or f"row {row}"
 
 
 def clip_names(clips: datasets.Dataset) -> list[str]:
-    """The file of each clip where the data tells it, or else its row."""
+    """Return the path of each clip, or its row if it has no path."""
     return [path or f"row {row}" for row, path in enumerate(clip_paths(clips))]
 
 
 def clip_paths(clips: datasets.Dataset) -> list[str | None]:
-    """The file of each clip where the data tells it, from the column `audio`. No audio is copied."""
+    """Return the path of each clip, or `None` if it has no path. No audio is copied."""
     tables = clips.select_columns("audio").with_format("arrow").iter(batch_size=1000)
     return [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
 
 
 def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, list[BadClip]]:
     """
-    Decode every clip once and leave out those that `load_audio` refuses.
+    Decode every clip once and leave out those that cannot be read.
 
     Args:
-        clips: what `load_clips` gives.
+        clips: what `load_clips` returns.
 
     Returns:
         The readable clips, and the others with the reasons.
 
     Raises:
-        ValueError: a split has clips and none of them can be read.
+        ValueError: no clip of a split can be read.
     """
     readable, bad = datasets.DatasetDict(), []
     for split, rows in clips.items():
@@ -74,8 +74,16 @@ def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, 
     return readable, bad
 
 
+def report_bad_clips(bad_clips: Sequence[BadClip]) -> None:
+    """Log a warning with the clips that were left out and the reasons."""
+    if not bad_clips:
+        return
+    lines = [f"  {bad.split + ', ' if bad.split else ''}{bad.name}: {bad.reason}" for bad in bad_clips]
+    logger.warning("\n".join([f"{len(bad_clips)} clips cannot be read and are left out:", *lines]))
+
+
 def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
-    """Why each clip cannot be read; None where it can."""
+    """The reason why each clip cannot be read, or `None` if it can."""
 
     def reason(row: int) -> str | None:
         try:
@@ -84,18 +92,10 @@ def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
             return str(error)
         return None
 
-    # Threads are enough: soundfile decodes without holding the interpreter lock.
+    # Threads are enough, because soundfile releases the interpreter lock while it decodes
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(
             datasets.utils.tqdm(
                 pool.map(reason, range(len(rows))), total=len(rows), desc=f"Checking {split}", unit="clip"
             )
         )
-
-
-def report_bad_clips(bad_clips: Sequence[BadClip]) -> None:
-    """Log a warning that names the clips that were left out, and why."""
-    if not bad_clips:
-        return
-    lines = [f"  {bad.split + ', ' if bad.split else ''}{bad.name}: {bad.reason}" for bad in bad_clips]
-    logger.warning("\n".join([f"{len(bad_clips)} clips cannot be read and are left out:", *lines]))

@@ -147,7 +147,14 @@ def folds_by_recording(
 def stratified_splits(
     labels: np.ndarray, recordings: np.ndarray, num_folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each fold the indices of the clips to train on and to test on; each clip has one label and one recording."""
+    """
+    Return the training and test indices of each fold, for clips with one label and one recording each.
+
+    Args:
+        labels, recordings: `(clips,)`.
+        num_folds: number of folds.
+        seed: seed of the random order of recordings.
+    """
     _, recording_of_clip = np.unique(recordings, return_inverse=True)
     # Shuffled here because scikit-learn up to 1.7 mixes up the classes of groups when it shuffles
     order = check_random_state(seed).permutation(recording_of_clip.max() + 1)
@@ -159,13 +166,13 @@ def stratified_splits(
 
 
 def recordings_of_classes(labels: np.ndarray, recordings: np.ndarray) -> list[int]:
-    """The number of recordings of each class, where each clip has one label."""
+    """Return the number of recordings of each class, for clips with one label each."""
     pairs = set(zip(labels.tolist(), recordings.tolist(), strict=True))
     return list(Counter(label for label, _ in pairs).values())
 
 
 def shared_recordings(train: datasets.Dataset, evaluation: datasets.Dataset) -> set[str]:
-    """The recordings that have clips in both parts."""
+    """Return the recordings that have clips in both parts."""
     first, second = (set(clips.select_columns("recording")[:]["recording"]) for clips in (train, evaluation))
     return first & second
 
@@ -176,10 +183,10 @@ def check_clips(
     """
     Check that a classifier can be trained on one part and fairly evaluated on the other.
 
-    A class without training clips is an error where each clip has one class. Otherwise a warning is logged.
+    If each clip has one class, a class without training clips is an error. Otherwise it is logged as a warning.
 
     Raises:
-        ValueError: a part has no clips or no column `label` as `load_clips` makes it; the parts have different kinds
+        ValueError: a part has no clips or no column `label` as `load_clips` returns it; the parts have different kinds
             of labels; training has only one class, or no clip of a class; the evaluation has a class that training
             does not have; or a recording is in both parts and `allow_shared_recordings` is not set.
     """
@@ -202,7 +209,7 @@ def check_clips(
         raise ValueError(f"All training clips are of one class ({listed(known)}). A classifier needs two or more.")
     if task == SINGLE_LABEL and without:
         raise ValueError(
-            f"No training clip is of the classes {listed(without)}. Add recordings of them, or remove the classes."
+            f"No training clip has the classes {listed(without)}. Add recordings of them, or remove the classes."
         )
     if without:
         logger.warning(f"No training clip has the classes {listed(without)}, so they cannot be learned.")
@@ -212,7 +219,7 @@ def check_clips(
     both = shared_recordings(train, evaluation)
     if both and not allow_shared_recordings:
         raise ValueError(
-            f"Clips of the same recording are in training and in evaluation, which would flatter the scores: "
+            f"Clips of the same recording are in training and in evaluation, which would inflate the scores: "
             f"{listed(both)}. Move each recording to one part. If these are different recordings with the same name, "
             "give them different names in a column and pass it as `group_column`."
         )

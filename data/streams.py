@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Streams of clips for training on datasets that do not fit on one disk or in memory."""
+"""Reads streams of clips, for training on datasets that do not fit on one disk or in memory."""
 
 import itertools
 import logging
@@ -23,27 +23,28 @@ logger = logging.getLogger(__name__)
 
 class StreamedWindows(CroppedClips, torch.utils.data.IterableDataset):
     """
-    The items of `WaveformWindows` from a stream, each clip once a pass, shared out among processes and their workers.
+    The items of `WaveformWindows` from a stream, divided among processes and their workers, each clip once per pass.
 
-    Every worker of every process reads clips of its own: whole shards as long as there are enough for all, other ones
-    in each pass. Order and items follow from `seed`, the epoch, the process, the worker and the number of either. What
-    cannot be read is left out with a warning that tells its name and why; the end of a pass tells how much it was.
+    Every worker of every process reads its own clips: whole shards, different ones in each pass, if there are enough
+    shards. Order and items depend only on `seed`, the epoch, the process, the worker and the numbers of processes and
+    workers. A clip that cannot be read is left out, with a warning. At the end of a pass, the number of these clips is
+    logged.
 
-    Each process must get its own `DataLoader`, see `stream_loader`. The stream goes on into the next pass, and so on
-    without end, because processes whose clips ran out would leave the others waiting.
+    Each process needs its own `DataLoader`; see `stream_loader`. The stream continues with the next pass, without end,
+    because a process without clips would make the others wait.
 
     Args:
-        clips: column `audio` (`Audio(decode=False)`), as `load_recordings` gives them with `streaming=True`.
-        sampling_rate, transform, crop_seconds: as in `AudioClips`.
+        clips: column `audio` (`Audio(decode=False)`), as `load_recordings` returns them with `streaming=True`.
+        sampling_rate, transform, crop_seconds: as for `AudioClips`.
         seed: seed of the order, the crops and `transform`.
-        buffer_size: number of clips, encoded as they came, out of which a worker draws the next.
-        process_index: this process's index.
+        buffer_size: number of encoded clips from which a worker draws the next one.
+        process_index: index of this process.
         num_processes: number of processes that train together.
-        endless: whether pass follows upon pass; otherwise the stream ends after one.
+        endless: whether to continue after a pass; otherwise the stream ends.
 
     Raises:
-        ValueError: `crop_seconds` or `buffer_size` is not above 0, or, as soon as it shows, a worker has no clips or
-            none that can be read.
+        ValueError: `crop_seconds` or `buffer_size` is not above 0. During iteration: a worker has no clips, or none
+            that can be read.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class StreamedWindows(CroppedClips, torch.utils.data.IterableDataset):
         self.endless = endless
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """`{"waveform": (samples,) float32 array, "seed": int}` of the clips of this process's worker."""
+        """Yield `{"waveform": (samples,) float32 array, "seed": int}` for the clips of this worker."""
         worker = torch.utils.data.get_worker_info()
         worker_id, num_workers = (worker.id, worker.num_workers) if worker else (0, 1)
         reader, num_readers = self.process_index * num_workers + worker_id, self.num_processes * num_workers
@@ -79,7 +80,7 @@ class StreamedWindows(CroppedClips, torch.utils.data.IterableDataset):
 
     def _pass(self, epoch: int, reader: int, num_readers: int) -> Iterator[dict[str, Any]]:
         who = f"reader {reader + 1} of {num_readers} (processes times their workers)"
-        rng = np.random.default_rng([self.seed, epoch])  # the same for all readers, so that they agree on the shards
+        rng = np.random.default_rng([self.seed, epoch])  # the same for all readers, which thus agree on the shards
         shards = rng.permutation(self.clips.num_shards).tolist()
         clips = _shuffled(self._share(shards, reader, num_readers), self.buffer_size, rng)
         number, reasons = 0, []
@@ -100,26 +101,26 @@ class StreamedWindows(CroppedClips, torch.utils.data.IterableDataset):
             raise ValueError(f"There are no clips for {who}. Use fewer processes or workers.")
 
     def _share(self, shards: list[int], reader: int, num_readers: int) -> Iterator[Mapping[str, Any] | None]:
-        """The clips of one reader. Where there are more readers than shards, several take turns in a shard."""
+        """The clips of one reader. If there are more readers than shards, several readers take turns in a shard."""
         groups = min(len(shards), num_readers)
         group, turn = reader % groups, reader // groups
         turns = len(range(group, num_readers, groups))
         for shard in shards[group::groups]:
-            # `iter(...)` would divide the shard among the workers once more
+            # The iterator of a dataset would divide the shard among the workers once more
             batches = self.clips.shard(num_shards=len(shards), index=shard).iter(batch_size=16)
             yield from itertools.islice((audio for batch in batches for audio in batch["audio"]), turn, None, turns)
 
 
 def stream_loader(windows: StreamedWindows, device: torch.device, **settings: Any) -> torch.utils.data.DataLoader:
     """
-    A DataLoader for `Trainer` over a stream that is shared out among the processes already.
+    Return a DataLoader for `Trainer` over a stream that is already divided among the processes.
 
-    `Accelerator.prepare` takes a stream for one that all processes read alike: it would keep one of `num_processes`
-    batches that a process reads, or have the first process read for all, and so lose clips.
+    `Accelerator.prepare` assumes that all processes read the same stream. It would lose clips: each process would use
+    only one of `num_processes` batches that it reads, or the first process would read for all.
 
     Args:
         windows: the clips of this process.
-        device: where the batches are to be.
+        device: the device of the batches.
         settings: further arguments of `DataLoader`.
     """
     loader = torch.utils.data.DataLoader(windows, **settings)
@@ -129,7 +130,7 @@ def stream_loader(windows: StreamedWindows, device: torch.device, **settings: An
 
 
 def _shuffled(clips: Iterator[Any], buffer_size: int, rng: np.random.Generator) -> Iterator[Any]:
-    """Clips in random order, as far as a buffer of so many allows."""
+    """Shuffle clips with a buffer of `buffer_size` clips."""
     buffer: list[Any] = []
     for clip in clips:
         if len(buffer) < buffer_size:
@@ -143,7 +144,7 @@ def _shuffled(clips: Iterator[Any], buffer_size: int, rng: np.random.Generator) 
 
 
 def _fetched(audio: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """A clip with its bytes where its path is a URL, as in streams of loose files; `AudioFileError` on failure."""
+    """Fetch the bytes of a clip whose path is a URL, as in streams of single files; `AudioFileError` on failure."""
     if not audio or audio["bytes"] or "://" not in (audio["path"] or ""):
         return audio
     try:

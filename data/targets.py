@@ -1,33 +1,38 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The labels of a batch as the tensor that a model takes."""
+"""Makes the target tensor of a model from the labels of a batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
+from .events import Event, events_to_frames
 from .labels import FRAMES, MULTI_LABEL, SINGLE_LABEL, class_names, task_of
 
 
 class Targets:
     """
-    Makes the labels of a batch of clips a tensor that a model takes.
+    Makes a tensor for a model from the labels of a batch of clips.
 
     Args:
         label: the feature of the column `label`.
-        frame_seconds: for events, the time from one answer of the model to the next.
-        frames_per_answer: for events, how many of a model's input frames make one answer.
-        soft: give single labels as one-hot vectors, so that they can be mixed.
-        padding: for events, the target of answers behind the end of a clip.
+        frame_seconds: for events, the time in seconds from one output of the model to the next.
+        frames_per_answer: for events, the number of input frames for one output of the model.
+        soft: return single labels as one-hot vectors, which can be mixed.
+        padding: for events, the target of outputs after the end of a clip.
+
+    Raises:
+        ValueError: the labels are events, and `frame_seconds` or `frames_per_answer` is missing.
     """
 
     def __init__(
         self,
         label: Any,
         *,
-        frame_seconds: float | None = None,
-        frames_per_answer: int | None = None,
+        frame_seconds: float = 0.0,
+        frames_per_answer: int = 0,
         soft: bool = False,
         padding: float = 0.0,
     ):
@@ -42,8 +47,10 @@ class Targets:
 
     def __call__(self, labels: Sequence[Any], attention_mask: torch.Tensor) -> torch.Tensor:
         """
+        Make the tensor of a batch.
+
         Args:
-            labels: of each clip: a class index, a list of them, or a list of events as `load_clips` gives them.
+            labels: for each clip a class index, a list of them, or a list of events, as `load_clips` returns them.
             attention_mask: `(batch_size, frames)`, 1 for the frames of a clip.
 
         Returns:
@@ -65,8 +72,6 @@ class Targets:
         is_padding = torch.arange(answers) >= own_answers
         return frames.masked_fill(is_padding[..., None], self.padding)
 
-    def _frames_of(self, events: Sequence[Mapping[str, Any]], answers: int):
-        from .events import Event, events_to_frames
-
-        events = [Event(event["onset"], event["offset"], event["label"]) for event in events]
-        return events_to_frames(events, answers, self.frame_seconds, self.num_labels)
+    def _frames_of(self, events: Sequence[Mapping[str, Any]], answers: int) -> np.ndarray:
+        own = [Event(event["onset"], event["offset"], event["label"]) for event in events]
+        return events_to_frames(own, answers, self.frame_seconds, self.num_labels)

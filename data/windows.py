@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""How a DataLoader reads clips: windows of them, streams of them, and batches of what a model takes."""
+"""Datasets for a DataLoader: clips as waveforms, whole, cropped at random or cut into windows."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from .readable import audio_file
 
 
 class _Part(NamedTuple):
-    """A waveform `(samples,)`, float32, and where in its clip it begins, in seconds."""
+    """A waveform `(samples,)`, float32, and its start in the clip, in seconds."""
 
     waveform: np.ndarray
     start: float
@@ -26,7 +26,7 @@ class _Part(NamedTuple):
 
 class CroppedClips:
     """
-    What `AudioClips`, `WaveformWindows` and `StreamedWindows` share: how the random part of a clip is read.
+    The base of `AudioClips`, `WaveformWindows` and `StreamedWindows`, which reads a random part of a clip.
 
     Raises:
         ValueError: `crop_seconds` is not above 0.
@@ -50,15 +50,15 @@ class CroppedClips:
         self.transform = transform
         self.crop_seconds = crop_seconds
         self.seed = seed
-        # In shared memory, because workers that live through several epochs have a copy of this object
+        # In shared memory, because workers that persist over several epochs have a copy of this object
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew: `AudioTrainer` calls this before each epoch."""
+        """Set the epoch, on which all random values depend. `AudioTrainer` calls this before each epoch."""
         self._epoch.fill_(epoch)
 
     def _read(self, audio: Mapping[str, Any] | None, seed: int) -> _Part:
-        """The part of a clip that follows from `seed`; `AudioFileError` where it has none."""
+        """Read the part of a clip that `seed` selects; `AudioFileError` if it cannot be read."""
         file = audio_file(audio)
         generator = torch.Generator()
         generator.manual_seed(seed)
@@ -74,17 +74,17 @@ class CroppedClips:
 
 class AudioClips(CroppedClips, torch.utils.data.Dataset):
     """
-    Labelled clips as waveforms, decoded when they are asked for.
+    Labelled clips as waveforms, which are decoded on access.
 
-    What is random about a clip follows from `seed`, the epoch and its index alone: neither the number of workers nor a
-    run that was stopped and resumed changes it.
+    The random values of a clip depend only on `seed`, the epoch and the index of the clip. They do not depend on the
+    number of workers, nor on whether a run was stopped and resumed.
 
     Args:
-        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` gives them.
+        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` returns them.
         sampling_rate: rate of the waveforms in Hz.
-        transform: a change to the training clips: from a waveform `(samples,)` and a `torch.Generator` for whatever is
-            random about it to a waveform `(samples,)`, float32.
-        crop_seconds: length of the random part that is read of clips that are longer; whole clips where not given.
+        transform: an augmentation: returns a waveform `(samples,)`, float32, for such a waveform and a
+            `torch.Generator`, the source of all its random values.
+        crop_seconds: longer clips are cropped at random to this length in seconds; by default clips stay whole.
         seed: seed of the crops and of `transform`.
     """
 
@@ -95,8 +95,10 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """
-        `{"waveform": (samples,) float32 array, "label": that of the part that is read, "seed": int}`; `AudioFileError`
-        where the clip cannot be read.
+        Return `{"waveform": (samples,) float32 array, "label": label of the part that is read, "seed": int}`.
+
+        Raises:
+            AudioFileError: the clip cannot be read.
         """
         clip = self.clips[index]
         seed = combined_seed(self.seed, int(self._epoch), index)
@@ -107,14 +109,36 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
         return {"waveform": waveform, "label": label, "seed": seed}
 
 
+class WaveformWindows(CroppedClips, torch.utils.data.Dataset):
+    """
+    Clips without labels as waveforms, each with a seed for all further random values.
+
+    The arguments are those of `AudioClips`, except that `clips` need no labels. As there, the random values of a clip
+    depend only on `seed`, the epoch and the index of the clip.
+    """
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """
+        Return `{"waveform": (samples,) float32 array, "seed": int}`.
+
+        Raises:
+            AudioFileError: the clip cannot be read.
+        """
+        seed = combined_seed(self.seed, int(self._epoch), index)
+        return {"waveform": self._read(self.clips[index]["audio"], seed).waveform, "seed": seed}
+
+
 @dataclass(frozen=True)
 class WindowGrid:
     """
-    The windows that cover a clip, the first of which begins at 0.
+    The windows that cover a clip. The first one begins at 0.
 
     Args:
         size: length of a window in samples.
-        step: samples from the start of one window to that of the next.
+        step: distance between the starts of two windows in samples.
     """
 
     size: int
@@ -122,30 +146,25 @@ class WindowGrid:
 
     @classmethod
     def of_seconds(cls, seconds: float, sampling_rate: int) -> "WindowGrid":
-        """Windows of this length, at least 25 ms, that follow each other."""
+        """Return adjacent windows of this length in seconds, or of 25 ms if that is longer."""
         samples = max(_shortest(sampling_rate), round(seconds * sampling_rate))
         return cls(samples, samples)
 
     def starts(self, samples: int, sampling_rate: int) -> range:
         """
-        Where the windows of a clip of `samples` samples begin.
+        Return the first sample of each window of a clip with `samples` samples.
 
-        A rest of less than 25 ms, one frame, gets no window of its own.
+        A rest at the end that is shorter than 25 ms, one frame, gets no window of its own.
         """
         return range(0, max(1, samples - _shortest(sampling_rate) + 1), self.step)
 
 
-def _shortest(sampling_rate: int) -> int:
-    """The samples of 25 ms, one frame."""
-    return sampling_rate // 40
-
-
 class ClipWindows(torch.utils.data.Dataset):
     """
-    Whole clips as windows that cover them, for a model that takes no more than one window at a time.
+    Whole clips as windows that cover them, for a model that takes one window at a time.
 
     Args:
-        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` gives them.
+        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` returns them.
         sampling_rate: rate of the waveforms in Hz.
         grid: the windows.
     """
@@ -167,7 +186,7 @@ class ClipWindows(torch.utils.data.Dataset):
         return len(self.windows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`{"waveform": (samples,) float32 array, "label": that of the window}`."""
+        """Return `{"waveform": (samples,) float32 array, "label": label of the window}`."""
         row, start = self.windows[index]
         clip = self.clips[row]
         waveform = load_audio(audio_file(clip["audio"]), self.sampling_rate)[start : start + self.grid.size]
@@ -177,23 +196,11 @@ class ClipWindows(torch.utils.data.Dataset):
         return {"waveform": waveform, "label": label}
 
 
-class WaveformWindows(CroppedClips, torch.utils.data.Dataset):
-    """
-    Clips without labels as waveforms, each with the seed that everything random about it follows from.
-
-    Arguments are those of `AudioClips`, except that `clips` need no labels. As there, what is random about a clip
-    follows from `seed`, the epoch and its index alone.
-    """
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """`{"waveform": (samples,) float32 array, "seed": int}`; `AudioFileError` where the clip cannot be read."""
-        seed = combined_seed(self.seed, int(self._epoch), index)
-        return {"waveform": self._read(self.clips[index]["audio"], seed).waveform, "seed": seed}
-
-
 def combined_seed(*numbers: int) -> int:
-    """One seed for a torch generator from several numbers, none of which may be negative."""
+    """Return one seed for a torch generator from several numbers, none of which may be negative."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)  # torch takes 63 bits
+
+
+def _shortest(sampling_rate: int) -> int:
+    """The number of samples in 25 ms, one frame."""
+    return sampling_rate // 40

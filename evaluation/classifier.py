@@ -9,20 +9,26 @@ Clips are scored whole. If a model takes windows of a limited length, its output
 import importlib.util
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import cast
 
+import datasets
 import numpy as np
+from torch.utils.data import Dataset
+from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, Trainer
+from transformers.trainer_utils import PredictionOutput
 
+from ..data.audio import audio_info
+from ..data.events import Event
+from ..data.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
+from ..data.readable import audio_file, clip_name
+from ..data.windows import ClipWindows
+from ..modeling.traits import traits_of
+from .metrics import classification_metrics, multilabel_metrics
+from .plots import plot_timeline
 from .results import Evaluation, Scores
-
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import datasets
-    import torch
-    from transformers import EvalPrediction, PreTrainedConfig, SequenceFeatureExtractor, Trainer
-    from transformers.trainer_utils import PredictionOutput
+from .scores import evaluate_predictions
+from .sound_events import frame_metrics, score_events
 
 
 logger = logging.getLogger(__name__)
@@ -50,11 +56,8 @@ METRIC_NAMES = {
 _TIMELINES = 8
 
 
-def metrics_of(task: str) -> "Callable[[EvalPrediction], dict[str, float]]":
-    """The function to give to a Trainer as `compute_metrics` for this task."""
-    from .metrics import classification_metrics, multilabel_metrics
-    from .sound_events import frame_metrics
-
+def metrics_of(task: str) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Return the `compute_metrics` of a Trainer for this task."""
     return {
         "single_label_classification": classification_metrics,
         "multi_label_classification": multilabel_metrics,
@@ -63,12 +66,12 @@ def metrics_of(task: str) -> "Callable[[EvalPrediction], dict[str, float]]":
 
 
 def evaluate_clips(
-    trainer: "Trainer",
-    dataset: "torch.utils.data.Dataset",
-    clips: "datasets.Dataset",
-    feature_extractor: "SequenceFeatureExtractor",
+    trainer: Trainer,
+    dataset: Dataset,
+    clips: datasets.Dataset,
+    feature_extractor: SequenceFeatureExtractor,
     *,
-    folder: "Path | None" = None,
+    folder: Path | None = None,
 ) -> Evaluation:
     """
     Predict clips and score the predictions.
@@ -84,25 +87,36 @@ def evaluate_clips(
         feature_extractor: the model's.
         folder: where to draw the timelines of the first clips, for a frame classifier.
     """
-    from ..data.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
-    from .scores import evaluate_predictions
-
-    label, config = clips.features["label"], trainer.model.config
-    task = task_of(label)
+    # A Trainer has a model: a `PreTrainedModel`, or a module with the configuration of one
+    config = cast(PreTrainedModel, trainer.model).config
+    task = task_of(clips.features["label"])
     prediction = trainer.predict(dataset)
-    logits = prediction.predictions
-    windows = getattr(dataset, "windows", None)
-    clip_of_window = np.arange(len(clips)) if windows is None else np.array([clip for clip, _ in windows])
+    if isinstance(dataset, ClipWindows):
+        clip_of_window = np.array([clip for clip, _ in dataset.windows])
+        seconds = np.array(dataset.seconds)
+    else:
+        clip_of_window, seconds = np.arange(len(clips)), np.ones(len(clips))
     if task == FRAMES:
         return _score_timelines(prediction, clip_of_window, clips, config, feature_extractor, folder)
-    seconds = np.ones(len(clips)) if windows is None else np.array(dataset.seconds)
-    logits = _logits_of_clips(logits, clip_of_window, seconds, len(clips), task == MULTI_LABEL)
+    logits = _logits_of_clips(_logits(prediction), clip_of_window, seconds, len(clips), task == MULTI_LABEL)
     labels = clips["label"][:]
     if task == MULTI_LABEL:
         labels = np.zeros((len(clips), logits.shape[1]), dtype=np.int64)
         for row, classes in enumerate(classes_of_clips(clips)):
             labels[row, classes] = 1
-    return evaluate_predictions(logits, labels, clips["recording"][:], config.id2label, task=task)
+    names = dict(enumerate(label_names(config)))
+    return evaluate_predictions(logits, labels, clips["recording"][:], names, task=task)
+
+
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """Return the class names of a classifier, in the order of its logits."""
+    name_of = {int(index): name for index, name in (config.id2label or {}).items()}
+    return [name_of[index] for index in range(len(name_of))]
+
+
+def _logits(prediction: PredictionOutput) -> np.ndarray:
+    logits = prediction.predictions
+    return logits[0] if isinstance(logits, tuple) else logits
 
 
 def _logits_of_clips(
@@ -130,26 +144,17 @@ def _logits_of_clips(
 
 
 def _score_timelines(
-    prediction: "PredictionOutput",
+    prediction: PredictionOutput,
     clip_of_window: np.ndarray,
-    clips: "datasets.Dataset",
-    config: "PreTrainedConfig",
-    feature_extractor: "SequenceFeatureExtractor",
-    folder: "Path | None",
+    clips: datasets.Dataset,
+    config: PreTrainedConfig,
+    feature_extractor: SequenceFeatureExtractor,
+    folder: Path | None,
 ) -> Evaluation:
-    from transformers import EvalPrediction
-
-    from ..data.audio import audio_info
-    from ..data.events import Event
-    from ..data.readable import audio_file, clip_name
-    from ..modeling.traits import traits_of
-    from .plots import plot_timeline
-    from .sound_events import frame_metrics, score_events
-
-    logits = prediction.predictions
-    names = [config.id2label[index] for index in range(config.num_labels)]
+    logits, names = _logits(prediction), label_names(config)
+    labels = cast(np.ndarray, prediction.label_ids)  # there are some, because the clips have labels
     frame_seconds = traits_of(config).seconds_per_answer(config, feature_extractor)
-    is_answer = ~(logits == -100).all(axis=-1)  # the Trainer pads shorter ones with -100
+    is_answer = (logits != -100).any(axis=-1)  # the Trainer pads shorter ones with -100
     parts: dict[int, list[np.ndarray]] = {}
     for clip, window, own in zip(clip_of_window.tolist(), logits, is_answer, strict=True):
         parts.setdefault(clip, []).append(1 / (1 + np.exp(-window[own].astype(np.float64))))
@@ -162,7 +167,7 @@ def _score_timelines(
         references[name] = [Event(one["onset"], one["offset"], names[one["label"]]) for one in clip["label"]]
     if importlib.util.find_spec("sed_scores_eval") is None:
         logger.warning("F1 of events and PSDS are not computed: they need `pip install polyaudio[sound-events]`.")
-        values = {"count": len(clips), **frame_metrics(EvalPrediction(logits, prediction.label_ids))}
+        values = {"count": len(clips), **frame_metrics(EvalPrediction(logits, labels))}
         evaluation = Evaluation("frame_classification", names, Scores(values))
     else:
         evaluation = score_events(scores, references, durations, names, frame_seconds)

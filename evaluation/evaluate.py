@@ -16,7 +16,7 @@ from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
 from ..modeling.inputs import make_targets, whole_clips
 from ..modeling.loading import load_classifier, load_feature_extractor
-from .classifier import evaluate_clips
+from .classifier import evaluate_clips, label_names
 from .results import Evaluation
 from .writing import write_evaluation
 
@@ -75,11 +75,9 @@ def evaluate(
         raise ValueError(f"{name_of(dataset)} has the splits {', '.join(clips)}; name the split to measure on")
     readable, bad_clips = drop_unreadable(DatasetDict({chosen: clips[chosen]}))
     report_bad_clips(bad_clips)
-    source = model.config.name_or_path if isinstance(model, PreTrainedModel) else os.fspath(model)
-    classifier = load_classifier(
-        model if isinstance(model, PreTrainedModel) else source,
-        of_frames=task_of(clips[chosen].features["label"]) == FRAMES,
-    )
+    of_frames = task_of(clips[chosen].features["label"]) == FRAMES
+    source = str(model.config.name_or_path) if isinstance(model, PreTrainedModel) else os.fspath(model)
+    classifier = load_classifier(model if isinstance(model, PreTrainedModel) else source, of_frames=of_frames)
     config = classifier.config
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(source, config)
@@ -92,7 +90,8 @@ def evaluate(
         trainer = Trainer(
             model=classifier,
             args=_evaluation_arguments(scratch, batch_size),
-            data_collator=AudioCollator(feature_extractor, targets),
+            # It returns a `BatchFeature`. transformers' type asks for a `dict`, which its own collators do not return.
+            data_collator=AudioCollator(feature_extractor, targets),  # type: ignore[arg-type]
             processing_class=feature_extractor,
         )
         clips_to_score = whole_clips(labelled, config, feature_extractor)
@@ -117,7 +116,7 @@ def _evaluation_arguments(folder: str, batch_size: int) -> TrainingArguments:
 
 def _with_labels_of(config: PreTrainedConfig, clips: Dataset) -> Dataset:
     """The clips with their labels numbered as the model numbers them."""
-    names = [config.id2label[index] for index in range(config.num_labels)]
+    names = label_names(config)
     unknown = sorted(set(class_names(clips.features["label"])) - set(names))
     if unknown:
         raise ValueError(

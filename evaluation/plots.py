@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ..data.events import Event, checked_scores, class_indices, event_times
 from .results import PrecisionRecall
@@ -27,8 +29,6 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: str | 
         names: the class names.
         path: the PNG file to write.
     """
-    from matplotlib.figure import Figure
-
     side = float(np.clip(2.5 + 0.35 * len(names), 5, 20))
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
@@ -50,8 +50,6 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: str | 
 
 def plot_precision_recall(curves: PrecisionRecall, path: str | os.PathLike) -> None:
     """Plot precision over recall to a PNG file: of single classes, and their mean."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot()
     lines = [axes.plot(curves.recall, curves.macro, color="black", linewidth=2.5)[0]]
@@ -90,8 +88,6 @@ def plot_losses(log_history: Sequence[Mapping[str, Any]], path: str | os.PathLik
     if not curves:
         return False
 
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     for key, (steps, values) in curves.items():
@@ -126,9 +122,6 @@ def plot_timeline(
     Raises:
         ValueError: the scores do not fit the labels, or an event has no length or an unknown class.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
     scores = checked_scores(scores, len(labels))
     rows = class_indices(references, labels)
     times = event_times(references)

@@ -263,7 +263,7 @@ def make_folds(
             "recordings."
         )
     if is_test is None:
-        tests = folds_by_recording(labels[:, None].tolist(), groups, num_folds, seed)
+        tests = folds_by_recording(labels[:, None].tolist(), groups.tolist(), num_folds, seed)
         folds = [(np.setdiff1d(np.arange(len(labels)), test), test) for test in tests]
     else:
         is_test = np.asarray(is_test, dtype=bool)

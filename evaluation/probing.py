@@ -75,7 +75,7 @@ def probe(
     >>> report.probe.accuracy.mean  # doctest: +SKIP
     ```
     """
-    name = model.config.name_or_path if isinstance(model, PreTrainedModel) else os.fspath(model)
+    name = str(model.config.name_or_path) if isinstance(model, PreTrainedModel) else os.fspath(model)
     config = model.config if isinstance(model, PreTrainedModel) else load_config(name)
     features = choose_features(config, features)
     torch_device = choose_device(device)
@@ -86,10 +86,10 @@ def probe(
         )
     names = clips.features["label"].names
     labels, recordings = np.array(clips["label"][:]), np.array(clips["recording"][:])
-    division = {"is_test": is_test, "num_folds": folds, "seed": seed}
-    make_folds(labels, recordings, **division)  # what cannot be divided shows before the model runs on all of it
+    # Errors of the folds and of the output folder should come before the model runs on all clips
+    make_folds(labels, recordings, is_test=is_test, num_folds=folds, seed=seed)
     if output is not None:
-        Path(output).mkdir(parents=True, exist_ok=True)  # and so does a folder that cannot be written
+        Path(output).mkdir(parents=True, exist_ok=True)
 
     encoder = load_encoder(model if isinstance(model, PreTrainedModel) else name)
     seeds = range(seed, seed + untrained)
@@ -101,7 +101,16 @@ def probe(
         [one.eval().to(torch_device) for one in encoders], reader, clips, features, num_workers=num_workers
     )
     trained, *others = (
-        linear_probe(values, labels, recordings, id2label=dict(enumerate(names)), **division) for values in vectors
+        linear_probe(
+            values,
+            labels,
+            recordings,
+            id2label=dict(enumerate(names)),
+            is_test=is_test,
+            num_folds=folds,
+            seed=seed,
+        )
+        for values in vectors
     )
     report = ProbeReport(
         model=os.path.abspath(name) if os.path.isdir(name) else name,

@@ -5,7 +5,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import sklearn.metrics
+from transformers import EvalPrediction
 
+from .intervals import multi_label_intervals, single_label_intervals
+from .metrics import classification_metrics, d_prime
 from .results import Evaluation, PrecisionRecall, Scores, finite
 
 
@@ -96,15 +100,10 @@ def _scores_of_clips_and_recordings(
 def _single_label_scores(
     references: np.ndarray, probabilities: np.ndarray, recordings: Sequence[str], names: list[str]
 ) -> Scores:
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-    from transformers import EvalPrediction
-
-    from .intervals import single_label_intervals
-    from .metrics import classification_metrics
-
     predictions = probabilities.argmax(axis=1)
     present = np.union1d(references, predictions)
-    table = precision_recall_fscore_support(references, predictions, labels=present, zero_division=0)
+    table = sklearn.metrics.precision_recall_fscore_support(references, predictions, labels=present, zero_division=0)
+    matrix = sklearn.metrics.confusion_matrix(references, predictions, labels=range(len(names)))
     return Scores(
         values={
             "count": len(references),
@@ -113,16 +112,11 @@ def _single_label_scores(
         },
         intervals=single_label_intervals(references, predictions, recordings),
         per_class=_per_class(names, present, ("precision", "recall", "f1", "support"), table),
-        confusion_matrix=confusion_matrix(references, predictions, labels=range(len(names))).tolist(),
+        confusion_matrix=matrix.tolist(),
     )
 
 
 def _multi_label_scores(logits: np.ndarray, labels: np.ndarray, recordings: Sequence[str], names: list[str]) -> Scores:
-    import sklearn.metrics
-
-    from .intervals import multi_label_intervals
-    from .metrics import d_prime
-
     if not ((labels == 0) | (labels == 1)).all():
         raise ValueError("Labels for multi-label classification must be 0 or 1 for each class.")
     labels, predictions = labels.astype(bool), logits >= 0
@@ -168,13 +162,11 @@ def _per_class(
 
 def _precision_recall(labels: np.ndarray, scores: np.ndarray, names: list[str]) -> PrecisionRecall:
     """The precision of each class at the highest score threshold that reaches each recall."""
-    from sklearn.metrics import precision_recall_curve
-
     recalls = np.arange(1, 101) / 100
     support = labels.sum(axis=0)
     curves = {}
     for index in np.argsort(-support, kind="stable")[: np.count_nonzero(support)].tolist():
-        precision, recall, _ = precision_recall_curve(labels[:, index], scores[:, index])
+        precision, recall, _ = sklearn.metrics.precision_recall_curve(labels[:, index], scores[:, index])
         curves[index] = precision[::-1][np.searchsorted(recall[::-1], recalls)]
     return PrecisionRecall(
         recall=recalls.tolist(),

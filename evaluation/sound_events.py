@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from transformers import EvalPrediction
 
 from ..data.events import (
@@ -25,6 +26,7 @@ from ..data.events import (
     frames_to_events,
     median_filtered,
 )
+from .metrics import MeanAveragePrecision
 from .results import Evaluation, Scores
 
 
@@ -89,8 +91,6 @@ def score_events(
             there are no references.
     """
     from sed_scores_eval import collar_based, intersection_based, segment_based
-
-    from .metrics import MeanAveragePrecision
 
     if len(set(labels)) != len(labels):
         raise ValueError("Some classes have the same name: make the names in `labels` unique.")
@@ -184,8 +184,6 @@ def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
         ValueError: the shapes differ, a label is neither 0, 1 nor padding, a logit is NaN or infinite, or no frame
             has a class.
     """
-    from .metrics import MeanAveragePrecision
-
     logits = eval_prediction.predictions
     logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits)
     labels = np.asarray(eval_prediction.label_ids)
@@ -257,8 +255,6 @@ def _tables(
     scores: Mapping[str, np.ndarray], columns: Sequence[int], durations: Mapping[str, float], frame_seconds: float
 ) -> dict[str, Any]:
     """Scores as `sed_scores_eval` takes them: for each clip a table with the times of its frames and these classes."""
-    import pandas as pd
-
     tables = {}
     for clip, clip_scores in scores.items():
         # The library writes to the scores, which pandas 3 does not allow; it makes a copy of float32.

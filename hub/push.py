@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 
 if TYPE_CHECKING:
@@ -155,8 +155,10 @@ def push_run(trainer: "Trainer") -> str | None:
     args = trainer.args
     if not args.push_to_hub or not trainer.is_world_process_zero():
         return None
-    folder, private = Path(args.output_dir), bool(args.hub_private_repo)
-    return push(Upload(folder, trainer.hub_model_id, private, args.hub_revision, message="End of training"))
+    folder, private = Path(str(args.output_dir)), bool(args.hub_private_repo)
+    # A Trainer has a repository as soon as it may push, but its type is that of the first value, None
+    repo = cast(str, trainer.hub_model_id)
+    return push(Upload(folder, repo, private, args.hub_revision, message="End of training"))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@
 import re
 import shlex
 from collections.abc import Mapping
+from typing import cast
 
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -81,35 +82,38 @@ def card_on_hub(card: str, repo: str, base_model: str | None = None, examples: M
         examples: for each title the URL of a clip that visitors can try on the model's page.
     """
     whole = ModelCard(card)
+    data = cast(ModelCardData, whole.data)  # a `ModelCard` parses its metadata into this class
     parts = re.fullmatch(rf"(.*\n{USAGE_TITLE}\n\n)(.*?)(\n\n{DATA_TITLE}\n.*)", whole.text, re.DOTALL)
-    is_ours = parts is not None and "polyaudio" in (whole.data.tags or [])
-    if not is_ours and not examples:
+    if parts is not None and "polyaudio" not in (data.tags or []):
+        parts = None  # the card of another library
+    if parts is None and not examples:
         return card
-    if is_ours:
+    if parts is not None:
         before, usage, after = parts.groups()
         if base_model is not None:
-            whole.data.base_model, whole.data.base_model_relation = base_model, "adapter"
-        usage = "\n\n".join(usage_sections(repo, whole.data, has_code="trust_remote_code" in usage))
+            data["base_model"], data["base_model_relation"] = base_model, "adapter"
+        usage = "\n\n".join(usage_sections(repo, data, has_code="trust_remote_code" in usage))
         whole.text = before + usage + after
     if examples:
-        whole.data.widget = [{"example_title": title, "src": address} for title, address in examples.items()]
+        data["widget"] = [{"example_title": title, "src": address} for title, address in examples.items()]
     return str(whole)
 
 
 def usage_sections(name: str, data: ModelCardData, has_code: bool) -> list[str]:
     """How to load a model by its Hub name or from its folder, with polyaudio and without it."""
+    tags = data.tags or []
     # For an adapter on the Hub, a pipeline would take the labels of the base model
     arguments = f"model={name!r}" + (f", config={name!r}" if data.library_name == "peft" else "")
     # Before transformers 5.23 the pipeline applies softmax to every model
-    options = ', function_to_apply="sigmoid"' if SEVERAL_LABELS in data.tags else ""
-    if CLIPS in data.tags:
+    options = ', function_to_apply="sigmoid"' if SEVERAL_LABELS in tags else ""
+    if CLIPS in tags:
         usages, words = (_CLIP_USAGE, _CLIP_USAGE_ANYWHERE), {"arguments": arguments, "options": options}
     else:
-        auto_class, answer = next(_LOADED_BY[kind] for kind in _LOADED_BY if kind in data.tags)
+        auto_class, answer = next(_LOADED_BY[kind] for kind in _LOADED_BY if kind in tags)
         usages, words = (_MODEL_USAGE, _MODEL_USAGE_ANYWHERE), {"auto_class": auto_class, "answer": answer}
     here, anywhere = (fenced(usage.format(name=repr(name), **words), "python") for usage in usages)
     model = shlex.quote(name)
-    if PRETRAINING in data.tags:
+    if PRETRAINING in tags:
         embed = inline_code(f"polyaudio embed FILES... --model {model} --granularity utterance --output DIR")
         commands = f"{embed} writes features of audio files. `polyaudio train` can start from this model."
     else:

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
-from ..modeling.loading import choose_device, load_config, load_feature_extractor
+from ..modeling.loading import base_of, choose_device, load_config, load_feature_extractor, name_of_model
 from ..modeling.traits import WindowFeatures, traits_of
 from .files import ClipReader, Inputs, find_files, run_on_files, weighted_mean
 
@@ -49,18 +49,18 @@ def embed(
     device: str | None = None,
 ) -> list[FileFeatures]:
     """
-    The features of audio files of any sampling rate and number of channels.
+    Compute the features of audio files of any sampling rate and number of channels.
 
-    A clip longer than a window is cut. The features of its windows are joined in time. What stands for the whole clip
-    (the utterance, the class token) is the mean over the windows, in which each window counts by its length.
+    A clip longer than a window is cut into windows. Sequences of features are joined in time. Vectors for the whole
+    clip (utterance, class token) are averaged over the windows, weighted by their length.
 
     Args:
-        files: paths of audio files, or of folders, each of which stands for all audio files below it.
-        model: a folder, a Hub name or a model.
-        feature_extractor: the model's. Needed only where `model` is a model that was not loaded from a folder.
-        granularity: `"utterance"` for one vector a file (SSLAM: the class token, SAMAudio: the pooled segments);
-            `"frame"` for vectors along time (SSLAM: time patches of 160 ms, SAMAudio: encoder frames); `"all"` for
-            what the model gives (SSLAM: class token and patches, SAMAudio: segments).
+        files: paths of audio files or folders. Of a folder, all audio files below it are read.
+        model: a folder, a Hub name or a model. A model that you pass is moved to `device` and set to evaluation mode.
+        feature_extractor: the model's. Needed only for a model that was not loaded from a folder or the Hub.
+        granularity: `"utterance"` for one vector for each file (SSLAM: the class token, SAMAudio: the mean of the
+            segments); `"frame"` for vectors along time (SSLAM: time patches of 160 ms, SAMAudio: encoder frames);
+            `"all"` for the last hidden state (SSLAM: class token and patches, SAMAudio: segments).
         window, padding, batch_size, num_workers, device: as for [`predict`].
 
     Returns:
@@ -94,7 +94,7 @@ def embed(
 
 
 class Embedder:
-    """An encoder that is ready to give the features of files. The arguments are those of [`embed`]."""
+    """Computes the features of files with a model that is loaded once. The arguments are those of [`embed`]."""
 
     def __init__(
         self,
@@ -108,17 +108,17 @@ class Embedder:
         device: str | None = None,
     ):
         if granularity not in ("utterance", "frame", "all"):
-            raise ValueError(f"granularity must be 'utterance', 'frame' or 'all', got {granularity!r}")
+            raise ValueError(f"granularity must be 'utterance', 'frame' or 'all', got {granularity!r}.")
         config = load_config(model) if isinstance(model, str) else model.config
         if getattr(config, "is_encoder_decoder", False):
-            raise ValueError(f"{model} is of type {config.model_type}, which is not an audio encoder")
+            raise ValueError(f"A model of type {config.model_type} is not an audio encoder.")
         torch_device = choose_device(device)
-        encoder = AutoModel.from_pretrained(model) if isinstance(model, str) else model.base_model
-        self.model = encoder.eval().to(torch_device)
+        encoder: PreTrainedModel = AutoModel.from_pretrained(model) if isinstance(model, str) else base_of(model)
+        self.model = encoder.eval()
+        self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
         self.granularity = granularity
         if feature_extractor is None:
-            source = model if isinstance(model, str) else config.name_or_path
-            feature_extractor = load_feature_extractor(source, config)
+            feature_extractor = load_feature_extractor(name_of_model(model), config)
         self.reader = ClipReader(
             self.model.config, feature_extractor, batch_size=batch_size, window=window, padding=padding
         )
@@ -126,7 +126,7 @@ class Embedder:
     def run(
         self, files: Sequence[str], *, num_workers: int = 0, description: str | None = None
     ) -> Iterator[FileFeatures]:
-        """Embed files one by one, in an order of its own; with a `description` there is a progress bar."""
+        """Yield the features of each file, the longest files first. `description` is the text of a progress bar."""
         results = run_on_files(
             self.model, self.reader, files, self._features, num_workers=num_workers, description=description
         )
@@ -138,13 +138,18 @@ class Embedder:
 
     def _features(self, outputs: ModelOutput, inputs: Inputs) -> list[WindowFeatures]:
         windows = traits_of(self.model.config).window_features(self.model, outputs, inputs, self.granularity)
-        return [tuple(None if part is None else part.float().cpu() for part in window) for window in windows]
+        return [(_on_cpu(vector), _on_cpu(sequence)) for vector, sequence in windows]
+
+
+def _on_cpu(features: torch.Tensor | None) -> torch.Tensor | None:
+    return None if features is None else features.float().cpu()
 
 
 def _join(windows: Sequence[WindowFeatures], seconds: Sequence[float]) -> torch.Tensor:
     """The features of a clip, `(hidden_size,)` or `(n, hidden_size)`, from those of its windows."""
-    vectors, sequences = zip(*windows, strict=True)
-    if sequences[0] is None:
+    vectors = [vector for vector, _ in windows if vector is not None]
+    sequences = [sequence for _, sequence in windows if sequence is not None]
+    if not sequences:
         return weighted_mean(vectors, seconds)
-    first = [] if vectors[0] is None else [weighted_mean(vectors, seconds)[None]]
+    first = [weighted_mean(vectors, seconds)[None]] if vectors else []
     return torch.cat([*first, *sequences])

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""A folder with the features of files."""
+"""Writing the features of files to a folder."""
 
 import json
 import os
@@ -17,27 +17,27 @@ from safetensors.numpy import load_file, save_file
 
 class FeatureFolder:
     """
-    The folder with the features of files, or with a file of them all.
+    A folder with the features of audio files: one file for each, or one file for all.
 
-    Where the features of a file stand depends on nothing but the file and `root`, the folder that holds all files,
-    which is settled by the first run. So neither equal names in different folders nor a later run with other files can
-    take one file's features for another's.
+    The first run records `root`, the folder that contains all its audio files. The path of the features of a file
+    follows from the path of the file relative to `root`. So files with the same name in different folders, or in later
+    runs, do not overwrite each other's features.
 
     Args:
         folder: the folder.
-        settings: how the features are made. A folder holds features of one kind.
+        settings: the settings that the features are computed with. All features in a folder have the same settings.
         files: the audio files.
         format: `"npy"` or `"safetensors"`.
-        single_file: collect the features in one file.
+        single_file: write all features to one file.
 
     Raises:
-        ValueError: the folder holds features that were made in another way, or of files elsewhere.
+        ValueError: the folder has features with other settings, or a file is not below `root`.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], files: list[str], format: str, single_file: bool):
         self.archive = folder / ("features.npz" if format == "npy" else "features.safetensors")
         self.single_file = single_file
-        self.clips = folder / "parts" if single_file else folder  # the parts of an archive that is not finished
+        self.clips = folder / "parts" if single_file else folder  # parts of an unfinished archive
         self.suffix = f".{format}"
         self.root = _settle(folder / "embed.json", settings, files)
 
@@ -51,7 +51,7 @@ class FeatureFolder:
         return self.clips / (self._name(file) + self.suffix)
 
     def find_done(self, files: list[str]) -> set[str]:
-        """The files whose features are there."""
+        """The files whose features exist already."""
         archived = self._archived_names() if self.single_file and self.archive.exists() else set()
         return {file for file in files if self._path(file).exists() or self._name(file) in archived}
 
@@ -68,7 +68,7 @@ class FeatureFolder:
         _write_whole(self._path(file), save)
 
     def finish(self) -> None:
-        """Bring all parts into the archive, where there is to be one."""
+        """With `single_file`, move all features into one file."""
         if not self.clips.exists() or not self.single_file:
             return
         parts = {
@@ -87,7 +87,7 @@ class FeatureFolder:
             return set(archive.keys())
 
     def _pack(self, path: Path, parts: dict[str, Path]) -> None:
-        if self.suffix == ".safetensors":  # both the old file and the parts stay on disk until they are written
+        if self.suffix == ".safetensors":  # the old file and the parts stay until the new file is complete
             tensors = load_file(self.archive) if self.archive.exists() else {}
             save_file(tensors | {name: load_file(part)["features"] for name, part in parts.items()}, path)
             return
@@ -102,7 +102,7 @@ class FeatureFolder:
 
 
 def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
-    """The root that earlier runs settled, once their settings have been found equal; in a new folder, keep both."""
+    """Return the root of the first run if the settings are the same. In a new folder, record settings and root."""
     folders = [os.path.dirname(os.path.abspath(file)) for file in files]
     if not path.exists():
         root = os.path.commonpath(folders)
@@ -113,19 +113,20 @@ def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
     for name, value in settings.items():
         if kept.get(name) != value:
             raise ValueError(
-                f"{path.parent} holds features with {name} {kept.get(name)}, not {value}; choose another output folder"
+                f"{path.parent} has features with {name}={kept.get(name)} instead of {value}. Choose another "
+                "output folder."
             )
     elsewhere = [folder for folder in folders if os.path.commonpath([root, folder]) != root]
     if elsewhere:
         raise ValueError(
-            f"{path.parent} holds features of files below {root}, which {elsewhere[0]} is not; choose another output "
-            "folder"
+            f"{path.parent} has features of files below {root}, but {elsewhere[0]} is not below it. Choose another "
+            "output folder."
         )
     return root
 
 
 def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a name of its own and rename it when it is complete: nobody ever finds half a file."""
+    """Write a file under a temporary name and rename it when it is complete, so no incomplete file is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{os.getpid()}.tmp")
     try:

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""One vector for each clip of a dataset, from frozen models."""
+"""Feature vectors of the clips of a dataset, from frozen models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +17,22 @@ from .files import ClipReader, Inputs, run_model, weighted_mean
 
 
 def choose_features(config: PreTrainedConfig, wanted: str | None) -> str:
-    """The features for a probe, by default the first of the model type. Raises `ValueError` for missing ones."""
+    """
+    The name of the features to probe.
+
+    Args:
+        wanted: the name, by default the first of the `probe_features` of the model type.
+
+    Raises:
+        ValueError: the model type has no such features.
+    """
     known = traits_of(config).probe_features
     if not known:
-        raise ValueError(f"{config.name_or_path} is of type {config.model_type}, for which there is no probe")
+        raise ValueError(f"A model of type {config.model_type} has no features to probe.")
     if wanted is not None and wanted not in known:
         raise ValueError(
-            f"a model of type {config.model_type} has no features {wanted!r}; choose among {', '.join(known)}"
+            f"A model of type {config.model_type} has no features {wanted!r}. Set features (--features) to "
+            f"{' or '.join(known)}."
         )
     return wanted or known[0]
 
@@ -32,22 +41,22 @@ def extract_features(
     models: Sequence[PreTrainedModel], reader: ClipReader, clips: Dataset, features: str, *, num_workers: int
 ) -> list[np.ndarray]:
     """
-    One vector a clip from each of several models that take the same input, so that clips are read once for all.
+    Compute one vector for each clip with each of several models. The models take the same input: clips are read once.
 
-    The vector of a clip is the mean over its windows, in which each window counts by its length.
+    The vector of a clip is the mean over its windows, weighted by their length.
 
     Args:
         models: base models in evaluation mode, on their device.
-        reader: cuts the clips into windows and makes them the models' input.
+        reader: cuts the clips into windows and extracts the input of the models.
         clips: columns `audio` (`Audio(decode=False)`) and `label`.
         features: one of the `probe_features` of the models' type.
         num_workers: number of processes that read clips.
 
     Returns:
-        For each model `(clips, feature_size)`, float32.
+        An array `(clips, feature_size)` for each model, float32.
 
     Raises:
-        ValueError: the device has too little memory.
+        ValueError: the device does not have enough memory.
     """
     loader = torch.utils.data.DataLoader(
         AudioClips(clips, reader.sampling_rate),
@@ -68,7 +77,7 @@ def extract_features(
 
 
 class _WindowCollator:
-    """Makes model inputs of the windows of all clips, with the seconds of the windows of each clip."""
+    """Makes the model input of the windows of all clips, and the length of each window in seconds."""
 
     def __init__(self, reader: ClipReader):
         self.reader = reader

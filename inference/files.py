@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Runs a model on any number of audio files: it finds and reads them, cuts windows and makes batches."""
+"""Running a model on any number of audio files: finding, reading, cutting and batching them."""
 
 import math
 import os
@@ -18,7 +18,7 @@ from ..data.audio import AUDIO_EXTENSIONS, AudioFileError, audio_info, load_audi
 from ..modeling.traits import traits_of
 
 
-# A whole clip takes as much room in a batch as one window for each 60 s
+# In a batch, a whole clip counts as one window for each 60 s
 _SECONDS_OF_A_WINDOW = 60
 
 Inputs = dict[str, torch.Tensor]
@@ -26,19 +26,20 @@ Inputs = dict[str, torch.Tensor]
 
 def find_files(paths: Iterable[str | os.PathLike]) -> list[str]:
     """
-    The audio files that `paths` name, each once and in their order. A folder stands for all audio files below it.
+    The audio files that `paths` name, in their order and without duplicates. Of a folder, all audio files below it.
 
     Raises:
         ValueError: a folder has no audio files.
     """
     files: dict[str, str] = {}
-    for path in map(os.fspath, paths):
+    for given in paths:
+        path = os.fspath(given)
         found = [path]
         if os.path.isdir(path):
             below = sorted(Path(path).rglob("*"))
             found = [str(f) for f in below if f.suffix.lower() in AUDIO_EXTENSIONS and not f.name.startswith(".")]
             if not found:
-                raise ValueError(f"the folder {path} holds no audio files")
+                raise ValueError(f"There are no audio files in the folder {path}.")
         for file in found:
             files.setdefault(os.path.abspath(file), file)
     return list(files.values())
@@ -46,18 +47,19 @@ def find_files(paths: Iterable[str | os.PathLike]) -> list[str]:
 
 class ClipReader:
     """
-    Reads audio files as a model's input: decodes them, cuts long clips into windows, extracts features in batches.
+    Reads audio files as the input of a model: decodes them, cuts long clips into windows and extracts their features.
 
-    A rest of less than 25 ms behind the last window is left out.
+    If less than 25 ms remain after the last window, they are left out.
 
     Args:
         config: the model's.
         feature_extractor: the model's.
         batch_size: the number of windows in one forward pass.
         window: length of a window in seconds. By default SSLAM models get the length that their feature extractor is
-            set to, on which they were trained, and other models get whole clips.
-        padding: `"longest"`, which the attention mask hides, or for SSLAM models `"max_length"`: each window is padded
-            to its full length and the model hears the padding, as the published models do.
+            set to, with which they were trained, and other models get whole clips.
+        padding: `"longest"` pads to the longest window of a batch and masks the padding. `"max_length"`, for SSLAM
+            models only, pads each window to its full length, and the model treats the padding as sound, as the
+            original scripts do.
 
     Raises:
         ValueError: the model cannot take such windows or padding.
@@ -73,7 +75,7 @@ class ClipReader:
         padding: str = "longest",
     ):
         if not hasattr(feature_extractor, "sampling_rate"):
-            raise ValueError(f"a model of type {config.model_type} does not read audio")
+            raise ValueError(f"A model of type {config.model_type} does not read audio.")
         traits = traits_of(config)
         self.feature_extractor = feature_extractor
         self.sampling_rate = feature_extractor.sampling_rate
@@ -83,12 +85,12 @@ class ClipReader:
         self.call_arguments = traits.extractor_call(config, feature_extractor, self.grid, padding)
 
     def room(self, seconds: float) -> int:
-        """The number of places in a batch that a clip of this length takes."""
+        """The number of windows that a clip of this length, in seconds, counts as in a batch."""
         seconds_of_place = _SECONDS_OF_A_WINDOW if self.grid is None else self.grid.step / self.sampling_rate
         return max(1, math.ceil(seconds / seconds_of_place))
 
     def cut(self, waveform: torch.Tensor) -> list[torch.Tensor]:
-        """The windows of a clip."""
+        """The windows of a clip `(samples,)`."""
         if self.grid is None:
             return [waveform]
         starts = self.grid.starts(len(waveform), self.sampling_rate)
@@ -98,7 +100,7 @@ class ClipReader:
         """The windows of a file. Raises `AudioFileError` where it cannot be read."""
         waveform = torch.from_numpy(load_audio(file, self.sampling_rate))
         shortest = self.sampling_rate // 40
-        if not self.batches_any_lengths and len(waveform) < shortest:  # our own extractors pad such clips themselves
+        if not self.batches_any_lengths and len(waveform) < shortest:  # our own extractors pad them
             waveform = torch.nn.functional.pad(waveform, (0, shortest - len(waveform)))
         return self.cut(waveform)
 
@@ -107,20 +109,21 @@ class ClipReader:
         size = self.batch_size if self.batches_any_lengths else 1
         batches = []
         for start in range(0, len(windows), size):
-            features = self.feature_extractor(
+            # transformers declares neither of the two on the base class of its extractors, which all have both
+            features = self.feature_extractor(  # type: ignore[operator]
                 [window.numpy() for window in windows[start : start + size]],
                 sampling_rate=self.sampling_rate,
                 return_tensors="pt",
                 **self.call_arguments,
             )
-            names = self.feature_extractor.model_input_names
+            names = self.feature_extractor.model_input_names  # type: ignore[attr-defined]
             batches.append({name: value for name, value in features.items() if name in names})
         return batches
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What a model gave for each window of a file, with the windows' seconds; or why the file cannot be read."""
+    """The answer of a model for each window of a file and the length of each window in seconds, or an error."""
 
     file: str
     windows: list[Any]
@@ -130,7 +133,7 @@ class FileResult:
 
 @dataclass(frozen=True)
 class _FileBatch:
-    """Files with the seconds of each of their windows, the input for all windows, and why others cannot be read."""
+    """The length in seconds of each window of each file, the input of all windows, and the errors of other files."""
 
     seconds: dict[str, list[float]]
     inputs: list[Inputs]
@@ -138,7 +141,7 @@ class _FileBatch:
 
 
 class _FileBatches(torch.utils.data.Dataset):
-    """Batches of files, read when they are asked for: in the workers of a DataLoader where it has some."""
+    """Batches of files, which the workers of a DataLoader read."""
 
     def __init__(self, batches: list[list[str]], reader: ClipReader):
         self.batches = batches
@@ -148,7 +151,9 @@ class _FileBatches(torch.utils.data.Dataset):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> _FileBatch:
-        seconds, errors, windows = {}, {}, []
+        seconds: dict[str, list[float]] = {}
+        errors: dict[str, str] = {}
+        windows: list[torch.Tensor] = []
         for file in self.batches[index]:
             try:
                 windows_of_file = self.reader.read(file)
@@ -172,14 +177,20 @@ def run_on_files(
     """
     Run a model on audio files.
 
-    Files come in an order of their own, the longest first: clips of like length make a batch, so that little is
-    padded, and a batch that does not fit into memory fails at once.
+    The longest files come first. Clips of similar length are in one batch, so that there is little padding. A batch
+    that does not fit into memory fails at the start.
 
     Args:
         model: in evaluation mode, on its device.
-        reader: reads the files, in `num_workers` processes.
-        answer: from the model's output for a batch of windows, and its input, to something for each window.
-        description: of the progress bar; without it there is none.
+        reader: reads the files.
+        files: paths of the files.
+        answer: takes the output of the model for a batch of windows, and their input, and returns a list with an
+            answer for each window.
+        num_workers: number of processes that read files.
+        description: text of the progress bar; `None` for no progress bar.
+
+    Yields:
+        The answers for each file, or the error why it cannot be read.
 
     Raises:
         ValueError: the device has too little memory.
@@ -204,14 +215,16 @@ def run_on_files(
 
 
 def _plan(files: Sequence[str], reader: ClipReader) -> tuple[list[list[str]], dict[str, str]]:
-    """Batches of files of like length, the longest first, and why others cannot be read, as their headers show."""
-    seconds, errors = {}, {}
+    """Batches of files of similar length, the longest first, and the errors of unreadable files."""
+    seconds: dict[str, float] = {}
+    errors: dict[str, str] = {}
     for file in files:
         try:
             seconds[file] = audio_info(file).duration
         except AudioFileError as error:
             errors[file] = str(error)
-    batches, room = [], 0
+    batches: list[list[str]] = []
+    room = 0
     for file in sorted(seconds, key=seconds.__getitem__, reverse=True):
         if not batches or reader.room(seconds[file]) > room:
             batches.append([])
@@ -221,13 +234,17 @@ def _plan(files: Sequence[str], reader: ClipReader) -> tuple[list[list[str]], di
     return batches, errors
 
 
-def _unchanged(batch: _FileBatch) -> _FileBatch:
-    return batch
+def _unchanged(batch: Any) -> Any:
+    return batch  # with batch_size=None the collator gets the item of the dataset and not a list
 
 
 def run_model(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOutput, Inputs], Any]) -> Any:
     """
-    The answer of a model to one batch.
+    Run a model on one batch and return `answer` of its output.
+
+    Args:
+        inputs: tensors of the batch, on any device.
+        answer: takes the output of the model and its input, on the device of the model.
 
     Raises:
         ValueError: the device has too little memory.
@@ -240,10 +257,12 @@ def run_model(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOut
         with torch.inference_mode():
             return answer(model(**inputs), inputs)
     except torch.OutOfMemoryError as error:
-        raise ValueError("the device has too little memory; lower the batch size or the window") from error
+        raise ValueError(
+            "The device does not have enough memory. Lower batch_size (--batch-size) or window (--window)."
+        ) from error
 
 
 def weighted_mean(windows: Sequence[torch.Tensor], seconds: Sequence[float]) -> torch.Tensor:
-    """The mean over the windows of a clip, in which each counts by its length."""
+    """The mean of the vectors of the windows of a clip, weighted by the length of the windows."""
     weights = torch.tensor(seconds)
     return torch.stack(list(windows)).mul(weights[:, None]).sum(0) / weights.sum()

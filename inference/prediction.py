@@ -12,7 +12,15 @@ from transformers import PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
 from ..data.events import frames_to_events
-from ..modeling.loading import choose_device, labels_frames, load_classifier, load_config, load_feature_extractor
+from ..modeling.loading import (
+    choose_device,
+    class_names_of,
+    labels_frames,
+    load_classifier,
+    load_config,
+    load_feature_extractor,
+    name_of_model,
+)
 from ..modeling.traits import has_frame_head, traits_of
 from .files import ClipReader, FileResult, Inputs, find_files, run_on_files, weighted_mean
 
@@ -38,12 +46,12 @@ class ScoredEvent:
 @dataclass(frozen=True)
 class FilePrediction:
     """
-    What a classifier predicts for a file.
+    The prediction of a classifier for a file.
 
     Attributes:
         file: its path, as it was given.
-        labels: the best labels, the highest score first. `None` from a frame classifier.
-        events: the events, sorted by onset. `None` from a classifier of clips.
+        labels: the labels with the highest scores, the highest first. `None` for a frame classifier.
+        events: the events, sorted by onset. `None` for a classifier of clips.
         error: why the file cannot be read; then there are neither labels nor events.
     """
 
@@ -69,19 +77,21 @@ def predict(
     """
     Label audio files of any sampling rate and number of channels.
 
-    The scores of a clip that is cut into windows are the mean of the windows' scores, in which each window counts by
-    its length. A frame classifier gives events: runs of frames whose score is above `threshold`.
+    A clip longer than a window is cut into windows, and its scores are the mean over the windows, weighted by their
+    length. A frame classifier predicts events: runs of frames whose score is above `threshold`.
 
     Args:
-        files: paths of audio files, or of folders, each of which stands for all audio files below it.
-        model: a folder, a Hub name or a classifier.
-        feature_extractor: the model's. Needed only where `model` is a classifier that was not loaded from a folder.
-        top_k: number of labels for a file, 5 by default. For classifiers of clips only.
+        files: paths of audio files or folders. Of a folder, all audio files below it are read.
+        model: a folder, a Hub name or a classifier. A classifier that you pass is moved to `device` and set to
+            evaluation mode.
+        feature_extractor: the model's. Needed only for a classifier that was not loaded from a folder or the Hub.
+        top_k: number of labels for each file, 5 by default. For classifiers of clips only.
         threshold: from 0 to 1, 0.5 by default. For frame classifiers only.
-        window: length in seconds of the windows that long clips are cut into. By default the length that an SSLAM
-            model was trained on. Other models read whole clips.
-        padding: `"longest"` hides padding from the model. `"max_length"`, for SSLAM models only, pads each window to
-            its full length and lets the model hear the padding, as the original scripts do.
+        window: length in seconds of the windows that long clips are cut into. By default SSLAM models get the length
+            that they were trained with, and other models get whole clips.
+        padding: `"longest"` pads to the longest window of a batch and masks the padding. `"max_length"`, for SSLAM
+            models only, pads each window to its full length, and the model treats the padding as sound, as the
+            original scripts do.
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read files.
         device: `"cpu"`, `"cuda"`, ... By default the accelerator if there is one.
@@ -118,7 +128,7 @@ def predict(
 
 class Predictor:
     """
-    A classifier that is ready to label files. The arguments are those of [`predict`].
+    Labels files with a classifier that is loaded once. The arguments are those of [`predict`].
 
     Attributes:
         gives_events: whether the model labels frames.
@@ -137,34 +147,34 @@ class Predictor:
         device: str | None = None,
     ):
         if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k must be at least 1, got {top_k}")
+            raise ValueError(f"top_k must be at least 1, got {top_k}.")
         if threshold is not None and not 0 <= threshold < 1:
-            raise ValueError(f"threshold must be at least 0 and below 1, got {threshold:g}")
+            raise ValueError(f"threshold must be at least 0 and below 1, got {threshold:g}.")
         torch_device = choose_device(device)
         config = load_config(model) if isinstance(model, str) else model.config
         name = model if isinstance(model, str) else type(model).__name__
         self.gives_events = labels_frames(config)
         if self.gives_events and not has_frame_head(config):
             raise ValueError(
-                f"{name} labels frames and is of type {config.model_type}, for which polyaudio has no frame classifier"
+                f"{name} labels frames, but polyaudio has no frame classifier for models of type {config.model_type}."
             )
         if self.gives_events and top_k is not None:
-            raise ValueError(f"{name} gives events: leave out top_k, and choose them by threshold")
+            raise ValueError(f"{name} predicts events. Use threshold (--threshold) instead of top_k (--top-k).")
         if not self.gives_events and threshold is not None:
-            raise ValueError(f"{name} labels whole files: leave out threshold, and choose labels by top_k")
+            raise ValueError(f"{name} labels whole files. Use top_k (--top-k) instead of threshold (--threshold).")
         self.top_k = 5 if top_k is None else top_k
         self.threshold = 0.5 if threshold is None else threshold
-        self.model = load_classifier(model).to(torch_device)
+        self.model = load_classifier(model)
+        self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
         config = self.model.config
         if feature_extractor is None:
-            source = model if isinstance(model, str) else config.name_or_path
-            feature_extractor = load_feature_extractor(source, config)
+            feature_extractor = load_feature_extractor(name_of_model(model), config)
         self.reader = ClipReader(config, feature_extractor, batch_size=batch_size, window=window, padding=padding)
 
     def run(
         self, files: list[str], *, num_workers: int = 0, description: str | None = None
     ) -> Iterator[FilePrediction]:
-        """Predict files one by one, in an order of its own; with a `description` there is a progress bar."""
+        """Yield the prediction for each file, the longest files first. `description` is the text of a progress bar."""
         results = run_on_files(
             self.model, self.reader, files, self._scores, num_workers=num_workers, description=description
         )
@@ -178,31 +188,34 @@ class Predictor:
 
     def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[torch.Tensor]:
         """The probabilities of each window: `(labels,)`, or `(frames, labels)` without those of padding."""
-        logits = outputs.logits.float().cpu()
+        logits = outputs["logits"].float().cpu()
         is_multi_label = self.model.config.problem_type == "multi_label_classification"
         scores = list(logits.sigmoid() if is_multi_label else logits.softmax(-1))
         if self.gives_events and "attention_mask" in inputs:
-            is_own = self.model.get_time_patch_mask(inputs["attention_mask"]).cpu()
+            config = self.model.config
+            is_own = traits_of(config).answer_mask(config, inputs["attention_mask"]).cpu()
             return [window[own] for window, own in zip(scores, is_own, strict=True)]
         return scores
 
     def _labels(self, result: FileResult) -> list[LabelScore]:
         scores = weighted_mean(result.windows, result.seconds)
         best, indices = scores.topk(min(self.top_k, len(scores)))
-        names = self.model.config.id2label
+        names = class_names_of(self.model.config)
         return [LabelScore(names[index], score) for score, index in zip(best.tolist(), indices.tolist(), strict=True)]
 
     def _events(self, result: FileResult) -> list[ScoredEvent]:
         config, reader = self.model.config, self.reader
         frame_seconds = traits_of(config).seconds_per_answer(config, reader.feature_extractor)
-        samples = (len(result.windows) - 1) * reader.grid.step + round(result.seconds[-1] * reader.sampling_rate)
+        last_start = 0 if reader.grid is None else (len(result.windows) - 1) * reader.grid.step
+        samples = last_start + round(result.seconds[-1] * reader.sampling_rate)
         seconds = samples / reader.sampling_rate
-        # Padding that the model hears has answers behind the end of the file
+        # With padding="max_length" there are frames after the end of the file
         num_frames = math.ceil(round(seconds / frame_seconds, 6))
         scores = torch.cat(result.windows)[:num_frames].double().numpy()
-        events = []
+        names, events = class_names_of(config), []
         for onset, offset, label in frames_to_events(scores, frame_seconds, threshold=self.threshold):
             own = slice(round(onset / frame_seconds), round(offset / frame_seconds))
-            score = float(scores[own, label].mean())
-            events.append(ScoredEvent(onset, min(offset, seconds), config.id2label[label], score))
+            index = int(label)
+            score = float(scores[own, index].mean())
+            events.append(ScoredEvent(onset, min(offset, seconds), names[index], score))
         return events

@@ -1,3 +1,3 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""How our models join transformers: the registry, the Auto classes, adapters, and saving with code."""
+"""The models in transformers: the registry, the Auto classes, adapters, and saving models with their code."""

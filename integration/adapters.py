@@ -1,13 +1,13 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Loads PEFT adapters that keep their own configuration, with the labels and the head's settings, beside them."""
+"""Loads and saves PEFT adapters with their own configuration: the labels and the settings of the head."""
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from transformers import PreTrainedConfig
@@ -23,6 +23,12 @@ from transformers.utils import (
 )
 
 
+if TYPE_CHECKING:
+    # Every class with the mixin is also derived from it
+    from transformers import PreTrainedModel as _ModelBase
+else:
+    _ModelBase = object
+
 logger = logging.get_logger(__name__)
 
 _Model = TypeVar("_Model", bound="AdapterLoadingMixin")
@@ -30,79 +36,96 @@ _Model = TypeVar("_Model", bound="AdapterLoadingMixin")
 _DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 
 
-class AdapterLoadingMixin:
+class AdapterLoadingMixin(_ModelBase):
     """
-    Makes `from_pretrained` and `save_pretrained` of a `PreTrainedModel` keep an adapter's own `config.json`.
+    Makes `from_pretrained` and `save_pretrained` of a `PreTrainedModel` use an adapter's own `config.json`.
 
-    transformers takes the configuration of an adapter from the base that `adapter_config.json` names, and so the
-    base's labels; a local adapter with a `config.json` it takes for a complete model and misses the weights. Here the
-    adapter's `config.json` is the configuration, and the base gives weights only.
+    For an adapter, transformers uses the configuration of the base model that `adapter_config.json` names, and thus
+    the labels of the base model. It treats a local adapter with a `config.json` as a complete model and does not find
+    the weights. Here the configuration is the adapter's `config.json`, and the base model provides only weights.
     """
+
+    config_class: type[PreTrainedConfig]
 
     @classmethod
     def from_pretrained(
         cls: type[_Model],
         pretrained_model_name_or_path: str | os.PathLike | None,
         *model_args,
-        config: PreTrainedConfig | None = None,
+        config: PreTrainedConfig | str | os.PathLike | None = None,
         adapter_kwargs: dict[str, Any] | None = None,
         **kwargs,
     ) -> _Model:
         """
-        Load a model, or an adapter with its base; the arguments are those of any model.
+        Load a model, or an adapter with its base model. The arguments are those of `PreTrainedModel.from_pretrained`.
 
         Raises:
-            OSError: the base of an adapter cannot be read.
-            ValueError: the base has not the encoder that the adapter was trained on.
+            OSError: the base model of an adapter cannot be read.
+            ValueError: the base model lacks weights of the encoder that the adapter was trained on.
         """
         download = {name: kwargs[name] for name in _DOWNLOAD_ARGUMENTS if name in kwargs} | (adapter_kwargs or {})
-        # Given an adapter on the Hub, the Auto classes pass its base as the model and the adapter itself in here
+        # For an adapter on the Hub, the Auto classes pass the base model, and the adapter in `adapter_kwargs`
         adapter = download.pop("_adapter_model_path", pretrained_model_name_or_path)
-        adapter_config = _read_adapter_config(adapter, download)
+        adapter_config = None if adapter is None else _read_adapter_config(adapter, download)
         if adapter_config is None:
             return super().from_pretrained(
                 pretrained_model_name_or_path, *model_args, config=config, adapter_kwargs=adapter_kwargs, **kwargs
             )
 
         base = adapter_config["base_model_name_or_path"]
+        if isinstance(config, (str, os.PathLike)):
+            config = cls.config_class.from_pretrained(config)
+        own_config: PreTrainedConfig
         if config is None:
-            dtype = {name: kwargs.pop(name) for name in ("dtype", "torch_dtype") if name in kwargs}  # may be "auto"
-            config, kwargs = cls.config_class.from_pretrained(
+            # May be "auto", which only models understand
+            dtype: dict[str, Any] = {name: kwargs.pop(name) for name in ("dtype", "torch_dtype") if name in kwargs}
+            # With `return_unused_kwargs` it returns a pair, which its type leaves out
+            own_config, kwargs = cls.config_class.from_pretrained(  # type: ignore[misc]
                 adapter, return_unused_kwargs=True, **{**kwargs, **download}
             )
             kwargs |= dtype
         elif config.name_or_path == base:
-            attn_implementation = config._attn_implementation
-            config = cls.config_class.from_pretrained(adapter, **download)
-            config._attn_implementation = attn_implementation
+            own_config = cls.config_class.from_pretrained(adapter, **download)
+            own_config._attn_implementation = config._attn_implementation
+        else:
+            own_config = config
 
         output_loading_info = kwargs.pop("output_loading_info", False)
         adapter_name = kwargs.pop("adapter_name", "default")
-        load_base = super().from_pretrained
+        load_base: Callable[..., Any] = super().from_pretrained
         if pretrained_model_name_or_path == adapter:
             pretrained_model_name_or_path = base
             kwargs |= {**download, "revision": adapter_config.get("revision")}
             model_type = _read_model_type(base, adapter, kwargs)
-            if model_type != config.model_type:  # "eat", whose own class translates the weights
-                from transformers import AutoConfig, AutoModelForAudioClassification
+            if model_type != own_config.model_type:  # "eat", whose own class converts the weights
+                from transformers import (
+                    AutoConfig,
+                    AutoModelForAudioClassification,
+                    AutoModelForAudioFrameClassification,
+                )
 
-                load_base = AutoModelForAudioClassification.from_pretrained
-                fields = {name: value for name, value in config.to_dict().items() if name != "model_type"}
-                config = AutoConfig.for_model(model_type, **fields, attn_implementation=config._attn_implementation)
-        # The base's head may be missing or have other labels: the adapter brings its own
+                labels_frames = cls.__name__.endswith("ForAudioFrameClassification")
+                auto_class = AutoModelForAudioFrameClassification if labels_frames else AutoModelForAudioClassification
+                load_base = auto_class.from_pretrained
+                fields = {name: value for name, value in own_config.to_dict().items() if name != "model_type"}
+                own_config = AutoConfig.for_model(
+                    model_type, **fields, attn_implementation=own_config._attn_implementation
+                )
+        # The adapter has its own head. The base model may have none, or one with other labels.
         kwargs |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
         with _no_loading_report():
-            model, base_info = load_base(pretrained_model_name_or_path, *model_args, config=config, **kwargs)
+            model, base_info = load_base(pretrained_model_name_or_path, *model_args, config=own_config, **kwargs)
         info = model.load_adapter(adapter, adapter_name=adapter_name, adapter_kwargs=download, dtype=model.dtype)
         info.missing_keys |= _check_base(model, base, base_info, model.peft_config[adapter_name].modules_to_save or [])
-        return (model, info.to_dict()) if output_loading_info else model
+        # As in transformers, the type leaves out the pair
+        return (model, info.to_dict()) if output_loading_info else model  # type: ignore[return-value]
 
-    # In transformers 5.24 these two refuse every released PEFT, though saving needs nothing newer. PEFT is imported by
-    # name, since a copy of this file beside a model may not ask for it: transformers would refuse to load the model.
+    # In transformers 5.24, these two methods refuse every released version of PEFT, although saving needs no newer
+    # one. PEFT is imported by name, because transformers requires what the copies of this file beside a model import.
 
     def active_adapters(self) -> list[str]:
         """
-        Return the names of the adapters that take part in a forward pass.
+        Return the names of the active adapters.
 
         Raises:
             ValueError: the model has no adapter.
@@ -119,14 +142,14 @@ class AdapterLoadingMixin:
         Return the weights of an adapter.
 
         Args:
-            adapter_name: the active adapter if not given.
-            state_dict: the weights of the whole model, if they have to be gathered first.
+            adapter_name: name of the adapter; by default the active one.
+            state_dict: the weights of the whole model; by default those of `self.state_dict()`.
 
         Raises:
             ValueError: the model has no adapter.
         """
         adapter_name = adapter_name or self.active_adapters()[0]
-        # For "auto", the default, PEFT looks up the base on the Hub
+        # With "auto", the default, PEFT would look up the base model on the Hub
         return import_module("peft").get_peft_model_state_dict(
             self, state_dict, adapter_name, save_embedding_layers=False
         )
@@ -134,15 +157,19 @@ class AdapterLoadingMixin:
     def save_pretrained(
         self, save_directory: str | os.PathLike, is_main_process: bool = True, *args, **kwargs
     ) -> None:
-        """Save a model, or the adapter of one with its `config.json`; the arguments are those of any model."""
+        """
+        Save a model, or its adapter with the `config.json`.
+
+        The arguments are those of `PreTrainedModel.save_pretrained`.
+        """
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
         if self._hf_peft_config_loaded and is_main_process:
             self.config.save_pretrained(save_directory)
 
 
-def _read_adapter_config(adapter: str | os.PathLike | None, download: dict[str, Any]) -> dict[str, Any] | None:
-    """The `adapter_config.json` of an adapter that has a `config.json` too, and no weights of a complete model."""
-    adapter_config_file = find_adapter_config_file(adapter, **download)
+def _read_adapter_config(adapter: str | os.PathLike, download: dict[str, Any]) -> dict[str, Any] | None:
+    """The `adapter_config.json` of an adapter with a `config.json` and without the weights of a complete model."""
+    adapter_config_file = find_adapter_config_file(os.fspath(adapter), **download)
     if adapter_config_file is None:
         return None
     if cached_file(adapter, CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **download) is None:
@@ -155,20 +182,20 @@ def _read_adapter_config(adapter: str | os.PathLike | None, download: dict[str, 
 
 
 def _read_model_type(base: str, adapter: str | os.PathLike, download: dict[str, Any]) -> str:
-    """The model type of an adapter's base."""
+    """The model type of an adapter's base model."""
     arguments = {name: download[name] for name in _DOWNLOAD_ARGUMENTS if name in download}
     try:
         return PreTrainedConfig.get_config_dict(base, **arguments)[0]["model_type"]
     except OSError as error:
         raise OSError(
-            f"{adapter} is an adapter for the model {base}, which cannot be read. Put that model there, or name the "
-            "place where it is as `base_model_name_or_path` in adapter_config.json."
+            f"{adapter} is an adapter for the model {base}, which cannot be read. Put the model there, or set "
+            "`base_model_name_or_path` in adapter_config.json to the folder or the Hub name of the model."
         ) from error
 
 
 @contextlib.contextmanager
 def _no_loading_report() -> Iterator[None]:
-    """Hold back transformers' report on loaded weights, in which a head that the adapter brings counts as missing."""
+    """Suppress transformers' report on loaded weights, in which the head of the adapter counts as missing."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -177,17 +204,18 @@ def _no_loading_report() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def _check_base(model, base: str, info: dict[str, Any], modules_to_save: list[str]) -> set[str]:
+def _check_base(model: AdapterLoadingMixin, base: str, info: dict[str, Any], modules_to_save: list[str]) -> set[str]:
     """
-    Say which weights neither the base nor the adapter gives.
+    Return the names of the weights that neither the base model nor the adapter has, and log them.
 
     Args:
-        model: with the adapter.
-        info: what `from_pretrained` reports on the loading of the base.
-        modules_to_save: ends of the names of the modules that the adapter brings.
+        model: the model with the adapter.
+        base: the name of the base model.
+        info: the loading info of the base model, from `from_pretrained`.
+        modules_to_save: ends of the names of the modules that the adapter contains.
 
     Raises:
-        ValueError: if weights of the encoder are among them.
+        ValueError: weights of the encoder are among them.
     """
     missing = {key for key, *_ in info["mismatched_keys"]} | set(info["missing_keys"])
     missing = {key for key in missing if not any(f".{name}." in f".{key}" for name in modules_to_save)}
@@ -200,6 +228,3 @@ def _check_base(model, base: str, info: dict[str, Any], modules_to_save: list[st
     if missing:
         logger.warning(f"Newly initialized, as neither {base} nor the adapter has them: {', '.join(sorted(missing))}.")
     return missing
-
-
-__all__ = ["AdapterLoadingMixin"]

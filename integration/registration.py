@@ -1,10 +1,9 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Makes the model types of polyaudio known to the Auto classes of transformers.
+"""Registers the model types of polyaudio with the Auto classes of transformers.
 
-The Auto classes live in modules that import torch, which takes seconds. So nothing is registered before the program
-imports them itself: each of the modules in `_AUTO_CLASSES` gets its registrations once it has been executed, or right
-away where it already has been.
+The modules of the Auto classes import torch, which takes seconds. So model types are registered with a module in
+`_AUTO_CLASSES` only when the program has imported that module itself.
 """
 
 import importlib.abc
@@ -31,12 +30,12 @@ _AUTO_CLASSES = {
     ),
 }
 
-# It imports the Auto classes before it has what our models import of it
+# This module imports the Auto classes before it defines what our models import from it
 _IMPORTS_AUTO_CLASSES = "transformers.modeling_layers"
 
 
 def register_auto_classes() -> None:
-    """Register every model type, now or as soon as transformers' Auto classes are imported."""
+    """Register every model type, now or as soon as the program imports transformers' Auto classes."""
     missing = {name for name in _AUTO_CLASSES if name not in sys.modules}
     for name in _AUTO_CLASSES.keys() - missing:
         _register_in(sys.modules[name])
@@ -49,8 +48,8 @@ def register_model_type(name: str, model_type: ModelType) -> None:
     Add a model type to the registry and to the Auto classes.
 
     Args:
-        name: the `model_type` of its configuration.
-        model_type: its classes.
+        name: the `model_type` of the configuration.
+        model_type: the classes of the model type.
     """
     MODEL_TYPES[name] = model_type
     for module in _AUTO_CLASSES:
@@ -59,6 +58,7 @@ def register_model_type(name: str, model_type: ModelType) -> None:
 
 
 def _register_in(module: ModuleType) -> None:
+    """Register all types with the Auto classes of a module, if it has any."""
     if module.__name__ in _AUTO_CLASSES:
         for name, model_type in MODEL_TYPES.items():
             _register_one(module, name, model_type)
@@ -72,7 +72,7 @@ def _register_one(module: ModuleType, name: str, model_type: ModelType) -> None:
             if name in module.CONFIG_MAPPING_NAMES:
                 logger.warning(
                     f"transformers has a model type {name!r} of its own. While polyaudio is imported, the Auto "
-                    "classes give polyaudio's classes for it."
+                    "classes use polyaudio's classes for it."
                 )
             auto_class.register(name, load_class(model_type.config), exist_ok=True)
         elif auto_name in model_type.auto_classes:
@@ -82,9 +82,9 @@ def _register_one(module: ModuleType, name: str, model_type: ModelType) -> None:
 
 class _RegisterAfterImport(importlib.abc.MetaPathFinder):
     """
-    Finds the given modules where the other finders find them and registers in each once it has been executed.
+    Finds the given modules through the other finders, and registers the model types with each after its execution.
 
-    Where one of them imports another, that is when the outer one has been executed.
+    If one of the modules imports another, both registrations happen after the execution of the outer one.
     """
 
     def __init__(self, names: set[str]):
@@ -113,5 +113,5 @@ class _RegisterAfterImport(importlib.abc.MetaPathFinder):
             while self.executed and self.depth == 0:
                 _register_in(self.executed.pop(0))
 
-        spec.loader.exec_module = execute_then_register
+        vars(spec.loader)["exec_module"] = execute_then_register  # hides the method, for this loader only
         return spec

@@ -1,10 +1,10 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
 """
-The model types of polyaudio and the classes of each.
+The model types of polyaudio and their classes.
 
-This is the only place that lists model types. A new one takes an entry here, and its own files. Classes are named and
-not imported, so that a look at the table does not import torch.
+This is the only list of model types. A new model type needs an entry here, and its own files. The classes are given by
+name, so that the table can be read without importing torch.
 """
 
 import importlib
@@ -16,13 +16,13 @@ from typing import Any
 @dataclass(frozen=True)
 class ModelType:
     """
-    The classes of one model type, each as `"module:Class"`. A module that begins with a dot is one of polyaudio.
+    The classes of one model type, each as `"module:Class"`. A module name that begins with a dot is within polyaudio.
 
     Args:
         config: the configuration class.
-        traits: the subclass of [`ModelTraits`] that holds what polyaudio needs to know beyond transformers.
-        models: for each Auto class for models, the model class that it gives.
-        feature_extractor: the feature extractor class. Without it `AutoFeatureExtractor` does not know the type.
+        traits: the subclass of [`ModelTraits`], with the properties that polyaudio needs beside those of transformers.
+        models: the model class for each Auto class of models.
+        feature_extractor: the feature extractor class. Without it, `AutoFeatureExtractor` does not know the type.
     """
 
     config: str
@@ -32,7 +32,7 @@ class ModelType:
 
     @property
     def auto_classes(self) -> dict[str, str]:
-        """For each Auto class but `AutoConfig` the class that it gives."""
+        """The class for each Auto class except `AutoConfig`."""
         extractor = {} if self.feature_extractor is None else {"AutoFeatureExtractor": self.feature_extractor}
         return {**extractor, **self.models}
 
@@ -59,7 +59,7 @@ MODEL_TYPES: dict[str, ModelType] = {
         },
         feature_extractor=".feature_extraction.feature_extraction_sslam:SSLAMFeatureExtractor",
     ),
-    # The layout that the authors of EAT and SSLAM publish; its classes give SSLAM models
+    # The format in which the authors of EAT and SSLAM publish models; these classes load them as SSLAM models
     "eat": ModelType(
         config=".configuration.configuration_sslam:EATConfig",
         traits=".modeling.traits_sslam:SSLAMTraits",
@@ -75,6 +75,6 @@ MODEL_TYPES: dict[str, ModelType] = {
 
 
 def load_class(path: str) -> Any:
-    """The class that `"module:Class"` names."""
+    """Import the class with the path `"module:Class"`."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module, __package__.rpartition(".")[0]), name)

@@ -1,14 +1,15 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""How models and feature extractors are saved: whole or not at all, and with the code that loads them anywhere.
+"""Saves models and feature extractors, complete or not at all, with the code to load them without polyaudio.
 
-transformers can load a model whose code lies beside its weights, in one folder, where polyaudio is not installed. Its
-own way of writing such code knows neither packages with folders nor saving again, so the two mixins here do it. They
-are among the files they write: who loads a model without polyaudio and saves it gets a complete folder again.
+transformers can load a model with the code that is in one folder with its weights. Its own function to save such code
+supports neither packages with folders nor saving a model that was loaded with such code. So the two mixins here save
+the code. They also save this file, so a model that was loaded without polyaudio can be saved with its code again.
 """
 
 import ast
 import fnmatch
+import inspect
 import os
 import re
 import shutil
@@ -16,23 +17,32 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
+from transformers import PreTrainedConfig
 from transformers.utils.versions import require_version
 
 
-# The package requires it by itself; the copies beside a model meet other versions too, which load adapters wrongly
+if TYPE_CHECKING:
+    # Every class with one of the mixins is also derived from one of these
+    from transformers import FeatureExtractionMixin as _FeatureExtractorBase
+    from transformers import PreTrainedModel as _ModelBase
+else:
+    _FeatureExtractorBase = _ModelBase = object
+
+# polyaudio itself requires this version. The copies of this file beside a model can meet older versions, which load
+# adapters wrongly.
 require_version("transformers>=5.20", "What loads this model needs a newer one: pip install --upgrade transformers")
 
-# polyaudio, or the folder where the copies lie beside a model
+# polyaudio, or the package of the copies beside a model
 _PACKAGE = (__package__ or "").removesuffix(".integration")
 _STAMP = "# Copied from polyaudio "
-_PARTIAL = "_saving"  # Trainer pushes nothing whose name begins with an underscore
-# Where one of these is left over from a model before, transformers could take it for the weights
+_PARTIAL = "_saving"  # a Trainer does not push files whose names begin with an underscore
+# The files that transformers loads weights from. If one remains from an earlier model, transformers could load it.
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
-# Ends of the names of model classes, and the Auto classes that give them
+# The end of the name of a model class, and the Auto class that loads it
 _AUTO_CLASSES = {
     "Model": "AutoModel",
     "ForPreTraining": "AutoModelForPreTraining",
@@ -41,93 +51,88 @@ _AUTO_CLASSES = {
 }
 
 
-def flattened_sources(path: str | os.PathLike) -> dict[str, str]:
-    """
-    A module and all that it imports from its package, changed such that they work side by side in one folder.
+class PortableModelMixin(_ModelBase):
+    """Saves a model completely or not at all, with its code. It must be the first base of a model class."""
 
-    Args:
-        path: file of the module.
+    if TYPE_CHECKING:
+        config_class: type[PreTrainedConfig]
 
-    Returns:
-        File name -> source code, with a line that tells the version below the licence header.
+    def save_code(self, save_directory: str | os.PathLike) -> None:
+        """Write the code to load the model to a folder, and set `auto_map` in `self.config`."""
+        cls = cast("type[PortableModelMixin]", _own_class(self))  # has the mixin, as every class of the models
+        _write_code(Path(save_directory), cls, self.config, _model_auto_map(cls))
 
-    Raises:
-        ValueError: for a relative import that cannot be followed, or two files of one name.
-    """
-    origins, sources, waiting = {}, {}, [Path(path).resolve()]
-    while waiting:
-        path = waiting.pop()
-        origin = origins.setdefault(path.name, path)
-        if origin != path:
-            raise ValueError(f"{origin} and {path} have the same name and cannot be copied into one folder.")
-        if path.name not in sources:
-            sources[path.name], imported = _flatten(path)
-            waiting += imported
-    return sources
+    # Further arguments are only accepted by name
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        state_dict: dict | None = None,
+        push_to_hub: bool = False,
+        **kwargs,
+    ) -> None:
+        """
+        Save the model and its code. The arguments are those of `PreTrainedModel.save_pretrained`.
 
+        If saving fails or is killed, a model that was in the folder does not change. While saving, the disk needs room
+        for both. With `POLYAUDIO_SAVE_CODE=0` in the environment, the code is left out, and the model can only be
+        loaded where polyaudio is installed. (The code that a model was loaded with is always saved with it.)
 
-def _flatten(path: Path) -> tuple[str, list[Path]]:
-    """The source code of a file with imports from its own folder only, and the files that it imports."""
-    source = path.read_text(encoding="utf-8")
-    lines, imported = source.split("\n"), []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.ImportFrom) or node.level == 0:
-            continue
-        target = path.parents[node.level - 1].joinpath(*(node.module or "").split(".")).with_suffix(".py")
-        line, count = re.subn(r"^(\s*)from\s+\.[\w.]*", rf"\1from .{target.stem}", lines[node.lineno - 1])
-        if not target.is_file() or count != 1:
-            raise ValueError(
-                f"{path}, line {node.lineno}: to be copied, this import has to stand on a line of its own and to have "
-                "the form `from .module import name`, where module is a file."
-            )
-        lines[node.lineno - 1] = line
-        imported.append(target)
-    header = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    if not any(line.startswith(_STAMP) for line in lines[:header]):
-        version = import_module(_PACKAGE).__version__
-        lines.insert(header, f"{_STAMP}{version}. The MIT License: https://opensource.org/license/mit")
-    return "\n".join(lines), imported
+        Raises:
+            OSError: the folder cannot be written to, or the disk is full.
+        """
+        save = super().save_pretrained
+        if kwargs.get("distributed_checkpoint") or not self.should_save_on_this_rank(is_main_process):
+            # Other processes write nothing, or, to resume a run later, all write to one folder at the same time
+            kwargs |= {"is_main_process": is_main_process, "state_dict": state_dict, "push_to_hub": push_to_hub}
+            save(save_directory, **kwargs)
+            return
 
+        def write(folder: Path) -> None:
+            self.save_code(folder)
+            save(folder, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
 
-def is_weights(name: str) -> bool:
-    """Whether a file of this name is one that transformers loads weights by."""
-    return any(fnmatch.fnmatch(name, pattern) for pattern in WEIGHTS)
+        names = save_whole(save_directory, write)
+        if any(map(is_weights, names)):
+            for path in Path(save_directory).iterdir():  # weights of an earlier save with other file names
+                if is_weights(path.name) and path.name not in names:
+                    path.unlink()
+        if push_to_hub:
+            _push(save_directory, names, **kwargs)
 
 
-def _own_class(obj: Any) -> type:
-    """The class of a model or feature extractor, or of a user's subclass the class that it is derived from."""
-    return next(cls for cls in type(obj).__mro__ if cls.__module__.startswith(f"{_PACKAGE}."))
+class PortableFeatureExtractorMixin(_FeatureExtractorBase):
+    """Saves a feature extractor completely or not at all, with its code. It must be the first base of its class."""
 
+    def save_code(self, save_directory: str | os.PathLike) -> None:
+        """Write the code to load the feature extractor to a folder, and set its `auto_map`."""
+        cls = _own_class(self)
+        _write_code(Path(save_directory), cls, self, {"AutoFeatureExtractor": _reference(cls)})
 
-def _reference(cls: type) -> str:
-    return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """Save the settings and the code of the feature extractor, as [`PortableModelMixin.save_pretrained`] does."""
+        save = super().save_pretrained
 
+        def write(folder: Path) -> None:
+            self.save_code(folder)
+            save(folder, **kwargs)
 
-def _model_auto_map(model_class: type) -> dict[str, str]:
-    config_class = model_class.config_class
-    prefix = config_class.__name__.removesuffix("Config")
-    module = sys.modules[model_class.__module__]
-    classes = {auto: getattr(module, prefix + ending, None) for ending, auto in _AUTO_CLASSES.items()}
-    classes["AutoConfig"] = config_class
-    return {auto: _reference(cls) for auto, cls in classes.items() if cls is not None}
-
-
-def _write_code(folder: Path, cls: type, settings: Any, auto_map: dict[str, str]) -> None:
-    """Write the code of a class, and where in it the Auto classes look into the object whose JSON is saved."""
-    if os.environ.get("POLYAUDIO_SAVE_CODE") == "0":
-        vars(settings).pop("auto_map", None)
-        return
-    settings.auto_map = auto_map
-    for name, source in flattened_sources(sys.modules[cls.__module__].__file__).items():
-        (folder / name).write_text(source, encoding="utf-8")
+        names = save_whole(save_directory, write)
+        if push_to_hub:
+            _push(save_directory, names, **kwargs)
+        return [os.path.join(save_directory, name) for name in names if name.endswith(".json")]
 
 
 def save_whole(save_directory: str | os.PathLike, write: Callable[[Path], Any]) -> list[str]:
     """
-    Let `write` fill a folder, and only when that is complete move its files into `save_directory`.
+    Let `write` fill a temporary folder, and then move its files into `save_directory`.
 
-    What fails or is killed before leaves everything in `save_directory` as it was. The moves follow each other within
-    milliseconds, each of a whole file, config.json last.
+    If `write` fails or is killed, the files in `save_directory` do not change. The moves take milliseconds; each moves
+    a complete file, config.json last.
+
+    Args:
+        save_directory: the folder for the files; it is created if it does not exist.
+        write: writes the files to the folder that it is called with.
 
     Returns:
         The names of the files.
@@ -139,12 +144,12 @@ def save_whole(save_directory: str | os.PathLike, write: Callable[[Path], Any]) 
     folder = target / _PARTIAL
     try:
         try:
-            shutil.rmtree(folder, ignore_errors=True)  # of a save that was killed
+            shutil.rmtree(folder, ignore_errors=True)  # left over if a save was killed
             folder.mkdir(parents=True)
             write(folder)
         except (OSError, SafetensorError) as error:
             raise OSError(
-                f"Nothing was saved to {target}, and what was there is as it was: {error}. See that the folder can be "
+                f"Nothing was saved to {target}, and its files did not change: {error}. Check that the folder can be "
                 "written to and that its disk has room for the old and the new files, then save again."
             ) from error
         names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name == "config.json", name))
@@ -153,6 +158,99 @@ def save_whole(save_directory: str | os.PathLike, write: Callable[[Path], Any]) 
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return names
+
+
+def flattened_sources(path: str | os.PathLike) -> dict[str, str]:
+    """
+    Return the code of a module and of all modules that it imports from its package, changed to work in one folder.
+
+    Args:
+        path: the file of the module.
+
+    Returns:
+        The source code by file name. A line below the licence header has the version of polyaudio.
+
+    Raises:
+        ValueError: a relative import does not have the required form, or two files have the same name.
+    """
+    origins: dict[str, Path] = {}
+    sources: dict[str, str] = {}
+    waiting = [Path(path).resolve()]
+    while waiting:
+        file = waiting.pop()
+        origin = origins.setdefault(file.name, file)
+        if origin != file:
+            raise ValueError(f"{origin} and {file} have the same name and cannot be copied into one folder.")
+        if file.name not in sources:
+            sources[file.name], imported = _flatten(file)
+            waiting += imported
+    return sources
+
+
+def is_weights(name: str) -> bool:
+    """Whether transformers loads weights from a file with this name."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in WEIGHTS)
+
+
+def _own_class(obj: Any) -> type:
+    """The class of a model or feature extractor; for a subclass of a user, the class that it is derived from."""
+    return next(cls for cls in type(obj).__mro__ if cls.__module__.startswith(f"{_PACKAGE}."))
+
+
+def _model_auto_map(model_class: "type[PortableModelMixin]") -> dict[str, str]:
+    """The `auto_map` of a model: the class for each Auto class."""
+    config_class = model_class.config_class
+    prefix = config_class.__name__.removesuffix("Config")
+    module = sys.modules[model_class.__module__]
+    classes = {auto: getattr(module, prefix + ending, None) for ending, auto in _AUTO_CLASSES.items()}
+    classes["AutoConfig"] = config_class
+    return {auto: _reference(cls) for auto, cls in classes.items() if cls is not None}
+
+
+def _reference(cls: type) -> str:
+    """A class as `auto_map` names it: `file.Class`."""
+    return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+
+
+def _write_code(folder: Path, cls: type, settings: Any, auto_map: dict[str, str]) -> None:
+    """
+    Write the code of a class, and set the `auto_map` with which the Auto classes find it.
+
+    Args:
+        folder: where to write.
+        cls: the class of the model or feature extractor.
+        settings: the configuration or feature extractor that is saved as JSON, which gets the `auto_map`.
+        auto_map: the class for each Auto class.
+    """
+    if os.environ.get("POLYAUDIO_SAVE_CODE") == "0":
+        vars(settings).pop("auto_map", None)
+        return
+    settings.auto_map = auto_map
+    for name, source in flattened_sources(inspect.getfile(cls)).items():
+        (folder / name).write_text(source, encoding="utf-8")
+
+
+def _flatten(path: Path) -> tuple[str, list[Path]]:
+    """The source code of a file, changed to import from its own folder only, and the files that it imports."""
+    source = path.read_text(encoding="utf-8")
+    lines, imported = source.split("\n"), []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ImportFrom) or node.level == 0:
+            continue
+        target = path.parents[node.level - 1].joinpath(*(node.module or "").split(".")).with_suffix(".py")
+        line, count = re.subn(r"^(\s*)from\s+\.[\w.]*", rf"\1from .{target.stem}", lines[node.lineno - 1])
+        if not target.is_file() or count != 1:
+            raise ValueError(
+                f"{path}, line {node.lineno}: this import cannot be copied. Write it on one line of its own, in the "
+                "form `from .module import name`, where module is a file."
+            )
+        lines[node.lineno - 1] = line
+        imported.append(target)
+    header = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    if not any(line.startswith(_STAMP) for line in lines[:header]):
+        version = import_module(_PACKAGE).__version__
+        lines.insert(header, f"{_STAMP}{version}. The MIT License: https://opensource.org/license/mit")
+    return "\n".join(lines), imported
 
 
 def _push(
@@ -166,85 +264,17 @@ def _push(
     create_pr: bool = False,
     **kwargs,
 ) -> None:
-    """Upload the files of these names; what else `save_pretrained` takes is of no use here."""
+    """Upload files. The other arguments are those of `save_pretrained`; `kwargs` are ignored."""
     api = HfApi(token=token)
     repo_id = api.create_repo(repo_id or Path(save_directory).name, private=private, exist_ok=True).repo_id
     if revision is not None:
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     api.upload_folder(
         repo_id=repo_id,
-        folder_path=save_directory,
+        folder_path=Path(save_directory),
         allow_patterns=names,
         delete_patterns=list(WEIGHTS) if any(map(is_weights, names)) else None,
         commit_message=commit_message,
         revision=revision,
         create_pr=create_pr,
     )
-
-
-class PortableModelMixin:
-    """Stands before all other bases of a model class."""
-
-    def save_code(self, save_directory: str | os.PathLike) -> None:
-        """Write the code that loads the model into a folder, and into `self.config` where the Auto classes look."""
-        cls = _own_class(self)
-        _write_code(Path(save_directory), cls, self.config, _model_auto_map(cls))
-
-    def save_pretrained(
-        self,
-        save_directory: str | os.PathLike,
-        is_main_process: bool = True,
-        state_dict: dict | None = None,
-        push_to_hub: bool = False,
-        **kwargs,
-    ) -> None:
-        """
-        Save as `PreTrainedModel.save_pretrained` does, with the same arguments, and beside it the code of the model.
-
-        A save that fails or is killed leaves a model that was in the folder as it was. While saving, the disk holds
-        both. With `POLYAUDIO_SAVE_CODE=0` in the environment the code is left out: then only those who have polyaudio
-        installed can load the model. (Code that a model was itself loaded with is always saved with it.)
-
-        Raises:
-            OSError: the folder cannot be written to, or the disk is full.
-        """
-        save = super().save_pretrained
-        if kwargs.get("distributed_checkpoint") or not self.should_save_on_this_rank(is_main_process):
-            # Other processes write nothing, or all into one folder at once, for resuming a run
-            kwargs |= {"is_main_process": is_main_process, "state_dict": state_dict, "push_to_hub": push_to_hub}
-            save(save_directory, **kwargs)
-            return
-
-        def write(folder: Path) -> None:
-            self.save_code(folder)
-            save(folder, is_main_process=is_main_process, state_dict=state_dict, **kwargs)
-
-        names = save_whole(save_directory, write)
-        if any(map(is_weights, names)):
-            for path in Path(save_directory).iterdir():  # shards of a save before, or a file that is shards now
-                if is_weights(path.name) and path.name not in names:
-                    path.unlink()
-        if push_to_hub:
-            _push(save_directory, names, **kwargs)
-
-
-class PortableFeatureExtractorMixin:
-    """Stands before all other bases of a feature extractor."""
-
-    def save_code(self, save_directory: str | os.PathLike) -> None:
-        """As [`PortableModelMixin.save_code`]."""
-        cls = _own_class(self)
-        _write_code(Path(save_directory), cls, self, {"AutoFeatureExtractor": _reference(cls)})
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
-        """As [`PortableModelMixin.save_pretrained`], for the settings of a feature extractor."""
-        save = super().save_pretrained
-
-        def write(folder: Path) -> None:
-            self.save_code(folder)
-            save(folder, **kwargs)
-
-        names = save_whole(save_directory, write)
-        if push_to_hub:
-            _push(save_directory, names, **kwargs)
-        return [os.path.join(save_directory, name) for name in names if name.endswith(".json")]

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy._core import multiarray
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 
 # Training checkpoints often contain their best metric as a numpy number. Files name its constructor by its module path
 # in the numpy that wrote them, which changed with numpy 2.
-_NUMPY_SCALARS = [
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+_NUMPY_SCALARS: list[Any] = [  # torch's annotation has callables only, but it also takes classes
+    (multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (multiarray.scalar, "numpy.core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(name)) for name in ("bool", "int32", "int64", "float16", "float32", "float64")),
 ]
@@ -87,5 +88,5 @@ def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False
             "run code that is hidden in the file. If you trust its origin, pass `allow_pickle`."
         ) from error
     if not isinstance(checkpoint, dict):
-        raise ValueError(f"{path} contains no dictionary but {type(checkpoint).__name__}.")
+        raise ValueError(f"{path} contains a {type(checkpoint).__name__} instead of a dictionary.")
     return checkpoint

@@ -129,7 +129,7 @@ def sam_carnatic_config(state_dict: Mapping[str, torch.Tensor], settings: Mappin
     uses_mel = any(name.startswith(_MEL_BUFFER) for name in state_dict)
     if uses_mel:
         _check_mel_transform(state_dict)
-    return SAMAudioConfig(
+    config = SAMAudioConfig(
         frontend="log_mel" if uses_mel else "waveform",
         feature_size=convolutions[0].shape[1],
         conv_dim=[weight.shape[0] for weight in convolutions],
@@ -146,8 +146,9 @@ def sam_carnatic_config(state_dict: Mapping[str, torch.Tensor], settings: Mappin
         temperature=float(settings.get("temperature", 0.07)),
         mask_weight=float(settings.get("mask_weight", 0.5)),
         contrastive_weight=float(settings.get("contrastive_weight", 0.3)),
-        num_labels=num_labels,
     )
+    config.num_labels = num_labels
+    return config
 
 
 def _check_mel_transform(state_dict: Mapping[str, torch.Tensor]) -> None:

@@ -62,7 +62,7 @@ class ConvertedCheckpoint:
 
     Attributes:
         config: the configuration of the model.
-        state_dict: its weights, with the names of [`SSLAMModel`] and its kin.
+        state_dict: its weights, with the names of [`SSLAMModel`] and the models with heads.
         report: what became of each key of the checkpoint: "used as is", "renamed to ..." or "dropped: ...".
     """
 
@@ -102,7 +102,7 @@ def encoder_key_map(num_hidden_layers: int, context_norm: str) -> KeyMap:
 
 def head_key_map(use_fc_norm: bool) -> KeyMap:
     """The keys of the classifier in either layout, without the prefix on the Hub."""
-    names = {"head.weight": ("classifier.weight",), "head.bias": ("classifier.bias",)}
+    names: KeyMap = {"head.weight": ("classifier.weight",), "head.bias": ("classifier.bias",)}
     if use_fc_norm:
         names |= {"fc_norm.weight": ("fc_norm.weight",), "fc_norm.bias": ("fc_norm.bias",)}
     return names
@@ -110,7 +110,7 @@ def head_key_map(use_fc_norm: bool) -> KeyMap:
 
 def decoder_key_map(num_layers: int) -> KeyMap:
     """The keys of the pre-training decoder of a fairseq checkpoint, without their prefix."""
-    names = {}
+    names: KeyMap = {}
     for kind in ("weight", "bias"):
         names[f"proj.{kind}"] = (f"projection.{kind}",)
         for index in range(num_layers):
@@ -133,7 +133,7 @@ def rename(state_dict: dict[str, torch.Tensor], key_map: KeyMap) -> dict[str, to
     missing = sorted(key_map.keys() - state_dict.keys())
     if missing:
         raise ValueError(f"The checkpoint lacks {len(missing)} keys: {', '.join(missing)}.")
-    renamed = {}
+    renamed: dict[str, torch.Tensor] = {}
     for key, names in key_map.items():
         parts = state_dict[key].chunk(len(names))
         # Cloned, because safetensors refuses to write tensors that share memory
@@ -283,7 +283,7 @@ def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_position
                 f"SSLAM does not support `{name}={value}`. No checkpoint that its authors published uses it."
             )
 
-    fields = {}
+    fields: dict[str, Any] = {}
     for settings, names in (
         (encoder_cfg, _ENCODER_FIELDS),
         (modality_cfg, _MODALITY_FIELDS),

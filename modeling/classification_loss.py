@@ -17,9 +17,9 @@ def classification_loss(
     multi_label_reduction: str = "mean",
 ) -> torch.Tensor:
     """
-    Cross entropy, binary cross entropy or mean squared error, as `config.problem_type` says. If that is unset, the
-    first labels set it as in transformers: integers mean single-label classification, floats multi-label
-    classification, and a single output means regression.
+    Cross entropy, binary cross entropy or mean squared error, according to `config.problem_type`. If that is `None`,
+    the first labels set it as in transformers: a model with one output does regression, integer labels mean
+    single-label classification, and float labels mean multi-label classification.
 
     Args:
         logits: `(batch_size, num_labels)`.
@@ -42,8 +42,8 @@ def classification_loss(
         if config.num_labels == 1:
             config.problem_type = "regression"
         else:
-            kind = "multi_label" if labels.is_floating_point() else "single_label"
-            config.problem_type = f"{kind}_classification"
+            is_multi_label = labels.is_floating_point()
+            config.problem_type = "multi_label_classification" if is_multi_label else "single_label_classification"
     if config.problem_type == "regression":
         return nn.functional.mse_loss(logits.view_as(labels), labels.float())
     if config.problem_type == "multi_label_classification":
@@ -51,7 +51,7 @@ def classification_loss(
         return losses.sum() / labels.sum().clamp(min=1) if multi_label_reduction == "labels" else losses.mean()
     if single_label_loss == "binary_cross_entropy":
         if not labels.is_floating_point():
-            labels = nn.functional.one_hot(labels.view(-1), config.num_labels)
+            labels = nn.functional.one_hot(labels.view(-1), logits.shape[-1])
         losses = nn.functional.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
         return losses.sum(dim=1).mean()
     targets = labels.float() if labels.is_floating_point() else labels.view(-1)

@@ -24,7 +24,7 @@ from .conversion_sslam import (
     load_fairseq_checkpoint,
     load_published_model,
 )
-from .loading import load_config
+from .loading import class_names_of, load_config
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _save(converted: ConvertedModel, name: str, folder: Path, labels: list[str] 
         folder,
         type(model).__name__,
         model.num_parameters(),
-        list(model.config.id2label.values()) if converted.what == "classifier" else None,
+        class_names_of(model.config) if converted.what == "classifier" else None,
         converted.keys,
         report,
     )

@@ -59,7 +59,7 @@ def load_fairseq_checkpoint(
 def fairseq_feature_extractor(cfg: Mapping[str, Any]) -> SSLAMFeatureExtractor:
     """The feature extractor for the features that the checkpoint was trained on: their length and normalisation."""
     task = cfg.get("task") or {}
-    settings = {}
+    settings: dict[str, Any] = {}
     if task.get("esc50_eval"):  # the original fine-tunes on ESC-50 and Speech Commands with their own statistics
         settings = {"mean": -6.627, "std": 5.359}
     elif task.get("spcv2_eval"):

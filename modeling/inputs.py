@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Labelled clips as the input and the targets of a model."""
+"""Datasets and targets for evaluating a model on labelled clips."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def whole_clips(
     clips: Dataset, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor
 ) -> torch.utils.data.Dataset:
     """
-    Clips for evaluation: whole for a model that takes any length, otherwise cut into the windows that cover them.
+    The clips for evaluation: whole if the model reads clips of any length, otherwise cut into windows that cover them.
 
     Args:
         clips: columns `audio` (`Audio(decode=False)`) and `label`.
@@ -32,7 +32,7 @@ def make_targets(
     label: Any, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor, **settings: Any
 ) -> Targets:
     """
-    What turns the labels of a batch into a tensor for a model.
+    The [`Targets`] that make the labels of a batch a tensor for a model.
 
     Args:
         label: the feature of the column `label`.

@@ -1,9 +1,9 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""From the name of a model to its configuration, its feature extractor and its weights."""
+"""Loading the configuration, the feature extractor and the weights of a model."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -31,13 +31,13 @@ def load_config(model_name: str) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(model_name)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{model_name} is neither a model folder nor a model that the Hugging Face Hub gives: {error}"
+            f"{model_name} is neither a model folder nor a model on the Hugging Face Hub that can be read: {error}"
         ) from error
 
 
 def make_config(model_type: str, checkpoint: str | None, settings: dict[str, Any]) -> PreTrainedConfig:
     """
-    The configuration of a model to train: of a new one of this type, or of a checkpoint, changed by `settings`.
+    The configuration of a model to train: that of a new model of this type, or of a checkpoint, with `settings`.
 
     Raises:
         ValueError: a model of this type has no such setting.
@@ -48,7 +48,9 @@ def make_config(model_type: str, checkpoint: str | None, settings: dict[str, Any
         config = AutoConfig.from_pretrained(checkpoint, **settings)
     unknown = [name for name in settings if not hasattr(type(config)(), name)]
     if unknown:
-        raise ValueError(f"a model of type {config.model_type} has no setting {unknown[0]!r}; correct the recipe")
+        raise ValueError(
+            f"The configuration of type {config.model_type} has no setting {unknown[0]!r}. Correct or remove it."
+        )
     return config
 
 
@@ -75,7 +77,7 @@ def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> Sequenc
     trained with the defaults of [`SSLAMFeatureExtractor`].
 
     Raises:
-        OSError: there is none, and models of this type have no defaults.
+        OSError: the model has no feature extractor, and models of this type have no default.
     """
     traits = traits_of(config)
     try:
@@ -83,12 +85,25 @@ def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> Sequenc
     except OSError:
         if not traits.has_default_extractor:
             raise
-    logger.warning(f"{model_name} has no preprocessor_config.json; taking the settings of the published models.")
+    logger.warning(f"{model_name} has no preprocessor_config.json. The settings of the published models are used.")
     feature_extractor = make_feature_extractor(config, {})
     with_mask = feature_extractor.return_attention_mask
     traits.fit_extractor(feature_extractor, config, None)
     feature_extractor.return_attention_mask = with_mask
     return feature_extractor
+
+
+def name_of_model(model: str | PreTrainedModel) -> str:
+    """
+    The folder or Hub name of a model.
+
+    Raises:
+        ValueError: the model was not loaded from a folder or the Hub.
+    """
+    name = model if isinstance(model, str) else model.config.name_or_path
+    if not name:
+        raise ValueError("The model was not loaded from a folder or the Hub, so pass its feature_extractor too.")
+    return name
 
 
 def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None) -> PreTrainedModel:
@@ -97,7 +112,7 @@ def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None)
 
     Args:
         model: a folder, a Hub name, or a classifier, which is returned as it is.
-        of_frames: whether to load a classifier of frames; by default as the model was saved.
+        of_frames: whether to load a classifier of frames. By default this follows from the saved model.
 
     Raises:
         ValueError: there is no such model, or its classifier has never been trained.
@@ -116,6 +131,17 @@ def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None)
     return loaded.eval()
 
 
+def base_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The base model of a model."""
+    return cast(PreTrainedModel, model.base_model)  # transformers annotates it as a plain module
+
+
+def class_names_of(config: PreTrainedConfig) -> list[str]:
+    """The names of the classes of a classifier, in the order of its outputs."""
+    names = {int(index): str(name) for index, name in (config.id2label or {}).items()}
+    return [names[index] for index in sorted(names)]
+
+
 def labels_frames(config: PreTrainedConfig) -> bool:
     """Whether a configuration is that of a frame classifier."""
     return any(name.endswith("ForAudioFrameClassification") for name in config.architectures or ())
@@ -126,13 +152,13 @@ def load_encoder(model: str | PreTrainedModel) -> PreTrainedModel:
     The base model of a folder or Hub name, or of a model.
 
     Raises:
-        ValueError: weights of it are missing, which would then be random.
+        ValueError: weights of the base model are missing in the folder.
     """
     if isinstance(model, PreTrainedModel):
-        return model.base_model
+        return base_of(model)
     loaded, info = AutoModel.from_pretrained(model, output_loading_info=True)
     if info["missing_keys"]:
-        raise ValueError(f"{model} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}")
+        raise ValueError(f"{model} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}.")
     return loaded
 
 
@@ -144,7 +170,7 @@ def initialise_like(model: PreTrainedModel, seed: int) -> PreTrainedModel:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of this name, by default the accelerator if there is one. Raises `ValueError` for a missing one."""
+    """The device with this name, by default the accelerator if there is one. Raises `ValueError` if it is missing."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name is None:
         return accelerator or torch.device("cpu")
@@ -152,7 +178,7 @@ def choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}; here are {' and '.join(there)}") from error
+        raise ValueError(f"{name!r} is not the name of a device. This machine has {' and '.join(there)}.") from error
     if device.type not in there or (device.index or 0) >= max(1, torch.accelerator.device_count()):
-        raise ValueError(f"this machine has no device {name!r}; here are {' and '.join(there)}")
+        raise ValueError(f"This machine has no device {name!r}. It has {' and '.join(there)}.")
     return device

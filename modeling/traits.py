@@ -3,7 +3,7 @@
 """What polyaudio needs to know about a type of model beyond what transformers knows."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,16 +18,20 @@ from ..integration.registry import MODEL_TYPES, load_class
 WindowFeatures = tuple[torch.Tensor | None, torch.Tensor | None]
 
 
-class ModelTraits:
+ConfigT = TypeVar("ConfigT", bound=PreTrainedConfig)
+ExtractorT = TypeVar("ExtractorT", bound=SequenceFeatureExtractor)
+
+
+class ModelTraits(Generic[ConfigT, ExtractorT]):
     """
-    The traits of a model type. The defaults here are those of models of other libraries: they read one whole clip at a
-    time.
+    The traits of a model type, for the classes of its configuration and its feature extractor. The defaults here are
+    those of models of other libraries, which read one whole clip at a time.
 
     Attributes:
         lora_modules: parts of the encoder that LoRA can adapt, each with the names of its modules.
         probe_features: the features that a linear probe can use, the default first.
-        no_weight_decay: endings of the names of parameters that weight decay spares beside norms and biases.
-        batches_any_lengths: whether a clip gives the same answer alone and in a padded batch with its attention mask.
+        no_weight_decay: endings of the names of parameters without weight decay, in addition to norms and biases.
+        batches_any_lengths: whether a clip gives the same output alone and in a padded batch with its attention mask.
         has_default_extractor: whether models without a `preprocessor_config.json` were trained with the defaults of
             their feature extractor.
     """
@@ -38,15 +42,13 @@ class ModelTraits:
     batches_any_lengths: bool = False
     has_default_extractor: bool = False
 
-    def extractor_settings(self, config: PreTrainedConfig) -> dict[str, Any]:
-        """The arguments of the feature extractor that follow from a model's configuration."""
+    def extractor_settings(self, config: ConfigT) -> dict[str, Any]:
+        """The arguments of the feature extractor that follow from the configuration of a model."""
         return {}
 
-    def fit_extractor(
-        self, feature_extractor: SequenceFeatureExtractor, config: PreTrainedConfig, crop_seconds: float | None
-    ) -> None:
+    def fit_extractor(self, feature_extractor: ExtractorT, config: ConfigT, crop_seconds: float | None) -> None:
         """
-        Set a feature extractor to the length of the clips that a model is trained on, in place.
+        Set a feature extractor, in place, to the length of the clips that a model is trained on.
 
         Args:
             crop_seconds: length of the training crops; `None` or 0 for whole clips.
@@ -56,13 +58,13 @@ class ModelTraits:
         """
 
     def window_grid(
-        self, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor, seconds: float | None = None
+        self, config: ConfigT, feature_extractor: ExtractorT, seconds: float | None = None
     ) -> WindowGrid | None:
         """
         The windows that a long clip is cut into.
 
         Args:
-            seconds: length of a window, by default what the model was trained on.
+            seconds: length of a window, by default the length that the model was trained on.
 
         Returns:
             The windows, or `None` where the model reads whole clips.
@@ -74,40 +76,62 @@ class ModelTraits:
         return None if seconds is None else WindowGrid.of_seconds(seconds, rate)
 
     def extractor_call(
-        self,
-        config: PreTrainedConfig,
-        feature_extractor: SequenceFeatureExtractor,
-        grid: WindowGrid | None,
-        padding: str,
+        self, config: ConfigT, feature_extractor: ExtractorT, grid: WindowGrid | None, padding: str
     ) -> dict[str, Any]:
         """
-        The arguments of the feature extractor's call for windows of a grid.
+        The arguments for calling the feature extractor with windows of a grid.
 
         Args:
-            padding: `"longest"`, which an attention mask hides from the model, or `"max_length"`, which it hears.
+            padding: `"longest"` pads to the longest window and masks the padding. `"max_length"` pads to the full
+                window, and the model treats the padding as sound.
 
         Raises:
             ValueError: the model has no windows of one length to pad to.
         """
         if padding != "longest":
             raise ValueError(
-                f"padding {padding!r} needs windows of one length, which a model of type {config.model_type} does not "
-                "have; use 'longest'"
+                f"padding={padding!r} needs windows of one length, which a model of type {config.model_type} does not "
+                "have. Use 'longest'."
             )
         return {"padding": True, "return_attention_mask": True} if self.batches_any_lengths else {}
 
-    def frames_per_answer(self, config: PreTrainedConfig) -> int:
-        """The number of input frames for each answer of a frame classifier."""
-        return config.patch_size
+    def frames_per_answer(self, config: ConfigT) -> int:
+        """
+        The number of input frames for each output of a frame classifier.
 
-    def seconds_per_answer(self, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor) -> float:
-        """The time from one answer of a frame classifier to the next."""
-        return self.frames_per_answer(config) * feature_extractor.hop_length / feature_extractor.sampling_rate
+        Raises:
+            ValueError: polyaudio has no frame classifier for models of this type.
+        """
+        raise _no_frame_classifier(config)
+
+    def seconds_per_answer(self, config: ConfigT, feature_extractor: ExtractorT) -> float:
+        """
+        The seconds from one output of a frame classifier to the next.
+
+        Raises:
+            ValueError: polyaudio has no frame classifier for models of this type.
+        """
+        raise _no_frame_classifier(config)
+
+    def answer_mask(self, config: ConfigT, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        The outputs of a frame classifier that are not for padding.
+
+        Args:
+            attention_mask: `(batch_size, frames)`, 0 for padding.
+
+        Returns:
+            `(batch_size, outputs)`, bool.
+
+        Raises:
+            ValueError: polyaudio has no frame classifier for models of this type.
+        """
+        raise _no_frame_classifier(config)
 
     def pretraining_batch(
         self,
-        config: PreTrainedConfig,
-        feature_extractor: SequenceFeatureExtractor,
+        config: ConfigT,
+        feature_extractor: ExtractorT,
         waveforms: Sequence[np.ndarray],
         seeds: Sequence[int],
     ) -> BatchFeature:
@@ -116,12 +140,13 @@ class ModelTraits:
 
         Args:
             waveforms: `(samples,)` each, float32, at the extractor's rate.
-            seeds: one for each waveform. What is random about the input follows from them.
+            seeds: one for each waveform. All random choices follow from them.
         """
-        features = feature_extractor(
+        # transformers declares neither of the two on the base class of its extractors, which all have both
+        features = feature_extractor(  # type: ignore[operator]
             waveforms, sampling_rate=feature_extractor.sampling_rate, padding=True, return_tensors="pt"
         )
-        names = {*feature_extractor.model_input_names, "attention_mask"}
+        names = {*feature_extractor.model_input_names, "attention_mask"}  # type: ignore[attr-defined]
         return BatchFeature({name: value for name, value in features.items() if name in names})
 
     def window_features(
@@ -139,7 +164,7 @@ class ModelTraits:
         """
         hidden_states = getattr(outputs, "last_hidden_state", None)
         if hidden_states is None or hidden_states.ndim != 3:
-            raise ValueError(f"a model of type {model.config.model_type} has no sequence of hidden states to write")
+            raise ValueError(f"A model of type {model.config.model_type} has no sequence of hidden states.")
         if granularity == "utterance":
             return [(window.mean(0), None) for window in hidden_states]
         return [(None, window) for window in hidden_states]
@@ -147,12 +172,25 @@ class ModelTraits:
     def probe_vectors(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], features: str
     ) -> torch.Tensor:
-        """One vector for each window of a batch, `(windows, feature_size)`; `features` is one of `probe_features`."""
-        return outputs.pooler_output
+        """
+        One vector for each window of a batch.
+
+        Args:
+            outputs: of the base model, for `inputs`.
+            features: one of `probe_features`.
+
+        Returns:
+            `(windows, feature_size)`.
+        """
+        return outputs["pooler_output"]
 
 
-def traits_of(config: PreTrainedConfig) -> ModelTraits:
-    """The traits of a model's type."""
+def _no_frame_classifier(config: PreTrainedConfig) -> ValueError:
+    return ValueError(f"polyaudio has no frame classifier for models of type {config.model_type}.")
+
+
+def traits_of(config: PreTrainedConfig) -> ModelTraits[PreTrainedConfig, SequenceFeatureExtractor]:
+    """The traits of the type of a model."""
     model_type = MODEL_TYPES.get(config.model_type)
     return ModelTraits() if model_type is None else load_class(model_type.traits)()
 

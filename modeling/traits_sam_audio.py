@@ -10,10 +10,12 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
+from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
+from .modeling_sam_audio import SAMAudioConvLayer
 from .traits import ModelTraits, WindowFeatures
 
 
-class SAMAudioTraits(ModelTraits):
+class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     """A SAMAudio model reads clips of any length whole."""
 
     lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "convolutions": ["conv"]}
@@ -28,10 +30,12 @@ class SAMAudioTraits(ModelTraits):
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
     ) -> list[WindowFeatures]:
         if granularity == "utterance":
-            return [(vector, None) for vector in outputs.pooler_output]
+            return [(vector, None) for vector in outputs["pooler_output"]]
         if granularity == "all":
-            return [(None, segments) for segments in outputs.last_hidden_state]
+            return [(None, segments) for segments in outputs["last_hidden_state"]]
         mask = inputs["attention_mask"].bool()
-        for layer in model.encoder.layers:
-            mask = layer.output_mask(mask)
-        return [(None, frames[own]) for frames, own in zip(outputs.encoder_last_hidden_state, mask, strict=True)]
+        for layer in model.modules():
+            if isinstance(layer, SAMAudioConvLayer):
+                mask = layer.output_mask(mask)
+        encoded = outputs["encoder_last_hidden_state"]
+        return [(None, frames[own]) for frames, own in zip(encoded, mask, strict=True)]

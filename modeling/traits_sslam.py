@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, PreTrainedModel, SequenceFeatureExtractor
+from transformers import BatchFeature, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sslam import SSLAMConfig
 from ..data.windows import WindowGrid, combined_seed
-from .modeling_sslam import draw_mix_starts, draw_view_masks
+from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
+from .modeling_sslam import draw_mix_starts, draw_view_masks, sounding_time_patches
 from .traits import ModelTraits, WindowFeatures
 
 
-class SSLAMTraits(ModelTraits):
+class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     """
-    An SSLAM model takes clips up to the length of its position table. Longer ones are cut into windows of the length
-    that its feature extractor is set to. The windows follow each other frame by frame, so that the patches of all
-    windows are those of the whole clip.
+    An SSLAM model reads clips up to the length of its position table. Longer clips are cut into windows of the length
+    that its feature extractor is set to. Each window starts at the frame after the last one of the window before, so
+    that the windows together have the frames of the whole clip.
     """
 
     lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "mlp": ["fc1", "fc2"]}
@@ -34,10 +35,10 @@ class SSLAMTraits(ModelTraits):
         return {"feature_size": config.num_mel_bins}
 
     def fit_extractor(
-        self, feature_extractor: SequenceFeatureExtractor, config: SSLAMConfig, crop_seconds: float | None
+        self, feature_extractor: SSLAMFeatureExtractor, config: SSLAMConfig, crop_seconds: float | None
     ) -> None:
-        # So the crops reach the model whole, evaluation cuts longer clips into windows of that length, and a pipeline
-        # pads as training does
+        # The model then gets whole crops, evaluation cuts longer clips into windows of the length of a crop, and a
+        # pipeline pads in the same way as training
         feature_extractor.return_attention_mask = True
         if not crop_seconds:
             feature_extractor.max_length = min(feature_extractor.max_length, _reach(config))
@@ -46,47 +47,57 @@ class SSLAMTraits(ModelTraits):
         patches = math.ceil(frames / config.patch_size)
         if patches > config.max_time_patches:
             raise ValueError(
-                f"crop_seconds is {crop_seconds:g}, which takes {patches} patches of time, but the model reaches no "
-                f"more than {config.max_time_patches}"
+                f"crop_seconds={crop_seconds:g} takes {patches} time patches, but the model has positions for "
+                f"{config.max_time_patches} only. Use shorter crops."
             )
         feature_extractor.max_length = patches * config.patch_size
 
     def window_grid(
-        self, config: SSLAMConfig, feature_extractor: SequenceFeatureExtractor, seconds: float | None = None
+        self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor, seconds: float | None = None
     ) -> WindowGrid:
         frames_per_second = feature_extractor.sampling_rate / feature_extractor.hop_length
         reach = _reach(config)
         frames = min(feature_extractor.max_length, reach) if seconds is None else seconds * frames_per_second
         frames = max(1, math.ceil(round(frames, 3) / config.patch_size)) * config.patch_size
         if frames > reach:
-            raise ValueError(f"the model reaches {reach / frames_per_second:g} s; choose a window of that at most")
+            raise ValueError(f"The model reads at most {reach / frames_per_second:g} s at once. Use a shorter window.")
         step = frames * feature_extractor.hop_length
         return WindowGrid(step + feature_extractor.window_length - feature_extractor.hop_length, step)
 
     def extractor_call(
-        self, config: SSLAMConfig, feature_extractor: SequenceFeatureExtractor, grid: WindowGrid, padding: str
+        self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor, grid: WindowGrid | None, padding: str
     ) -> dict[str, Any]:
+        grid = grid or self.window_grid(config, feature_extractor)
         return {
             "padding": padding,
             "max_length": grid.step // feature_extractor.hop_length,
             "return_attention_mask": padding == "longest",
         }
 
+    def frames_per_answer(self, config: SSLAMConfig) -> int:
+        return config.patch_size
+
+    def seconds_per_answer(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
+        return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
+
+    def answer_mask(self, config: SSLAMConfig, attention_mask: torch.Tensor) -> torch.Tensor:
+        return sounding_time_patches(attention_mask, config.patch_size)
+
     def pretraining_batch(
         self,
         config: SSLAMConfig,
-        feature_extractor: SequenceFeatureExtractor,
+        feature_extractor: SSLAMFeatureExtractor,
         waveforms: Sequence[np.ndarray],
         seeds: Sequence[int],
     ) -> BatchFeature:
         """
-        Adds the masks of the views and, in stage 2, the place of the mixing.
+        Add `bool_masked_pos`, the masks of the views, and in stage 2 `mix_starts`, where the mixed parts begin.
 
-        The masks follow from the seed of each window and the place from that of the first, so that neither the number
-        of workers and processes nor resuming a run changes them.
+        The masks of a window follow from its seed, and `mix_starts` from the seed of the first window. So they depend
+        neither on the number of workers and processes nor on whether a run was resumed.
         """
         features = feature_extractor(
-            waveforms,
+            list(waveforms),
             sampling_rate=feature_extractor.sampling_rate,
             padding="max_length",
             truncation=True,
@@ -107,13 +118,13 @@ class SSLAMTraits(ModelTraits):
     def window_features(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
     ) -> list[WindowFeatures]:
-        class_tokens, patches = outputs.last_hidden_state[:, 0], outputs.last_hidden_state[:, 1:]
+        class_tokens, patches = outputs["last_hidden_state"][:, 0], outputs["last_hidden_state"][:, 1:]
         if granularity == "utterance":
             return [(token, None) for token in class_tokens]
         time_patches = patches.unflatten(1, (-1, model.config.num_mel_bins // model.config.patch_size))
         lengths = [time_patches.shape[1]] * len(time_patches)
         if "attention_mask" in inputs:
-            lengths = model.get_time_patch_mask(inputs["attention_mask"]).sum(1).tolist()
+            lengths = sounding_time_patches(inputs["attention_mask"], model.config.patch_size).sum(1).tolist()
         windows = [window[:length] for window, length in zip(time_patches, lengths, strict=True)]
         if granularity == "frame":
             return [(None, window.mean(1)) for window in windows]
@@ -123,11 +134,11 @@ class SSLAMTraits(ModelTraits):
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], features: str
     ) -> torch.Tensor:
         if features == "cls":
-            return outputs.pooler_output
-        mask = model.get_time_patch_mask(inputs["attention_mask"])
-        patches = outputs.last_hidden_state[:, 1:].unflatten(1, (mask.shape[1], -1)).mean(2)
+            return outputs["pooler_output"]
+        mask = sounding_time_patches(inputs["attention_mask"], model.config.patch_size)
+        patches = outputs["last_hidden_state"][:, 1:].unflatten(1, (mask.shape[1], -1)).mean(2)
         mean = (patches * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        return mean if features == "mean" else torch.cat([outputs.pooler_output, mean], dim=1)
+        return mean if features == "mean" else torch.cat([outputs["pooler_output"], mean], dim=1)
 
 
 def _reach(config: SSLAMConfig) -> int:

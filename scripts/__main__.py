@@ -1,22 +1,22 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""`polyaudio <command>`: one module of this package a command, imported only when it is called."""
+"""`polyaudio <command>`: each command is a module of this package, which is imported when it is called."""
 
 import importlib
 import sys
 
 
 COMMANDS = {
-    "train": "train a classifier on a dataset, from scratch or from a checkpoint, whole or by LoRA",
+    "train": "train a classifier on a labelled dataset, from scratch or from a checkpoint",
     "pretrain": "pre-train a model on recordings without labels",
-    "evaluate": "measure a trained classifier on a dataset",
-    "probe": "measure what a model's frozen features know of the classes of a dataset, by a linear probe",
-    "predict": "label audio files",
-    "embed": "write the features of audio files",
-    "dataset": "build, inspect, split, mix and check datasets, and measure their normalisation",
-    "convert": "turn a checkpoint of an original implementation into a model folder",
+    "evaluate": "evaluate a trained classifier on a dataset",
+    "probe": "evaluate the frozen features of a model on a dataset with a linear probe",
+    "predict": "label audio files with a trained classifier",
+    "embed": "write the features of audio files, computed by a model",
+    "dataset": "build, inspect, split, mix and check datasets, and measure their statistics",
+    "convert": "convert a checkpoint of an original implementation into a model folder",
     "push": "upload a model folder to the Hugging Face Hub",
-    "demo": "train on synthesised ragas and name the raga of a clip, in a few minutes on a laptop",
+    "demo": "train a raga classifier on synthetic recordings in a few minutes, and use it",
 }
 
 

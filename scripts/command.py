@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What the commands share: how they take their arguments and how they end."""
+"""What the commands share: the parser of their arguments, their log and their exit codes."""
 
 import argparse
 import contextlib
@@ -9,14 +9,22 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 
-def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | None], int]:
+class Command(Protocol):
+    """The `main` of a command: it takes the arguments, by default those of the process, and returns the exit code."""
+
+    def __call__(self, argv: list[str] | None = None) -> int: ...
+
+
+def command(run: Callable[[list[str]], int | None]) -> Command:
     """
-    Make a command of a function of its arguments: errors that a user can mend end it with one line and code 2.
+    Decorate a function of the command line's arguments: it becomes the `main` of a command.
 
-    These are `ValueError` and `OSError`. The library raises them for input that it cannot use, and their messages say
-    what to do. `POLYAUDIO_TRACEBACK=1` shows where they come from. Anything else is a bug and ends with its traceback.
+    The library raises `ValueError` and `OSError` for input that it cannot use. The command prints their message on
+    one line and ends with exit code 2. With the environment variable `POLYAUDIO_TRACEBACK=1` it shows the traceback
+    instead. Any other exception is a bug and ends with its traceback.
     """
 
     @functools.wraps(run)
@@ -29,7 +37,7 @@ def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | Non
                 raise
             name = run.__module__.rsplit(".", 1)[-1]
             message = str(error)
-            if "Original Traceback" in message:  # of an error in a DataLoader's worker, whose last line tells it
+            if "Original Traceback" in message:  # an error in a DataLoader worker has its own message in the last line
                 message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
             print(f"polyaudio {name}: {' '.join(message.split())}", file=sys.stderr)
             return 2
@@ -39,7 +47,7 @@ def command(run: Callable[[list[str]], int | None]) -> Callable[[list[str] | Non
 
 @contextlib.contextmanager
 def printed_log() -> Iterator[None]:
-    """Print what the library logs: news to standard output, warnings and errors to standard error."""
+    """Print the log of the library: information to standard output, warnings and errors to standard error."""
     library, printer = logging.getLogger("polyaudio"), _Printer()
     level = library.level
     library.addHandler(printer)

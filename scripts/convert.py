@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""`polyaudio convert`: a checkpoint of an original implementation becomes a model folder."""
+"""`polyaudio convert`: convert a checkpoint of an original implementation into a model folder."""
 
 import sys
 from collections import Counter
@@ -11,11 +11,12 @@ from .command import argument_parser, command
 DESCRIPTION = """\
 Convert a checkpoint of an original implementation into a folder for from_pretrained.
 
-  sam-carnatic   best_model.pth, final_model.pth
-  SSLAM, EAT     a .pt file of fairseq, pre-trained or fine-tuned; fairseq itself is not needed
-  SSLAM, EAT     a folder or Hub name in the layout that their authors publish (model type "eat")
+  sam-carnatic   best_model.pth or final_model.pth
+  SSLAM, EAT     a .pt file of fairseq, pre-trained or fine-tuned; you do not need fairseq
+  SSLAM, EAT     a folder or Hub name in the layout that the authors published (model type "eat")
 
-No code in the checkpoint is run, unless --allow-pickle is given. The model folder has safetensors only."""
+The command does not run code that the checkpoint contains, unless you give --allow-pickle. The weights are written as
+safetensors."""
 
 EXAMPLES = """\
   polyaudio convert best_model.pth --output raga-model --labels Kalyani Todi Varali
@@ -30,30 +31,36 @@ EXAMPLES = """\
 @command
 def main(argv: list[str]) -> None:
     parser = argument_parser("convert", DESCRIPTION, EXAMPLES)
-    parser.add_argument("checkpoint", help="checkpoint file of an original training script, or a published model")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the converted model")
-    parser.add_argument("--labels", nargs="+", metavar="NAME", help="class names in the order of the classifier")
+    parser.add_argument(
+        "checkpoint", help="checkpoint file of an original training script, or folder or Hub name of a published model"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write the converted model to")
+    parser.add_argument(
+        "--labels", nargs="+", metavar="NAME", help="names of the classes, in the order of the classifier's outputs"
+    )
     parser.add_argument(
         "--what",
         choices=("encoder", "pretraining", "classifier"),
-        help="SSLAM, EAT: the part to convert; by default the classifier of a fine-tuned checkpoint and the encoder "
-        "of a pre-trained one",
+        help="SSLAM, EAT: part to convert. Default: the classifier of a fine-tuned checkpoint, the encoder of a "
+        "pre-trained one",
     )
     parser.add_argument(
         "--weights",
         choices=("student", "teacher"),
-        help="SSLAM, EAT: the encoder of a pre-trained .pt file: the trained one (the default, as in the original) or "
-        "its moving average",
+        help="SSLAM, EAT: encoder to take from a pre-trained .pt file. student: the trained encoder (default, as in "
+        "the original code); teacher: its moving average",
     )
     parser.add_argument(
         "--original-config",
         metavar="YAML",
-        help="sam-carnatic: the original's config.yaml, for a file with weights alone (final_model.pth)",
+        help="sam-carnatic: config.yaml of the original training run. Needed for final_model.pth, which has weights "
+        "only",
     )
     parser.add_argument(
         "--allow-pickle",
         action="store_true",
-        help="read a file that contains more than tensors. It can run any code, so use this only for files you trust",
+        help="also read a file that contains other Python objects than tensors. Such a file can run any code, so use "
+        "this only for files that you trust",
     )
     args = parser.parse_args(argv)
 
@@ -68,7 +75,7 @@ def main(argv: list[str]) -> None:
     for fate, count in Counter(fate.split(" to ")[0] for fate in conversion.keys.values()).most_common():
         print(f"  {count:4} keys {fate}")
     if conversion.report:
-        print(f"{conversion.report} says what became of each key.")
+        print(f"The details for each key are in {conversion.report}.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""`polyaudio dataset`: work on datasets of audio."""
+"""`polyaudio dataset`: the actions on datasets of audio."""
 
 import sys
 
@@ -25,7 +25,7 @@ EXAMPLES = """\
 
 @command
 def main(argv: list[str]) -> int:
-    parser = argument_parser("dataset", "Work on datasets of audio.", EXAMPLES)
+    parser = argument_parser("dataset", "Build, inspect, split, mix and check datasets of audio.", EXAMPLES)
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions")
     for add_action in (add_build, add_inspect, add_split, add_mix, add_check, add_stats):
         add_action(actions)

@@ -12,10 +12,11 @@ DESCRIPTION = """\
 Cut recordings into chunks of the same length and write a dataset that `polyaudio train --dataset` reads and that can
 be pushed to the Hub as it is: parquet files with the chunks as FLAC, and a README.md.
 
-A chunk keeps the label, the split and the name of its recording (column `recording`) and its start time in seconds
-(column `start`). The times of events become relative to the chunk. Silent chunks are left out: those with a level
-(root mean square of all samples, in dB of full scale) below --silence-threshold. The end of a recording after its last
-whole chunk becomes a chunk if it is long enough. Recordings that cannot be read are listed and left out."""
+Each chunk keeps the label and the split of its recording. The column `recording` has the name of the recording, and
+`start` the start time of the chunk in seconds. The times of events become relative to the chunk. Silent chunks are
+left out: those with a root mean square level below --silence-threshold, in dB of full scale. The rest of a recording
+after its last whole chunk becomes a shorter chunk if it is at least --min-seconds long. Recordings that cannot be read
+are listed and left out."""
 
 EXAMPLES = """\
   polyaudio dataset build my-recordings/ --output my-chunks/ --chunk 20 --overlap 0.5 --sampling-rate 16000
@@ -34,37 +35,45 @@ def add_build(actions) -> None:
     )
     add_label_arguments(parser)
     add_output_arguments(parser)
-    parser.add_argument("--chunk", type=float, default=20.0, metavar="SECONDS", help="length of a chunk (20)")
+    parser.add_argument("--chunk", type=float, default=20.0, metavar="SECONDS", help="length of a chunk (default: 20)")
     parser.add_argument(
-        "--overlap", type=float, default=0.5, metavar="SHARE", help="share of a chunk that the next one repeats (0.5)"
+        "--overlap",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="share of a chunk that the next chunk repeats (default: 0.5)",
     )
     parser.add_argument(
-        "--sampling-rate", type=int, metavar="HZ", help="rate of the chunks; by default the rate of each recording"
+        "--sampling-rate", type=int, metavar="HZ", help="sampling rate of the chunks (default: that of each recording)"
     )
     parser.add_argument(
         "--min-seconds",
         type=float,
         metavar="SECONDS",
-        help="shortest chunk to keep at the end of a recording, or of a short recording (1, or a whole chunk if that "
-        "is shorter)",
+        help="length of the shortest chunk to keep, at the end of a recording (default: 1, or --chunk if that is "
+        "shorter)",
     )
     parser.add_argument(
         "--silence-threshold",
         type=float,
         default=-60.0,
         metavar="DB",
-        help="level below which a chunk is left out (-60); --silence-threshold=-inf keeps all",
+        help="leave out chunks below this level (default: -60); --silence-threshold=-inf keeps all chunks",
     )
-    parser.add_argument("--format", default="flac", help="flac (the default) or wav, both with 16 bits")
+    parser.add_argument(
+        "--format", default="flac", help="audio format of the chunks, flac or wav, 16 bits each (default: flac)"
+    )
     parser.add_argument(
         "--num-workers",
         type=int,
         default=default_workers(),
         metavar="N",
-        help="threads that read and write, each with a part of a recording in memory (%(default)s)",
+        help="number of threads, each with a part of a recording in memory (default: %(default)s)",
     )
     parser.add_argument(
-        "--push", metavar="REPO", help="upload the dataset to this repository on the Hub, created if it does not exist"
+        "--push",
+        metavar="REPO",
+        help="upload the dataset to this repository on the Hub, which is created if it does not exist",
     )
     parser.add_argument("--private", action="store_true", help="with --push: create a private repository")
 
@@ -80,7 +89,7 @@ def run_build(args: argparse.Namespace) -> int:
     if args.push:
         validate_repo_id(args.push)
     elif args.private:
-        raise ValueError("--private only has an effect with --push; name a dataset on the Hub too")
+        raise ValueError("--private needs --push: name the repository to upload the dataset to.")
     check_output(args.output, source=args.dataset, overwrite=args.overwrite)
     result = build_dataset(
         load_labelled(args),

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 DESCRIPTION = """\
-Find clips with the same audio (copies, and chunks of a recording that overlap) that a classifier could be trained and
-tested on. They are found from the audio, at any level, sampling rate and encoding.
+Find pairs of clips with the same audio: copies, and chunks of a recording that overlap. If one clip of a pair is used
+for training and the other for testing, the scores are too high: the dataset has a leak. The search compares the audio
+itself, so it also finds copies with another level, sampling rate or encoding.
 
-A dataset with several splits has a leak if a pair is in two of them. A dataset without splits is split by recording
-when a model is trained on it, so it has a leak if a pair comes from two recordings according to the group column or
-the paths. With --infer-groups the recordings come from the audio. Then only a pair that the search missed can leak.
+A dataset with several splits has a leak if the clips of a pair are in different splits. A dataset without splits is
+divided by recording before training, so it has a leak if the clips of a pair belong to different recordings. The
+recordings come from --group-column or from the paths of the files. With --infer-groups they come from the audio.
 
 Exit codes: 0 no leak, 1 a leak, 2 the dataset cannot be checked."""
 
@@ -35,19 +36,25 @@ def add_check(actions) -> None:
         actions,
         "check",
         run_check,
-        help="find audio that is in training and in test clips",
+        help="find audio that training and test clips share",
         description=DESCRIPTION,
         examples=EXAMPLES,
     )
     add_label_arguments(parser)
     parser.add_argument(
-        "--infer-groups", action="store_true", help="take the recordings of a dataset without splits from the audio"
+        "--infer-groups",
+        action="store_true",
+        help="infer which clips belong to the same recording from their audio, in a dataset without splits",
     )
     parser.add_argument(
-        "--test-size", type=float, default=0.1, metavar="SHARE", help="share that training would hold out (0.1)"
+        "--test-size",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share of the recordings that training would hold out (default: 0.1)",
     )
-    parser.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of that split (42)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file for all pairs and groups")
+    parser.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of that split (default: 42)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write all pairs and groups to")
 
 
 def run_check(args: argparse.Namespace) -> int:

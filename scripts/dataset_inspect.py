@@ -9,10 +9,10 @@ from .options import add_action, add_label_arguments, load_labelled
 
 
 DESCRIPTION = """\
-Decode every clip of a dataset and report what it contains: durations, sampling rates, channels, formats, splits,
-classes and their balance. Clips are listed that are unreadable, silent (root mean square below -60 dB of full scale),
-clipped (three samples in a row at full scale) or exact copies of each other. `polyaudio dataset check` finds copies
-that were scaled, resampled or encoded again, and chunks that overlap.
+Decode every clip of a dataset and report durations, sampling rates, channels, formats, splits, classes and their
+balance. The report lists clips that are unreadable, silent (root mean square below -60 dB of full scale), clipped
+(three samples in a row at full scale) or exact copies of each other. Use `polyaudio dataset check` to find copies that
+were scaled, resampled or encoded again, and chunks that overlap.
 
 With --output, inspect.json lists all these clips, and durations.png, classes.png and examples.png show the dataset."""
 
@@ -32,9 +32,13 @@ def add_inspect(actions) -> None:
         examples=EXAMPLES,
     )
     add_label_arguments(parser)
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for inspect.json and the plots")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write inspect.json and the plots to")
     parser.add_argument(
-        "--examples", type=int, default=3, metavar="N", help="clips of each class in examples.png (3); 0 for none"
+        "--examples",
+        type=int,
+        default=3,
+        metavar="N",
+        help="number of clips of each class in examples.png (default: 3); 0 leaves the plot out",
     )
 
 

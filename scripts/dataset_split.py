@@ -9,14 +9,14 @@ from .options import add_action, add_label_arguments, add_output_arguments, load
 
 
 DESCRIPTION = """\
-Divide a dataset into training and test clips, or into folds, so that no recording is in two parts and the classes are
-as even as that allows. The division is written as splits.csv and as a folder that `polyaudio train --dataset` reads
-(for folds with --fold-column fold). Audio files are not copied, so they must not be moved. Audio that is stored in the
-dataset itself is written along.
+Divide a dataset into training and test clips, or into folds. No recording is in two parts, and each class is divided
+as evenly as that allows. The division is written as splits.csv and as a folder that `polyaudio train --dataset` reads.
+For folds, train with --fold-column fold. The folder refers to the audio files, so do not move them. Audio that is
+stored in the dataset itself is copied.
 
-Splits and folds of the dataset are kept: `test` is only cut from `train` where it is missing. The recordings come from
-the group column or the paths; --infer-groups takes them from the audio. At the end the audio of the parts is compared,
-as `polyaudio dataset check` does.
+Splits and folds that the dataset has are kept: a `test` split is cut from `train` only if it is missing. The
+recordings come from --group-column or from the paths of the files. With --infer-groups they come from the audio. At
+the end the audio of the parts is compared as in `polyaudio dataset check`.
 
 Exit codes: 0 no leak, 1 a leak (the division is written anyway), 2 the dataset cannot be divided."""
 
@@ -37,14 +37,26 @@ def add_split(actions) -> None:
     )
     add_label_arguments(parser)
     add_output_arguments(parser)
-    parser.add_argument("--infer-groups", action="store_true", help="take the recordings from the audio")
-    parser.add_argument("--test-size", type=float, default=0.1, metavar="SHARE", help="share of the test split (0.1)")
     parser.add_argument(
-        "--validation-size", type=float, default=0.0, metavar="SHARE", help="share of the validation split (0)"
+        "--infer-groups", action="store_true", help="infer which clips belong to the same recording from their audio"
     )
-    parser.add_argument("--folds", type=int, metavar="K", help="make this number of folds instead")
-    parser.add_argument("--fold-column", metavar="NAME", help="keep the folds in this column instead")
-    parser.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of the division (42)")
+    parser.add_argument(
+        "--test-size",
+        type=float,
+        default=0.1,
+        metavar="SHARE",
+        help="share of the recordings for the test split (default: 0.1)",
+    )
+    parser.add_argument(
+        "--validation-size",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the recordings for the validation split (default: 0)",
+    )
+    parser.add_argument("--folds", type=int, metavar="K", help="divide into K folds instead of splits")
+    parser.add_argument("--fold-column", metavar="NAME", help="use the folds in this column instead")
+    parser.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of the division (default: 42)")
 
 
 def run_split(args: argparse.Namespace) -> int:

@@ -10,10 +10,11 @@ from .options import add_action, default_workers
 
 
 DESCRIPTION = """\
-Measure the mean and the standard deviation of the log-mel energies that SSLAM models read, for their normalisation.
+Measure the mean and the standard deviation of the log-mel energies of a dataset. SSLAM models use them to normalise
+their input.
 
-Clips longer than --crop-seconds are measured in one random window of that length, which is what a model sees of them
-in an epoch. Padding does not count. No labels are needed. Clips that cannot be read are listed and left out."""
+Of clips longer than --crop-seconds, one random window of that length is measured, as a model sees in one epoch.
+Padding does not count. No labels are needed. Clips that cannot be read are listed and left out."""
 
 EXAMPLES = """\
   polyaudio dataset stats my-recordings/
@@ -26,21 +27,25 @@ def add_stats(actions) -> None:
         actions,
         "stats",
         run_stats,
-        help="measure mean and standard deviation for the normalisation of SSLAM models",
+        help="measure the mean and standard deviation that SSLAM models normalise with",
         description=DESCRIPTION,
         examples=EXAMPLES,
     )
-    parser.add_argument("--split", default="train", metavar="NAME", help="split to measure (train)")
+    parser.add_argument("--split", default="train", metavar="NAME", help="split to measure (default: train)")
     parser.add_argument(
-        "--crop-seconds", type=float, default=10.0, metavar="SECONDS", help="longest window of a clip to measure (10)"
+        "--crop-seconds",
+        type=float,
+        default=10.0,
+        metavar="SECONDS",
+        help="length of the longest window to measure (default: 10)",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file for the results")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write the results to")
     parser.add_argument(
         "--num-workers",
         type=int,
         default=default_workers(),
         metavar="N",
-        help="processes that read and measure (%(default)s)",
+        help="number of processes that read and measure (default: %(default)s)",
     )
 
 

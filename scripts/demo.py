@@ -16,9 +16,17 @@ EXAMPLES = """\
 
 @command
 def main(argv: list[str]) -> None:
-    parser = argument_parser("demo", "Train a raga classifier in minutes and use it.", EXAMPLES)
+    parser = argument_parser(
+        "demo",
+        "Train a raga classifier on synthetic recordings in a few minutes, and classify a new clip with it.",
+        EXAMPLES,
+    )
     parser.add_argument(
-        "--output", "--output-dir", default="runs/demo", metavar="DIR", help="folder for the model and the clip"
+        "--output",
+        "--output-dir",
+        default="runs/demo",
+        metavar="DIR",
+        help="folder to write the model and the clip to (default: runs/demo)",
     )
     args, training_flags = parser.parse_known_args(argv)
 
@@ -31,7 +39,7 @@ def main(argv: list[str]) -> None:
 
 
 def classify_a_clip(folder: Path) -> None:
-    """Write a recording that the model has not seen to a wav file and classify it as a user would."""
+    """Write a new synthetic recording to a wav file, and classify it with the pipeline of transformers."""
     import soundfile
     from transformers import pipeline
 

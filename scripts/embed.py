@@ -11,7 +11,8 @@ from .options import add_run_arguments
 
 
 DESCRIPTION = """\
-Write the features of audio files of any rate, mono or not, as float32 arrays.
+Compute the features of audio files with a model and write them as float32 arrays. The files may have any sampling rate
+and number of channels. H is the hidden size of the model.
 
 granularity   SSLAM, EAT                          SAMAudio         other audio encoders
   utterance   class token (H)                     pooled (H)       mean of the last hidden state (H)
@@ -19,13 +20,13 @@ granularity   SSLAM, EAT                          SAMAudio         other audio e
               bins (time patches of 160 ms, H)
   all         class token, patches (1 + n, H)     segments         last hidden state
 
-A clip longer than a window (see --window) is cut. The features of its windows are joined in time; what stands for the
-whole clip (utterance, class token) is their mean, in which each window counts by its length.
+A clip longer than a window (see --window) is cut into windows. Sequences of features are joined in time. Vectors for
+the whole clip (utterance, class token) are averaged, weighted by the length of the windows.
 
-The features of FILE are in DIR/FILE.npy, FILE taken relative to the folder that holds all the files; with
---single-file they are in DIR/features.npz or DIR/features.safetensors under the name FILE. DIR/embed.json keeps how
-they were made. Files whose features are there already are skipped, so that a run that was stopped goes on where it
-was. Files that cannot be read are named, and the exit code is then 1."""
+The features of FILE are written to DIR/FILE.npy. The path is relative to the folder that contains all files. With
+--single-file they are written to DIR/features.npz or DIR/features.safetensors, under the name FILE. DIR/embed.json
+records the settings. Files whose features exist already are skipped, so you can restart a run that was stopped. Files
+that cannot be read are listed, and the exit code is then 1."""
 
 EXAMPLES = """\
   polyaudio embed recordings/ --model ta012/SSLAM_pretrain --granularity utterance --output features
@@ -38,11 +39,16 @@ EXAMPLES = """\
 def main(argv: list[str]) -> int:
     parser = argument_parser("embed", DESCRIPTION, EXAMPLES)
     add_run_arguments(parser)
-    parser.add_argument("--granularity", required=True, choices=("all", "frame", "utterance"), help="see above")
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the features")
-    parser.add_argument("--format", choices=("npy", "safetensors"), default="npy", help="format of the files (npy)")
-    parser.add_argument("--single-file", action="store_true", help="one file for all clips, made when all are done")
-    parser.add_argument("--overwrite", action="store_true", help="compute anew what is there already")
+    parser.add_argument(
+        "--granularity",
+        required=True,
+        choices=("all", "frame", "utterance"),
+        help="which features to write, see above",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write the features to")
+    parser.add_argument("--format", choices=("npy", "safetensors"), default="npy", help="file format (default: npy)")
+    parser.add_argument("--single-file", action="store_true", help="write one file with all features at the end")
+    parser.add_argument("--overwrite", action="store_true", help="replace features that exist already")
     args = parser.parse_args(argv)
 
     from tqdm.auto import tqdm
@@ -67,14 +73,14 @@ def main(argv: list[str]) -> int:
     failed = 0
     todo = [file for file in files if file not in done]
     for result in embedder.run(todo, num_workers=args.workers, description="Embedding"):
-        if result.error is None:
-            output.write(result.file, result.features)
-        else:
+        if result.features is None:
             failed += 1
-            tqdm.write(f"polyaudio embed: {result.error}", file=sys.stderr)  # beside the progress bar
+            tqdm.write(f"polyaudio embed: {result.error}", file=sys.stderr)  # does not break the progress bar
+        else:
+            output.write(result.file, result.features)
     output.finish()
 
-    skipped = f", {len(done)} were there already" if done else ""
+    skipped = f", {len(done)} existed already" if done else ""
     print(f"{output}: features of {len(todo) - failed} files written{skipped}")
     if failed:
         print(f"polyaudio embed: {failed} of {len(files)} files could not be read", file=sys.stderr)

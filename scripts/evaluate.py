@@ -18,15 +18,19 @@ EXAMPLES = """\
 @command
 def main(argv: list[str]) -> None:
     parser = argument_parser(
-        "evaluate", "Measure a classifier on whole clips, and where it can, on recordings.", EXAMPLES
+        "evaluate",
+        "Evaluate a classifier on the clips of a dataset, and on its recordings if several clips come from one.",
+        EXAMPLES,
     )
     parser.add_argument("model", help="model folder or Hub name")
-    parser.add_argument("--dataset", required=True, help="Hub name, local folder, folder of save_to_disk, or `ragas`")
-    parser.add_argument("--split", help="split to measure on; `test` by default, or the only one there is")
-    parser.add_argument("--audio-column", default="audio", help="column with the audio")
+    parser.add_argument(
+        "--dataset", required=True, help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`"
+    )
+    parser.add_argument("--split", help="split to evaluate on (default: test, or the only split)")
+    parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     add_label_arguments(parser)
-    parser.add_argument("--batch-size", type=int, default=8, help="clips at a time")
-    parser.add_argument("--output", metavar="DIR", help="folder for evaluation.json and plots")
+    parser.add_argument("--batch-size", type=int, default=8, help="number of clips in a batch (default: 8)")
+    parser.add_argument("--output", metavar="DIR", help="folder to write evaluation.json and plots to")
     args = parser.parse_args(argv)
 
     from ..evaluation.evaluate import evaluate

@@ -11,11 +11,11 @@ from .options import add_run_arguments
 
 
 DESCRIPTION = """\
-Label audio files of any rate, mono or not.
+Label audio files with a trained classifier. The files may have any sampling rate and number of channels.
 
-The scores of a clip that is cut into windows (see --window) are the mean of the windows' scores, in which each window
-counts by its length. A frame classifier gives events instead: onset and offset in seconds, and the mean score between
-them. Files that cannot be read are named, and the exit code is then 1."""
+A clip longer than a window (see --window) is cut into windows, and its scores are the mean over the windows, weighted
+by their length. A frame classifier predicts events: onset and offset in seconds, and the mean score between them.
+Files that cannot be read are listed, and the exit code is then 1."""
 
 EXAMPLES = """\
   polyaudio predict concert.flac --model runs/ragas
@@ -29,9 +29,17 @@ EXAMPLES = """\
 def main(argv: list[str]) -> int:
     parser = argument_parser("predict", DESCRIPTION, EXAMPLES)
     add_run_arguments(parser)
-    parser.add_argument("--top-k", type=int, metavar="K", help="labels to show for a file (5); not for events")
     parser.add_argument(
-        "--threshold", type=float, metavar="P", help="score above which a frame belongs to an event (0.5); events only"
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="number of labels to print for each file (default: 5); not for frame classifiers",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="score above which a frame belongs to an event (default: 0.5); for frame classifiers only",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)
@@ -59,7 +67,7 @@ def main(argv: list[str]) -> int:
     for prediction in predictor.run(files, num_workers=args.workers, description="Labelling"):
         predictions[prediction.file] = prediction
         if prediction.error is not None:
-            tqdm.write(f"polyaudio predict: {prediction.error}", file=sys.stderr)  # beside the progress bar
+            tqdm.write(f"polyaudio predict: {prediction.error}", file=sys.stderr)  # does not break the progress bar
 
     readable = [predictions[file] for file in files if predictions[file].error is None]
     if args.json:

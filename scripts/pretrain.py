@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from .command import command
-from .options import parse_recipe
+from .recipe_options import parse_recipe
 
 
 EXAMPLES = """\
@@ -21,10 +21,7 @@ examples:
 
 @command
 def main(argv: list[str]) -> None:
-    from ..training.pretrainer import CollapseError
-    from ..training.pretraining import pretrain
     from ..training.recipes import PRETRAINING
-    from ..training.runs import leave_together
 
     recipe, arguments, others = parse_recipe(
         "pretrain",
@@ -34,6 +31,12 @@ def main(argv: list[str]) -> None:
         "Pre-train a model on recordings without labels, from scratch or from a checkpoint.",
         EXAMPLES,
     )
+
+    # After the arguments, so that --help and mistakes in the arguments need not wait for these imports
+    from ..training.pretrainer import CollapseError
+    from ..training.pretraining import pretrain
+    from ..training.runs import leave_together
+
     args = arguments["training"]
     try:
         result = pretrain(

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""`polyaudio probe`: measure what a model's frozen features know about the classes of a dataset."""
+"""`polyaudio probe`: evaluate the frozen features of a model with a linear probe."""
 
 import argparse
 import os
@@ -10,24 +10,26 @@ from .command import argument_parser, command
 
 
 DESCRIPTION = """\
-Measure what a model's frozen features know of the classes of a dataset: a logistic regression learns the classes of
-some recordings and is tested on others. Of classifiers and pre-training checkpoints, the base model is probed.
+Evaluate the frozen features of a model on a labelled dataset. A logistic regression learns to predict the classes from
+the features of some recordings and is tested on other recordings. For classifiers and pre-training checkpoints, the
+features are those of the base model. H is its hidden size.
 
 --features    SSLAM, EAT                                            SAMAudio
   both        cls and mean, joined (2 H), the default
   cls         class token (H)
-  mean        mean of the patches that hold sound (H)
+  mean        mean of the patches, without padding (H)
   utterance                                                         pooled (H), the default
 
-A clip longer than a window, the length that an SSLAM model's feature extractor is set to, is covered by several; its
-features are their mean, in which each window counts by its length.
+An SSLAM model reads windows of the length that its feature extractor is set to. The features of a longer clip are the
+mean over its windows, weighted by their length.
 
-Data with a split `test` is probed once: the regression learns from all other splits and is tested on that one. Other
-data is divided into --folds, each class evenly and no recording on both sides; each fold is tested by a regression
-that learned from the others. Its regularisation is chosen within the recordings that it learns from.
+A dataset with a split `test` is probed once: the regression is trained on all other splits and tested on `test`. Other
+datasets are divided into --folds, so that each class is divided evenly and no recording is in two folds. Each fold is
+tested with a regression that was trained on the other folds. The strength of the regularisation is chosen by
+cross-validation within the training recordings.
 
-With --baseline untrained, the default, the same architecture with random weights goes through the same on the same
-folds: only what a model has beyond that comes from its training."""
+With --baseline untrained, the default, a model of the same architecture with random weights is probed in the same way.
+The difference between the two scores is the effect of the training."""
 
 EXAMPLES = """\
   polyaudio probe ta012/SSLAM_pretrain --dataset my-recordings/
@@ -39,31 +41,54 @@ EXAMPLES = """\
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argument_parser("probe", DESCRIPTION, EXAMPLES)
     parser.add_argument("model", help="model folder or Hub name")
-    parser.add_argument("--dataset", required=True, help="Hub name, local folder, folder of save_to_disk, or `ragas`")
-    parser.add_argument("--audio-column", default="audio", help="column with the audio")
+    parser.add_argument(
+        "--dataset", required=True, help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`"
+    )
+    parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     parser.add_argument("--label-column", help="column with the class")
-    parser.add_argument("--group-column", help="column with the recording a clip comes from")
-    parser.add_argument("--split", help="split to probe by itself, in folds; by default all splits are used")
-    parser.add_argument("--features", metavar="KIND", help="see above")
-    parser.add_argument("--baseline", choices=("untrained", "none"), default="untrained", help="see above")
-    parser.add_argument("--baseline-seeds", type=int, default=1, metavar="N", help="baselines to average (1)")
-    parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds, without a split `test` (5)")
-    parser.add_argument("--seed", type=int, default=0, help="of the folds, and of the first baseline's weights (0)")
-    parser.add_argument("--output", metavar="DIR", help="folder for probe.json and features.npz")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="windows at a time (8)")
+    parser.add_argument("--group-column", help="column with the recording that a clip comes from")
+    parser.add_argument("--split", help="use this split only, divided into folds (default: all splits)")
+    parser.add_argument("--features", metavar="KIND", help="features to probe, see above")
+    parser.add_argument(
+        "--baseline",
+        choices=("untrained", "none"),
+        default="untrained",
+        help="baseline to compare with, see above (default: untrained)",
+    )
+    parser.add_argument(
+        "--baseline-seeds", type=int, default=1, metavar="N", help="number of baselines to average (default: 1)"
+    )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        default=5,
+        metavar="N",
+        help="number of folds for a dataset without a split `test` (default: 5)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seed of the folds and of the first baseline's weights (default: 0)",
+    )
+    parser.add_argument("--output", metavar="DIR", help="folder to write probe.json and features.npz to")
+    parser.add_argument(
+        "--batch-size", type=int, default=8, metavar="N", help="number of windows in a batch (default: 8)"
+    )
     parser.add_argument(
         "--num-workers",
         type=int,
         default=min(4, os.cpu_count() or 1),
         metavar="N",
-        help="processes that read clips (%(default)s)",
+        help="number of processes that read clips (default: %(default)s)",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps ...; by default the accelerator where there is one")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
     args = parser.parse_args(argv)
     lowest = {"baseline_seeds": 1, "folds": 2, "seed": 0, "batch_size": 1, "num_workers": 0}
     for name, least in lowest.items():
         if getattr(args, name) < least:
-            parser.error(f"--{name.replace('_', '-')} must be {least} at least")
+            parser.error(f"--{name.replace('_', '-')} must be at least {least}")
     return args
 
 

@@ -12,8 +12,8 @@ from .command import argument_parser, command
 DESCRIPTION = """\
 Upload a folder with a model, or with an adapter, to the Hugging Face Hub.
 
-Files that only serve to resume a run (checkpoints, optimizer, pickled arguments) are not pushed. The token is that of
-`hf auth login` or of HF_TOKEN."""
+Files that are needed only to resume a run (checkpoints, optimizer, pickled arguments) are not uploaded. Log in with
+`hf auth login` first, or set the environment variable HF_TOKEN."""
 
 EXAMPLES = """\
   polyaudio push runs/ragas me/raga-classifier --dry-run
@@ -27,15 +27,27 @@ EXAMPLES = """\
 @command
 def main(argv: list[str]) -> None:
     parser = argument_parser("push", DESCRIPTION, EXAMPLES)
-    parser.add_argument("folder", metavar="DIR", help="folder that save_pretrained, train or convert wrote")
     parser.add_argument(
-        "repo", metavar="REPO", help="name on the Hub, such as me/raga-classifier; updated if it exists"
+        "folder", metavar="DIR", help="model folder, from save_pretrained, `polyaudio train` or `polyaudio convert`"
+    )
+    parser.add_argument(
+        "repo",
+        metavar="REPO",
+        help="repository on the Hub, such as me/raga-classifier; it is created if it does not exist",
     )
     parser.add_argument("--private", action="store_true", help="make the repository private")
-    parser.add_argument("--revision", metavar="BRANCH", help="branch to push to, made if it does not exist (main)")
-    parser.add_argument("--message", metavar="TEXT", default="Upload model", help="commit message (%(default)s)")
     parser.add_argument(
-        "--base-model", metavar="NAME", help="Hub name of an adapter's base model, if the adapter names a folder"
+        "--revision",
+        metavar="BRANCH",
+        help="branch to upload to, which is created if it does not exist (default: main)",
+    )
+    parser.add_argument(
+        "--message", metavar="TEXT", default="Upload model", help="commit message (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--base-model",
+        metavar="NAME",
+        help="Hub name of the base model of an adapter, if the adapter names a local folder",
     )
     parser.add_argument(
         "--examples",
@@ -43,9 +55,9 @@ def main(argv: list[str]) -> None:
         type=Path,
         default=[],
         metavar="FILE",
-        help="clips that visitors can try on the model's page",
+        help="audio files that visitors can try on the page of the model",
     )
-    parser.add_argument("--dry-run", action="store_true", help="list the files to push, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="list the files and upload nothing")
     args = parser.parse_args(argv)
 
     upload = Upload(

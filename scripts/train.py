@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .command import command
-from .options import parse_recipe
+from .recipe_options import parse_recipe
 
 
 if TYPE_CHECKING:
@@ -27,19 +27,22 @@ examples:
 
 @command
 def main(argv: list[str]) -> None:
-    from ..evaluation.tables import format_summary
-    from ..training.fine_tuning import cross_validate, fine_tune
     from ..training.recipes import FINE_TUNING
-    from ..training.runs import leave_together
 
     recipe, arguments, others = parse_recipe(
         "train",
         FINE_TUNING,
         argv,
         "default",
-        "Train an audio classifier, from scratch or from a checkpoint.",
+        "Train an audio classifier on a labelled dataset, from scratch or from a checkpoint.",
         EXAMPLES,
     )
+
+    # After the arguments, so that --help and mistakes in the arguments need not wait for these imports
+    from ..evaluation.tables import format_summary
+    from ..training.fine_tuning import cross_validate, fine_tune
+    from ..training.runs import leave_together
+
     classifier, data, args = arguments["model"], arguments["data"], arguments["training"]
     several_seeds = classifier.seeds is not None and len(classifier.seeds) > 1
     if classifier.seeds is not None and not several_seeds:
@@ -59,7 +62,7 @@ def main(argv: list[str]) -> None:
         runs = cross_validate(others.dataset, source, args, seeds=seeds, **settings)
         if args.process_index == 0:
             print(format_summary(runs.summary))
-            print(f"\nThe summary is in {runs.folder}, each run in a folder of it")
+            print(f"\nThe summary is in {runs.folder}, and each run has a folder in it")
     else:
         report = _describe(fine_tune(others.dataset, source, args, **settings))
         if args.process_index == 0:

@@ -1,3 +1,3 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Training from Python and for the commands: arguments, recipes, fine-tuning, pre-training, the Trainer, LoRA."""
+"""Training: arguments, recipes, fine-tuning, pre-training, the Trainer and LoRA."""

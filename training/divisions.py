@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The clips that a run trains on and those that it holds out: one division of them, or one for each fold."""
+"""Dividing a dataset into clips to train on and clips to hold out: once, or once for each fold."""
 
 import logging
 import os
@@ -27,11 +27,11 @@ class Division:
     Clips to train on and clips that are held out.
 
     Args:
-        name: of the fold; empty where there are none.
-        splits: `train`, `validation` (which chooses the best epoch; there is none with folds) and `test`, or one of
-            these two.
-        description: one or two sentences on how the held-out clips were kept apart.
-        leaks: what is known of audio that training and held-out clips share.
+        name: name of the fold; empty without folds.
+        splits: `train`, and `validation`, `test` or both. The best epoch is chosen on `validation`. With folds there
+            is no `validation`.
+        description: one or two sentences for the model card on how the clips were divided.
+        leaks: a sentence for the model card on audio that training and held-out clips share.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Division:
 
     @property
     def held_out(self) -> str:
-        """The split that the scores are for."""
+        """The split that the scores are computed on."""
         return "test" if "test" in self.splits else "validation"
 
     @property
@@ -54,11 +54,18 @@ class Division:
 
 def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: DataArguments) -> list[Division]:
     """
-    Load the clips, leave out those that cannot be read, and divide them by recording where the dataset is not divided.
+    Load the clips, leave out those that cannot be read, and divide them by recording if the dataset is not divided.
+
+    Args:
+        dataset: a Hub name, a folder, `"ragas"`, or a dataset; see `load_clips`.
+        data: columns, and how to divide.
+
+    Returns:
+        One division, or one for each fold.
 
     Raises:
-        ValueError: the clips cannot be divided like that, or training and held-out clips share audio and `allow_leak`
-            is not set.
+        ValueError: the clips cannot be divided in this way, or training and held-out clips share audio and
+            `data.allow_leak` is not set.
     """
     name = name_of(dataset)
     clips = load_clips(
@@ -71,12 +78,15 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
         fold_column=data.fold_column,
     )
     if "train" not in clips:
-        raise ValueError(f"{name} has no split 'train', only {', '.join(clips)}")
+        raise ValueError(f"{name} has no split 'train', only {', '.join(clips)}.")
     clips, bad_clips = drop_unreadable(clips)
     report_bad_clips(bad_clips)
     if data.infer_groups:
         if len(clips) > 1:
-            raise ValueError(f"{name} is divided ({', '.join(clips)}), which infer_groups cannot change")
+            raise ValueError(
+                f"{name} is divided into {', '.join(clips)}. Leave out infer_groups (--infer-groups), which is for "
+                "datasets with one split."
+            )
         clips = DatasetDict(train=infer_recordings(clips["train"]).clips)
     if data.folds is None and data.fold_column is None:
         divisions = [_divide(clips, data)]
@@ -101,11 +111,12 @@ def _divide(clips: DatasetDict, data: DataArguments) -> Division:
     validation = splits["validation"]
     splits = DatasetDict({name: splits[name] for name in ("train", "validation", "test") if name in splits})
     if "test" in clips:
-        description = "The figures are for the data's own test split; the best epoch was chosen on other clips."
+        description = "The scores are for the test split of the dataset. The best epoch was chosen on other clips."
     else:
         description = (
-            f"The figures are for {validation.num_rows} clips of {len(set(validation['recording']))} recordings, none "
-            "of which is in the training set. The best epoch was chosen on these clips, which flatters it a little."
+            f"The scores are for {validation.num_rows} clips of {len(set(validation['recording']))} recordings, none "
+            "of which is in the training set. The best epoch was chosen on these clips, so the scores are slightly "
+            "too high."
         )
     for name, rows in splits.items():
         logger.info(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
@@ -113,16 +124,16 @@ def _divide(clips: DatasetDict, data: DataArguments) -> Division:
 
 
 def _make_folds(clips: DatasetDict, data: DataArguments) -> DatasetDict:
-    """The folds of the dataset's own column, or new ones by recording. All splits are divided anew."""
+    """The folds of `fold_column`, or new folds by recording. The splits of the dataset are joined first."""
     if data.folds is not None and data.fold_column is not None:
-        raise ValueError("fold_column has the data's own folds, so leave out folds")
+        raise ValueError("Leave out either folds or fold_column: fold_column has the folds of the dataset.")
     rows = concatenate_datasets(list(clips.values()))
-    if data.fold_column is None:
+    if data.folds is not None:
         folds = folds_by_recording(classes_of_clips(rows), rows["recording"], data.folds, data.split_seed)
         return DatasetDict({f"fold-{number}": rows.select(fold) for number, fold in enumerate(folds)})
     names: Sequence[str] = rows["fold"][:]
     if len(set(names)) < 2:
-        raise ValueError(f"the column {data.fold_column!r} has one fold only, which leaves nothing to train on")
+        raise ValueError(f"The column {data.fold_column!r} has one fold only. Cross-validation needs at least two.")
     return DatasetDict(
         {
             f"fold-{name}": rows.select([row for row, own in enumerate(names) if own == name])
@@ -132,10 +143,10 @@ def _make_folds(clips: DatasetDict, data: DataArguments) -> DatasetDict:
 
 
 def _divide_by_folds(folds: DatasetDict) -> list[Division]:
-    """For each fold the others to train on. The scores are those of the last epoch, which no held-out clip chose."""
+    """A division for each fold, which trains on the other folds. The scores are those of the last epoch."""
     description = (
-        f"Cross-validation in {len(folds)} folds, none of which shares a recording with another; each is held out "
-        "from a run of its own, and the last epoch is measured, so that nothing was chosen on the held-out clips."
+        f"Cross-validation with {len(folds)} folds. No recording is in two folds, and each fold is held out from one "
+        "run. The scores are for the last epoch, so nothing was chosen on the held-out clips."
     )
     divisions = []
     for name, rows in folds.items():
@@ -147,21 +158,24 @@ def _divide_by_folds(folds: DatasetDict) -> list[Division]:
 
 def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is_synthetic: bool) -> str:
     """
-    What the parts of the dataset have in common, in a sentence for the model card.
+    A sentence for the model card on audio that the parts of the dataset share.
 
     Args:
-        parts: the parts, no two of which may share audio.
-        num_shared: the number of recordings that are in training and held out too, which is allowed.
-        data: whether to look, and whether a leak is allowed.
-        is_synthetic: whether the clips are those of `ragas`.
+        parts: the splits or folds.
+        num_shared: the number of recordings that have clips both in training and held out.
+        data: `skip_leak_check` and `allow_leak`.
+        is_synthetic: whether the dataset is `ragas`.
+
+    Raises:
+        ValueError: the parts share audio and `allow_leak` is not set.
     """
-    found = [f"recordings with clips in training and held out too: {num_shared}"] if num_shared else []
+    found = [f"recordings with clips both in training and held out: {num_shared}"] if num_shared else []
     if is_synthetic:
-        searched = "None: each recording of the set is synthesised anew, and its splits are by recording."
+        searched = "None: each recording of the dataset is synthesised separately, and the splits are by recording."
     elif data.skip_leak_check:
-        searched = "Not checked: whether training and held-out clips have audio in common is not known."
+        searched = "Not checked: training and held-out clips may share audio."
     else:
-        searched = "Checked: training and held-out clips have no audio in common, as far as a search for copies finds."
+        searched = "Checked: a search for copies found no audio that training and held-out clips share."
         report = find_leaks(parts)
         if report.leaks:
             logger.warning("\n".join(report.describe("parts")))
@@ -170,7 +184,8 @@ def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is
         return searched
     if not data.allow_leak:
         raise ValueError(
-            f"{'; '.join(found)}. That would flatter the scores. Split by recording (group_column), take "
-            "recordings from the audio (infer_groups), or train all the same with allow_leak, as the card will say"
+            f"Training and held-out clips share audio ({'; '.join(found)}), so the scores would be too high. Name the "
+            "column with the recordings (group_column, --group-column), infer the recordings from the audio "
+            "(infer_groups, --infer-groups), or train anyway (allow_leak, --allow-leak), with a note in the card."
         )
-    return f"LEAK ALLOWED: {'; '.join(found)}. The figures are flattered and say little about other recordings."
+    return f"LEAK ALLOWED: {'; '.join(found)}. The scores are too high and do not hold for other recordings."

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""A moving average of a model's weights, which often does better than the weights of any one step."""
+"""A moving average of the weights of a model, which is often better than the weights of a single step."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ EMA_WEIGHTS_NAME = "ema.safetensors"
 
 class ModelEMA:
     """
-    The exponential moving average of the weights of a model that are trained.
+    The exponential moving average of the trained weights of a model.
 
-    It starts from the model's weights. After step n it moves by 1 - min(`decay`, (1 + n) / (10 + n)) of the way to the
-    weights of that step, so that a short run does not end with what it started from; timm warms up in the same way.
-    Buffers are not averaged: a model with averaged weights keeps its own.
+    It starts with the weights of the model. At step n, the average becomes `d * average + (1 - d) * weights` with
+    `d = min(decay, (1 + n) / (10 + n))`. The smaller decay of the first steps lets a short run move away from the
+    initial weights, as in timm. Buffers are not averaged.
 
     Args:
-        model: its weights must be on one device, whole in each process.
-        decay: share of the average that a step keeps after the warm-up, from 0 to below 1.
+        model: the model, whose weights must be on one device and not sharded.
+        decay: decay after the first steps, at least 0 and below 1.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float):
@@ -33,20 +33,20 @@ class ModelEMA:
         self.averages = {name: weight.detach().float().clone() for name, weight in self.parameters.items()}
 
     def update(self, step: int) -> None:
-        """Take in the weights after a step of the optimizer; the first step is 1."""
+        """Update the average after a step of the optimizer; the first step is 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         weights = [weight.detach().float() for weight in self.parameters.values()]
         get_ema_multi_avg_fn(decay)(list(self.averages.values()), weights, step)
 
     @torch.no_grad()
     def copy_to_model(self) -> None:
-        """Give the model the averaged weights."""
+        """Replace the weights of the model with the averages."""
         for name, weight in self.parameters.items():
             weight.copy_(self.averages[name])
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Within this context the model has the averaged weights, and then its own again."""
+        """A context in which the model has the averaged weights. It gets its own weights back at the end."""
         own = {name: weight.detach().clone() for name, weight in self.parameters.items()}
         self.copy_to_model()
         try:
@@ -57,29 +57,29 @@ class ModelEMA:
                     weight.copy_(own[name])
 
     def save(self, folder: str | Path) -> None:
-        """Write `ema.safetensors` into the folder of a checkpoint: the averages, float32."""
+        """Write the averages, float32, to `ema.safetensors` in the folder of a checkpoint."""
         save_file(
             {name: average.contiguous() for name, average in self.averages.items()}, Path(folder, EMA_WEIGHTS_NAME)
         )
 
     def load(self, folder: str | Path) -> None:
         """
-        Go on from the averages in the folder of a checkpoint.
+        Load the averages from the folder of a checkpoint.
 
         Raises:
-            ValueError: it holds none, or those of other weights.
+            ValueError: the folder has no averages, or averages of other weights.
         """
         path = Path(folder, EMA_WEIGHTS_NAME)
         if not path.is_file():
             raise ValueError(
-                f"{folder} holds no {EMA_WEIGHTS_NAME}, so that run did not average its weights: resume it without "
+                f"{folder} has no {EMA_WEIGHTS_NAME}, because that run did not average its weights. Resume it without "
                 "ema_decay."
             )
         saved = load_file(path)
         if {name: tensor.shape for name, tensor in saved.items()} != {
             name: average.shape for name, average in self.averages.items()
         }:
-            raise ValueError(f"{path} holds the averages of other weights than those that are trained here.")
+            raise ValueError(f"{path} has averages of other weights than those that are trained now.")
         for name, average in self.averages.items():
             average.copy_(saved[name])
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Fine-tuning: one run, or several over folds and seeds."""
+"""Fine-tuning: one run, or several runs over folds and seeds."""
 
 import copy
 import logging
@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, DatasetDict
+from peft import PeftModel
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainingArguments, set_seed
 
 from ..augmentation.arguments import AugmentationArguments
@@ -28,7 +30,7 @@ from .arguments import AudioTrainingArguments, DataArguments, LoraArguments, for
 from .divisions import Division, load_divisions
 from .inputs import encode, make_inputs, nothing_is_random
 from .models import ModelSource, add_adapter, build_classifier, train_head_only
-from .runs import StopOnSignal, checkpoint_to_resume
+from .runs import StopOnSignal, checkpoint_to_resume, output_folder
 from .trainer import AudioTrainer
 
 
@@ -39,15 +41,15 @@ logger = logging.getLogger(__name__)
 class FineTuningResult:
     """
     Attributes:
-        model: the trained classifier, with an adapter where LoRA was used.
+        model: the trained classifier; with LoRA, a `PeftModel`.
         feature_extractor: the model's.
         evaluation: the scores of the held-out clips.
         folder: the model folder, with its card, `evaluation.json` and plots.
-        history: what was logged, `log_history` of the Trainer's state.
-        commit_url: address of the commit on the Hub, with `args.push_to_hub`.
+        history: the logged values, `state.log_history` of the Trainer.
+        commit_url: URL of the commit on the Hub, with `args.push_to_hub`.
     """
 
-    model: PreTrainedModel
+    model: PreTrainedModel | PeftModel
     feature_extractor: SequenceFeatureExtractor
     evaluation: Evaluation
     folder: Path
@@ -59,9 +61,9 @@ class FineTuningResult:
 class CrossValidationResult:
     """
     Attributes:
-        evaluations: the scores of each run, by the name of its folder.
+        evaluations: the scores of each run, by the name of its folder in `folder`.
         summary: mean and standard deviation over the runs.
-        folder: the folder with the summary, and with a folder for each run.
+        folder: the folder with the summary and a folder for each run.
     """
 
     evaluations: dict[str, Evaluation]
@@ -71,7 +73,7 @@ class CrossValidationResult:
 
 @dataclass(frozen=True)
 class _Run:
-    """What the runs of one call have in common."""
+    """The settings that the runs of one call share."""
 
     dataset: str
     source: ModelSource
@@ -85,7 +87,28 @@ class _Run:
 
     def __post_init__(self):
         if self.lora is not None and self.freeze_encoder:
-            raise ValueError("an adapter trains the encoder: leave out either lora or freeze_encoder")
+            raise ValueError(
+                "A LoRA adapter trains the encoder. Leave out lora (--lora) or freeze_encoder (--freeze-encoder)."
+            )
+
+    @classmethod
+    def of(
+        cls,
+        dataset: str | os.PathLike | Dataset | DatasetDict,
+        model: str | os.PathLike | PreTrainedConfig | PreTrainedModel | ModelSource,
+        *,
+        data: DataArguments | None,
+        augmentation: AugmentationArguments | None,
+        **others: Any,
+    ) -> "_Run":
+        """The settings from the arguments of `fine_tune` and `cross_validate`."""
+        return cls(
+            dataset=name_of(dataset),
+            source=ModelSource.of(model),
+            data=data or DataArguments(),
+            augmentation=augmentation or AugmentationArguments(),
+            **others,
+        )
 
 
 def fine_tune(
@@ -106,23 +129,26 @@ def fine_tune(
 
     Args:
         dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column and labels; see `load_clips`.
-        model: what to train: a folder or Hub name, a configuration for a new model, or a model, which stays as it is.
+        model: the model to train: a folder or Hub name, a configuration for a new model, or a model, whose weights are
+            copied. The head is new if the labels are not those of the model.
         args: output folder, epochs, learning rate and so on, by default `AudioTrainingArguments()`.
-        data: columns, split, crops. By default a tenth of the recordings is held out.
-        augmentation: changes of training clips, by default none.
+        data: columns, division and crops. By default a tenth of the recordings is held out.
+        augmentation: augmentation of training clips, by default none.
         lora: train a LoRA adapter and the head instead of all weights.
         freeze_encoder: train the head only.
-        resume: go on from the last checkpoint in the output folder.
+        resume: continue from the last checkpoint in the output folder.
         recipe: name of the recipe that the settings come from, for the model card.
         command: the command line of the run, for the model card.
+
+    The objects that you pass are not changed.
 
     Returns:
         The model, its feature extractor and the scores of the held-out clips.
 
     Raises:
-        ValueError: the data cannot be divided, training and held-out clips share audio, or the settings contradict
+        ValueError: the dataset cannot be divided, training and held-out clips share audio, or the settings contradict
             each other or the model.
-        InterruptedError: SIGINT or SIGTERM stopped the run, which is saved.
+        InterruptedError: SIGINT or SIGTERM stopped the run after it saved a checkpoint.
 
     Example:
 
@@ -134,22 +160,21 @@ def fine_tune(
     >>> result.evaluation.clips["accuracy"]  # doctest: +SKIP
     ```
     """
-    args, data = for_audio(args or AudioTrainingArguments()), data or DataArguments()
-    if data.folds is not None or data.fold_column is not None:
-        raise ValueError("folds make several runs: call cross_validate")
-    run = _Run(
-        name_of(dataset),
-        ModelSource.of(model),
-        data,
-        augmentation or AugmentationArguments(),
-        lora,
-        freeze_encoder,
-        resume,
-        recipe,
-        command,
+    run = _Run.of(
+        dataset,
+        model,
+        data=data,
+        augmentation=augmentation,
+        lora=lora,
+        freeze_encoder=freeze_encoder,
+        resume=resume,
+        recipe=recipe,
+        command=command,
     )
-    (division,) = load_divisions(dataset, data)
-    return _train(run, division, args)
+    if run.data.folds is not None or run.data.fold_column is not None:
+        raise ValueError("fine_tune makes one run. Call cross_validate to make a run for each fold.")
+    (division,) = load_divisions(dataset, run.data)
+    return _train(run, division, for_audio(args or AudioTrainingArguments()))
 
 
 def cross_validate(
@@ -170,47 +195,48 @@ def cross_validate(
     Fine-tune once for each fold (`data.folds` or `data.fold_column`) and each seed, and summarise the runs.
 
     Args:
-        seeds: of the runs, by default `args.seed` alone.
-        resume: skip the runs that are finished, and go on with the others from their last checkpoints.
+        seeds: seeds of the runs, by default `args.seed` only.
+        resume: skip the runs that are finished, and continue the others from their last checkpoints.
 
-    The other arguments and the errors are those of [`fine_tune`]. Each run has a folder of its own in
-    `args.output_dir`.
+    The other arguments and the errors are those of [`fine_tune`]. Each run has its own folder in `args.output_dir`.
 
     Returns:
         The scores of each run, and their mean and standard deviation.
     """
-    args, data = for_audio(args or AudioTrainingArguments()), data or DataArguments()
+    args = for_audio(args or AudioTrainingArguments())
     if args.push_to_hub:
-        raise ValueError("several runs make several models: leave out push_to_hub, and `polyaudio push` one")
-    run = _Run(
-        name_of(dataset),
-        ModelSource.of(model),
-        data,
-        augmentation or AugmentationArguments(),
-        lora,
-        freeze_encoder,
-        resume,
-        recipe,
-        command,
+        raise ValueError(
+            "Several runs train several models. Leave out push_to_hub (--push-to-hub) and upload one of them with "
+            "`polyaudio push`."
+        )
+    run = _Run.of(
+        dataset,
+        model,
+        data=data,
+        augmentation=augmentation,
+        lora=lora,
+        freeze_encoder=freeze_encoder,
+        resume=resume,
+        recipe=recipe,
+        command=command,
     )
-    divisions, seeds = load_divisions(dataset, data), list(seeds or [args.seed])
+    divisions, seeds = load_divisions(dataset, run.data), list(seeds or [args.seed])
     model_type = run.source.make_config().model_type
-    folder, evaluations = Path(args.output_dir), {}
+    folder = output_folder(args)
+    evaluations: dict[str, Evaluation] = {}
     for division in divisions:
         for seed in seeds:
             parts = [division.name] if division.name else []
             parts += [f"seed-{seed}"] if len(seeds) > 1 else []
+            name, own_folder = "/".join(parts), folder.joinpath(*parts)
+            if resume and (own_folder / "evaluation.json").is_file():
+                logger.info(f"The run in {own_folder} is finished.")
+                evaluations[name] = read_evaluation(str(own_folder))
+                continue
             own = copy.copy(args)
-            own.seed, own.output_dir = seed, str(Path(args.output_dir, *parts))
-            finished = Path(own.output_dir, "evaluation.json")
-            if resume and finished.is_file():
-                logger.info(f"{own.output_dir} is finished")
-                evaluations["/".join(parts)] = read_evaluation(own.output_dir)
-            else:
-                starts_anew = not list(Path(own.output_dir).glob("checkpoint-*"))
-                evaluations["/".join(parts)] = _train(
-                    replace(run, resume=resume and not starts_anew), division, own
-                ).evaluation
+            own.seed, own.output_dir = seed, str(own_folder)
+            has_checkpoint = any(own_folder.glob("checkpoint-*"))
+            evaluations[name] = _train(replace(run, resume=resume and has_checkpoint), division, own).evaluation
     summary = summarise_runs(list(evaluations.values()), list(evaluations))
     if args.process_index == 0:
         kinds = ["folds"] if divisions[0].name else []
@@ -223,7 +249,7 @@ def cross_validate(
             leak_status=divisions[0].leaks,
             command=command,
             recipe=recipe,
-            seeds={"split": data.split_seed},
+            seeds={"split": run.data.split_seed},
         )
         title = f"{folder.name}: {len(evaluations)} runs, {' and '.join(kinds)}"
         write_summary(folder, description, summary, title)
@@ -231,24 +257,29 @@ def cross_validate(
 
 
 def _train(run: _Run, division: Division, args: TrainingArguments) -> FineTuningResult:
-    """Train on one division, evaluate on what it holds out, and leave a complete model folder."""
+    """Train on one division, evaluate on its held-out clips, and write a complete model folder."""
     set_seed(args.seed)
+    folder = output_folder(args)
     train_clips = division.splits["train"]
     label = train_clips.features["label"]
     task, names = task_of(label), class_names(label)
-    model, feature_extractor = build_classifier(run.source, names, task, run.data.crop_seconds)
+    classifier, feature_extractor = build_classifier(run.source, names, task, run.data.crop_seconds)
+    config = classifier.config
+    model: PreTrainedModel | PeftModel = classifier
     if run.freeze_encoder:
-        train_head_only(model)
+        train_head_only(classifier)
     if run.lora is not None:
-        model = add_adapter(model, run.lora, run.source.name, args.output_dir, args.process_index == 0)
-    inputs = make_inputs(division.splits, model.config, feature_extractor, run.data, run.augmentation, args.seed)
-    _settle_evaluation(args, task, has_validation="validation" in inputs.datasets)
+        model = add_adapter(classifier, run.lora, run.source.name, folder, args.process_index == 0)
+    inputs = make_inputs(division.splits, config, feature_extractor, run.data, run.augmentation, args.seed)
+    _set_evaluation(args, task, has_validation="validation" in inputs.datasets)
 
-    learner, learned = model, inputs
+    # With a frozen encoder and clips that do not change, only the head is trained, on features computed once
+    learner: torch.nn.Module = model
+    learned = inputs
     if run.freeze_encoder and nothing_is_random(run.data, run.augmentation):
         if getattr(args, "layer_decay", None) is not None:
-            raise ValueError("a frozen encoder has no learning rate: leave out either layer_decay or freeze_encoder")
-        learner, learned = encode(model, inputs.datasets, inputs.collator, args)
+            raise ValueError("A frozen encoder is not trained. Leave out either layer_decay or freeze_encoder.")
+        learner, learned = encode(classifier, inputs.datasets, inputs.collator, args)
     weights = None
     if getattr(args, "balanced_samples", None) is not None:
         weights = clip_weights(classes_of_clips(train_clips), len(names))
@@ -269,8 +300,8 @@ def _train(run: _Run, division: Division, args: TrainingArguments) -> FineTuning
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(args) if run.resume else args.resume_from_checkpoint)
     if stop.received is not None:
         raise InterruptedError(
-            f"{stop.received} stopped the run at step {trainer.state.global_step}, which is saved in "
-            f"{args.output_dir}: resume the run to go on from there"
+            f"{stop.received} stopped the run at step {trainer.state.global_step}. A checkpoint is in {folder}: run "
+            "again with resume (--resume) to continue."
         )
     trainer.save_state()
     history = trainer.state.log_history
@@ -283,30 +314,30 @@ def _train(run: _Run, division: Division, args: TrainingArguments) -> FineTuning
             processing_class=feature_extractor,
         )
     trainer.save_model()
-    folder, held_out = Path(args.output_dir), division.held_out
+    held_out = division.held_out
     evaluation = evaluate_clips(
         trainer, inputs.datasets[held_out], division.splits[held_out], feature_extractor, folder=folder
     )
     if trainer.is_world_process_zero():
         plot_losses(history, folder / "losses.png")
         write_evaluation(evaluation, folder)
-        write_model_card(folder, _describe(run, division, args, model.config.model_type), evaluation)
+        write_model_card(folder, _describe(run, division, args, config.model_type), evaluation)
     return FineTuningResult(model, feature_extractor, evaluation, folder, history, push_run(trainer))
 
 
-def _settle_evaluation(args: TrainingArguments, task: str, *, has_validation: bool) -> None:
-    """Choose the metric of the best epoch, and turn evaluation off where there are no clips for it, in place."""
+def _set_evaluation(args: TrainingArguments, task: str, *, has_validation: bool) -> None:
+    """Set, in place, the metric of the best epoch, and turn evaluation off if there is no validation split."""
     if args.metric_for_best_model == "auto":
         args.metric_for_best_model = DEFAULT_METRICS[task]
     if not has_validation:
         if getattr(args, "early_stopping_patience", None) is not None:
-            raise ValueError("folds leave no clips to stop early by: leave out early_stopping_patience")
+            raise ValueError("With folds there are no validation clips. Leave out early_stopping_patience.")
         args.eval_strategy, args.load_best_model_at_end = "no", False
 
 
 def _describe(run: _Run, division: Division, args: TrainingArguments, model_type: str) -> RunDescription:
     return RunDescription(
-        model_name=Path(args.output_dir).name,
+        model_name=output_folder(args).name,
         model_type=model_type,
         dataset=run.dataset,
         split_description=division.description,

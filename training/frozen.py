@@ -1,10 +1,10 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Training a classifier on an encoder that stays as it is, on features that are computed once where that will do."""
+"""Training the head of a classifier with a frozen encoder, whose features are computed only once if possible."""
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import datasets
 import torch
@@ -12,36 +12,51 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ..modeling.traits import traits_of
+
+
+@runtime_checkable
+class AudioClassifier(Protocol):
+    """The methods of a classifier of polyaudio, in addition to those of `PreTrainedModel`."""
+
+    def freeze_base_model(self) -> None: ...
+
+    def pool(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor: ...
+
+    def classify(self, pooled: torch.Tensor) -> torch.Tensor: ...
+
+    def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor: ...
+
 
 def is_frozen(module: torch.nn.Module) -> bool:
-    """Whether none of a module's weights is trained."""
+    """Whether none of the weights of a module is trained."""
     return not any(weight.requires_grad for weight in module.parameters())
 
 
 def freeze_encoder(model: PreTrainedModel) -> None:
     """
-    Train only the classification head, by `model.freeze_base_model()`.
+    Freeze the encoder of a classifier in place, so that only the head is trained.
 
-    `AudioTrainer` keeps a frozen encoder in evaluation mode, so that there is neither dropout nor drop path in it. The
-    original's linear evaluation leaves drop path on.
+    `AudioTrainer` keeps a frozen encoder in evaluation mode, without dropout and drop path. The linear evaluation of
+    the original code keeps drop path.
 
     Raises:
         ValueError: the model has no classification head, or PEFT wraps it.
     """
     if not isinstance(model, PreTrainedModel):
-        raise ValueError("An adapter trains the encoder: leave out either LoRA or freezing the encoder.")
-    if not hasattr(model, "freeze_base_model"):
-        raise ValueError(f"{type(model).__name__} has nothing to train but its encoder.")
+        raise ValueError("An adapter trains the encoder. Leave out either LoRA or freezing the encoder.")
+    if not isinstance(model, AudioClassifier):
+        raise ValueError(f"{type(model).__name__} is not a classifier of polyaudio, so its encoder cannot be frozen.")
     model.freeze_base_model()
 
 
 class EncodedClips(torch.utils.data.Dataset):
     """
-    Clips as what a frozen encoder makes of them, in memory: [`encode_clips`] gives it.
+    The features that a frozen encoder computed of each clip, in memory; see [`encode_clips`].
 
     Args:
-        features: for each clip `(hidden_size,)`, or `(time_patches, hidden_size)` where time patches are classified.
-        labels: for each clip what the model takes as its labels.
+        features: for each clip `(hidden_size,)`, or `(time_patches, hidden_size)` for a frame classifier.
+        labels: for each clip the labels that the model takes.
     """
 
     def __init__(self, features: list[torch.Tensor], labels: list[torch.Tensor]):
@@ -67,24 +82,35 @@ def encode_clips(
     device: torch.device | str | None = None,
 ) -> EncodedClips:
     """
-    Run the encoder of a model over a dataset once.
+    Compute the features of all clips of a dataset with the encoder of a classifier.
 
     Args:
-        model: is moved to `device`, and in evaluation mode from here on.
-        dataset: must give the same items each time.
-        collator: makes batches with `input_values` and `labels`, and `attention_mask` where there is padding.
-        device: by default where the model is.
+        model: a classifier. It is moved to `device` and set to evaluation mode.
+        dataset: a dataset whose items are the same in each epoch.
+        collator: makes batches with `input_values`, `labels` and, if there is padding, `attention_mask`.
+        batch_size: number of clips in a batch.
+        num_workers: number of processes that read clips.
+        device: the device to compute on, by default that of the model.
+
+    Raises:
+        ValueError: the model is not a classifier of polyaudio.
     """
-    model.to(model.device if device is None else device).eval()
+    if not isinstance(model, AudioClassifier):
+        raise ValueError(f"{type(model).__name__} is not a classifier of polyaudio.")
+    if device is not None:
+        model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
+    model.eval()
+    traits = traits_of(model.config)
     batches = torch.utils.data.DataLoader(dataset, batch_size=batch_size, collate_fn=collator, num_workers=num_workers)
-    features, labels = [], []
+    features: list[torch.Tensor] = []
+    labels: list[torch.Tensor] = []
     for batch in datasets.utils.tqdm(batches, desc="Encoding clips", unit="batch"):
         mask = batch.get("attention_mask")
         mask = None if mask is None else mask.to(model.device)
         hidden_states = model.base_model(batch["input_values"].to(model.device), attention_mask=mask).last_hidden_state
         pooled = model.pool(hidden_states, mask).cpu()
         if pooled.ndim == 3 and mask is not None:
-            own_patches = model.get_time_patch_mask(mask).sum(1).tolist()
+            own_patches = traits.answer_mask(model.config, mask).sum(1).tolist()
             features += [one[:number].clone() for one, number in zip(pooled, own_patches, strict=True)]
             labels += [one[:number].clone() for one, number in zip(batch["labels"], own_patches, strict=True)]
         else:
@@ -95,8 +121,8 @@ def encode_clips(
 
 def collate_encoded(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """
-    Make a batch of the items of [`EncodedClips`]: `features` and `labels`. Time patches are padded with zeros, and the
-    labels of padding are -100.
+    Make a batch of the items of [`EncodedClips`]: `features` and `labels`. Time patches are padded with zeros, and
+    labels with -100.
     """
     features, labels = ([item[name] for item in items] for name in ("features", "labels"))
     if features[0].ndim == 1:
@@ -109,25 +135,31 @@ def collate_encoded(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Ten
 
 class HeadModel(torch.nn.Module):
     """
-    What a model has beside its frozen encoder, to be trained on [`EncodedClips`] with [`collate_encoded`].
+    The head of a classifier with a frozen encoder, to train on [`EncodedClips`] with [`collate_encoded`].
 
-    Loss and logits are those of the whole model, which shares its weights with this and so is trained with it: save
-    that one. Checkpoints of this one hold the head only.
+    It shares the weights of the head with the classifier, so the classifier is trained with it. Save the classifier:
+    checkpoints of this module have the head only.
+
+    Raises:
+        ValueError: the model is not a classifier of polyaudio, or its encoder is not frozen.
     """
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
         if not is_frozen(model.base_model):
-            raise ValueError("Features can be cached of a frozen encoder only: call freeze_encoder first.")
+            raise ValueError("The encoder is not frozen. Call freeze_encoder first.")
+        head = copy.copy(model)
+        head._modules = {name: child for name, child in model.named_children() if child is not model.base_model}
+        if not isinstance(head, AudioClassifier):
+            raise ValueError(f"{type(model).__name__} is not a classifier of polyaudio.")
         self.config = model.config
-        self.model = copy.copy(model)
-        self.model._modules = {name: child for name, child in model.named_children() if child is not model.base_model}
+        self.model = head
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor | None = None) -> SequenceClassifierOutput:
         """
         Args:
             features: `(clips, hidden_size)`, or `(clips, time_patches, hidden_size)`.
-            labels: what the whole model takes.
+            labels: the labels that the classifier takes.
         """
         logits = self.model.classify(features)
         loss = None if labels is None else self.model.compute_loss(logits, labels)

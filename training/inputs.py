@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""What a training run learns from: datasets and collators."""
+"""The datasets and collators of a training run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ from .frozen import HeadModel, collate_encoded, encode_clips
 class Inputs:
     """
     Args:
-        datasets: the splits as a model reads them; `train` is augmented.
+        datasets: the splits, by name, with the items that the collators take. `train` is augmented.
         collator: makes batches for evaluation.
         train_collator: makes batches for training.
     """
 
-    datasets: dict[str, torch.utils.data.Dataset]
+    datasets: Mapping[str, torch.utils.data.Dataset]
     collator: Callable
     train_collator: Callable
 
@@ -51,11 +51,14 @@ def make_inputs(
 
     Args:
         splits: columns `audio`, `label` and `recording`.
-        config: the model's.
-        seed: of the crops and the augmentation.
+        config: the configuration of the model.
+        feature_extractor: the feature extractor of the model.
+        data: length of the crops, and whether features are cached.
+        augmentation: the augmentation of training clips.
+        seed: seed of the crops and the augmentation.
 
     Raises:
-        ValueError: the augmentation does not go with these labels, or features of this model cannot be cached.
+        ValueError: the augmentation cannot be used with these labels, or features of this model cannot be cached.
     """
     label = splits["train"].features["label"]
     check_augmentation(augmentation, label, cached=data.cache_features)
@@ -63,8 +66,11 @@ def make_inputs(
     train_targets = make_targets(label, config, feature_extractor, soft=augmentation.mixes)
     if data.cache_features:
         if getattr(feature_extractor, "max_length", None) is not None:
-            raise ValueError("this model's feature extractor cuts clips before they could be cached whole")
-        datasets = {
+            raise ValueError(
+                "The feature extractor of this model cuts clips to max_length, so whole clips cannot be cached. Leave "
+                "out cache_features (--cache-features)."
+            )
+        datasets: dict[str, torch.utils.data.Dataset] = {
             name: CachedFeatures(
                 clips,
                 feature_extractor,
@@ -74,7 +80,7 @@ def make_inputs(
             )
             for name, clips in splits.items()
         }
-        collator, train_collator = (FeatureCollator(feature_extractor, one) for one in (targets, train_targets))
+        make_collator: type[FeatureCollator | AudioCollator] = FeatureCollator
     else:
         rate = feature_extractor.sampling_rate
         grid = traits_of(config).window_grid(config, feature_extractor)
@@ -87,7 +93,9 @@ def make_inputs(
             crop_seconds=data.crop_seconds or longest,
             seed=seed,
         )
-        collator, train_collator = (AudioCollator(feature_extractor, one) for one in (targets, train_targets))
+        make_collator = AudioCollator
+    collator = make_collator(feature_extractor, targets)
+    train_collator: Callable = make_collator(feature_extractor, train_targets)
     change = batch_augmentation(augmentation)
     if change is not None:
         train_collator = AugmentingCollator(train_collator, change)
@@ -95,7 +103,7 @@ def make_inputs(
 
 
 def nothing_is_random(data: DataArguments, augmentation: AugmentationArguments) -> bool:
-    """Whether a training clip is the same in each epoch."""
+    """Whether each training clip is the same in all epochs, without crops and augmentation."""
     return not data.crop_seconds and augmentation == AugmentationArguments()
 
 
@@ -105,7 +113,15 @@ def encode(
     collator: Callable,
     args: TrainingArguments,
 ) -> tuple[HeadModel, Inputs]:
-    """The head of a model alone, and the clips for it: what the frozen encoder makes of them, computed once."""
+    """
+    The head of a model, and the features of the clips for it, which the frozen encoder computes once.
+
+    Args:
+        model: a classifier with a frozen encoder. It is moved to `args.device` and set to evaluation mode.
+        datasets: the splits; `train` and `validation` are encoded.
+        collator: makes batches of their items.
+        args: batch size, workers and device.
+    """
     encoded = {
         name: encode_clips(
             model,

@@ -1,10 +1,11 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""LoRA (https://arxiv.org/abs/2106.09685): small trained matrices beside the frozen weights of a classifier."""
+"""LoRA (https://arxiv.org/abs/2106.09685): adapters that train small matrices instead of the weights of a model."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -24,23 +25,24 @@ from ..modeling.traits import traits_of
 
 class LoraClassifier(PeftModel):
     """
-    A `PeftModel` that saves `config.json` beside the adapter, in a Trainer's checkpoints too, and whole or not at all.
+    A `PeftModel` that also saves `config.json`. A save that fails leaves no incomplete folder.
 
-    The Auto classes and `pipeline` need it to load the adapter with its own labels instead of those of the base.
+    The Auto classes and `pipeline` need `config.json` to load the adapter with its own labels instead of those of the
+    base model.
     """
 
-    def save_pretrained(self, save_directory: str, *, is_main_process: bool = True, **kwargs) -> None:
-        # peft would look up the base on the Hub at each save, for a vocabulary that may have grown
+    def save_pretrained(self, save_directory: str, *args: Any, **kwargs: Any) -> None:
+        # PEFT would look up the base model on the Hub at each save, to find out whether its vocabulary has grown
         kwargs = {"save_embedding_layers": False, **kwargs}
         save = super().save_pretrained
-        if not is_main_process:
-            save(save_directory, is_main_process=False, **kwargs)
+        if not kwargs.get("is_main_process", True):
+            save(save_directory, *args, **kwargs)
             return
 
         def write(folder: Path) -> None:
-            save(str(folder), **kwargs)
-            (folder / "README.md").unlink()  # peft's, which is a form to be filled in
-            model = self.get_base_model()
+            save(str(folder), *args, **kwargs)
+            (folder / "README.md").unlink()  # PEFT's template of a model card
+            model = cast(PreTrainedModel, self.get_base_model())  # PEFT annotates it as a plain module
             if isinstance(model, PortableModelMixin):
                 model.save_code(folder)
             model.config.architectures = [type(model).__name__]
@@ -57,28 +59,29 @@ def lora_config(
     dropout: float = 0.0,
 ) -> LoraConfig:
     """
-    The LoRA of a classifier: which modules are adapted, and which are trained and saved whole.
+    The LoRA configuration of a classifier.
 
-    Trained whole are the head (`classifier`, and the `fc_norm` before it where there is one) and batch normalisations,
-    whose running statistics change in training whether their weights are frozen or not.
+    The head (`classifier`, and the `fc_norm` before it if there is one) is trained and saved as a whole. So are batch
+    normalisations, because their running statistics change in training even if their weights are frozen.
 
     Args:
         model: a SAMAudio or SSLAM classifier.
         modules: parts of the encoder to adapt: `attention`, `mlp` (SSLAM) or `convolutions` (SAMAudio).
-        rank: of the matrices.
+        rank: rank of the matrices.
         alpha: the adapter is scaled by `alpha / rank`.
-        dropout: before the adapter, in training.
+        dropout: dropout of the input of the adapter, in training.
 
     Raises:
-        ValueError: for a part that the model does not have, or none at all.
+        ValueError: `modules` is empty or has a part that the model does not have, or polyaudio does not know the parts
+            of models of this type.
     """
     model_type, parts = model.config.model_type, traits_of(model.config).lora_modules
     if not parts:
-        raise ValueError(f"LoRA needs to know the modules of a model, and does not know those of type {model_type}.")
+        raise ValueError(f"polyaudio does not know which modules of a model of type {model_type} LoRA can adapt.")
     unknown = [name for name in modules if name not in parts]
     if unknown or not modules:
         what = f"has no modules {unknown[0]!r}" if unknown else "needs modules to adapt"
-        raise ValueError(f"LoRA of a model of type {model_type} {what}: choose among {' and '.join(parts)}.")
+        raise ValueError(f"LoRA for a model of type {model_type} {what}. Choose from {' and '.join(parts)}.")
     trained_whole = ["classifier"]
     if isinstance(getattr(model, "fc_norm", None), nn.LayerNorm):
         trained_whole.append("fc_norm")
@@ -94,16 +97,16 @@ def lora_config(
 
 def add_lora(model: PreTrainedModel, config: LoraConfig, base_model_name: str) -> LoraClassifier:
     """
-    Freeze a classifier but for its LoRA and its head.
+    Add a LoRA adapter to a classifier. Only the adapter and the head are trained then.
 
     Args:
         model: the classifier; it is changed in place.
-        config: as [`lora_config`] makes it.
-        base_model_name: the folder or Hub name that the model was loaded from, which the adapter will name as its
-            base. A folder is named by its absolute path.
+        config: the result of [`lora_config`]; `base_model_name_or_path` is set in it.
+        base_model_name: the folder or Hub name that the model was loaded from, which is saved with the adapter. Of a
+            folder, the absolute path is saved.
 
     Raises:
-        ValueError: the model has an adapter already.
+        ValueError: the model already has an adapter.
     """
     if model._hf_peft_config_loaded:
         raise ValueError(
@@ -117,20 +120,20 @@ def add_lora(model: PreTrainedModel, config: LoraConfig, base_model_name: str) -
 
 def merge_adapter(adapter: str | os.PathLike, output: str | os.PathLike) -> None:
     """
-    Save a classifier with its adapter added to its weights, and its feature extractor: a model like any other.
+    Merge an adapter into the weights of its classifier, and save the classifier and its feature extractor.
 
     Args:
         adapter: folder or Hub name of the adapter.
         output: folder for the model.
 
     Raises:
-        ValueError: there is no adapter.
+        ValueError: `adapter` is not an adapter.
     """
     is_frames = "Frame" in AutoConfig.from_pretrained(adapter).architectures[0]
     auto_class = AutoModelForAudioFrameClassification if is_frames else AutoModelForAudioClassification
     model = auto_class.from_pretrained(adapter)
     if not model._hf_peft_config_loaded:
-        raise ValueError(f"{adapter} is no adapter that could be merged into its base.")
+        raise ValueError(f"{adapter} is not an adapter.")
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge()
@@ -138,7 +141,7 @@ def merge_adapter(adapter: str | os.PathLike, output: str | os.PathLike) -> None
         elif isinstance(module, ModulesToSaveWrapper):
             model.set_submodule(name, module.modules_to_save[module.active_adapters[0]])
     model._hf_peft_config_loaded = False
-    model._weight_conversions = None  # of the adapter's names, which saving would undo
+    model._weight_conversions = None  # saving would restore the names of the adapter
     del model.peft_config
     model.save_pretrained(output)
     AutoFeatureExtractor.from_pretrained(adapter).save_pretrained(output)

@@ -1,14 +1,16 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The model of a training run and its feature extractor."""
+"""Building the model of a training run and its feature extractor."""
 
 import copy
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     AutoModelForAudioClassification,
     AutoModelForAudioFrameClassification,
@@ -17,13 +19,14 @@ from transformers import (
     PreTrainedModel,
     SequenceFeatureExtractor,
 )
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from ..data.labels import FRAMES, MULTI_LABEL
 from ..modeling.loading import load_feature_extractor, make_config, make_feature_extractor
 from ..modeling.traits import has_frame_head, traits_of
 from .arguments import LoraArguments
 from .frozen import freeze_encoder
-from .lora import add_lora, lora_config
+from .lora import LoraClassifier, add_lora, lora_config
 
 
 logger = logging.getLogger(__name__)
@@ -32,13 +35,13 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class ModelSource:
     """
-    Where the model of a training run comes from.
+    The source of the model of a training run: a checkpoint, a configuration, a model or a model type.
 
     Args:
         checkpoint: a folder or a Hub name to start from.
         config: the configuration of a new model.
         model: a model to start from, whose weights are copied.
-        model_type: type of a new model, where none of the three is given.
+        model_type: the type of a new model, if none of these three is given.
         settings: fields of the configuration to set.
         extractor_settings: arguments of the feature extractor to set.
     """
@@ -52,29 +55,39 @@ class ModelSource:
 
     @classmethod
     def of(cls, model: "ModelSource | str | os.PathLike | PreTrainedConfig | PreTrainedModel") -> "ModelSource":
-        """The source that a user names by a folder, a Hub name, a configuration or a model."""
+        """
+        The source for a folder, a Hub name, a configuration or a model.
+
+        Raises:
+            ValueError: it is none of these, or a model with an adapter.
+        """
         if isinstance(model, ModelSource):
             return model
         if isinstance(model, PreTrainedModel):
+            if model._hf_peft_config_loaded:
+                raise ValueError(
+                    "The model has an adapter. Merge the adapter into its base first, with "
+                    "polyaudio.training.lora.merge_adapter, and train from the merged folder."
+                )
             return cls(model=model)
         if isinstance(model, PreTrainedConfig):
             return cls(config=model)
         if isinstance(model, str | os.PathLike):
             return cls(checkpoint=os.fspath(model))
         raise ValueError(
-            "The model to train must be a folder, a Hub name, a configuration for a new model, or a model, not "
+            "The model to train must be a folder, a Hub name, a configuration or a PreTrainedModel, not "
             f"{type(model).__name__}."
         )
 
     @property
     def name(self) -> str | None:
-        """What the model starts from; `None` for a new model."""
+        """The folder or Hub name that the weights come from; `None` for a new model."""
         if self.model is not None:
             return self.model.config.name_or_path or None
         return self.checkpoint
 
     def make_config(self, **fields: Any) -> PreTrainedConfig:
-        """The configuration with these fields and the source's own settings."""
+        """A new configuration with these fields and the `settings` of the source."""
         given = self.config if self.model is None else self.model.config
         if given is None:
             return make_config(self.model_type, self.checkpoint, {**self.settings, **fields})
@@ -82,8 +95,8 @@ class ModelSource:
         config.update({**self.settings, **fields})
         return config
 
-    def load(self, auto_class: type, config: PreTrainedConfig) -> PreTrainedModel:
-        """The model with this configuration. A head of other labels than the checkpoint's begins at random."""
+    def load(self, auto_class: type[_BaseAutoModelClass], config: PreTrainedConfig) -> PreTrainedModel:
+        """A model with this configuration. Weights of another shape in the checkpoint, as of a head, are new."""
         if self.checkpoint is not None:
             return auto_class.from_pretrained(self.checkpoint, config=config, ignore_mismatched_sizes=True)
         new = auto_class.from_config(config)
@@ -92,7 +105,12 @@ class ModelSource:
         return new
 
     def load_feature_extractor(self, config: PreTrainedConfig) -> SequenceFeatureExtractor:
-        """The feature extractor with the source's own settings. Raises `ValueError` for a setting that it lacks."""
+        """
+        A feature extractor with the `extractor_settings` of the source.
+
+        Raises:
+            ValueError: the feature extractor has no such setting.
+        """
         if self.name is None:
             feature_extractor = make_feature_extractor(config, {})
         else:
@@ -100,8 +118,8 @@ class ModelSource:
         unknown = [name for name in self.extractor_settings if name not in feature_extractor.to_dict()]
         if unknown:
             raise ValueError(
-                f"the feature extractor of a model of type {config.model_type} has no setting {unknown[0]!r}; correct "
-                "the recipe"
+                f"The feature extractor of a model of type {config.model_type} has no setting {unknown[0]!r}. Correct "
+                "or remove it."
             )
         if self.name is None:
             return make_feature_extractor(config, self.extractor_settings)
@@ -111,25 +129,32 @@ class ModelSource:
 
 
 def _copy_weights(source: PreTrainedModel, target: PreTrainedModel) -> None:
-    """Copy all weights of a model that another one has too: those of the encoder, and of a head of the same size."""
+    """Copy all weights that both models have: those of the encoder, and of a head of the same size."""
     prefix = "" if hasattr(source, source.base_model_prefix) else f"{source.base_model_prefix}."
     weights, own = {prefix + name: weight for name, weight in source.state_dict().items()}, target.state_dict()
     fitting = {name: weight for name, weight in weights.items() if name in own and own[name].shape == weight.shape}
     target.load_state_dict(fitting, strict=False)
+    teacher = getattr(target, "teacher", None)
+    if isinstance(teacher, torch.nn.Module) and not any(name.startswith("teacher.") for name in fitting):
+        # The teacher begins as a copy of the encoder, as when the encoder is loaded from a folder
+        student = target.base_model.state_dict()
+        teacher.load_state_dict({name: student[name] for name in teacher.state_dict()})
 
 
 def build_classifier(
     source: ModelSource, labels: Sequence[str], task: str, crop_seconds: float | None
 ) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
     """
-    A classifier with a head for these labels, and its feature extractor.
+    Build a classifier with a head for these labels, and its feature extractor.
 
     Args:
-        task: `task_of` the labels.
+        source: the source of the model.
+        labels: the names of the classes.
+        task: the result of `task_of` for the labels.
         crop_seconds: length of the training crops, to which the feature extractor is set; `None` for whole clips.
 
     Raises:
-        ValueError: a model of this type cannot do the task, or the checkpoint is an adapter.
+        ValueError: polyaudio has no model of this type for the task, or the checkpoint is an adapter.
     """
     config = source.make_config(
         id2label=dict(enumerate(labels)),
@@ -137,14 +162,16 @@ def build_classifier(
         problem_type=MULTI_LABEL if task == FRAMES else task,
     )
     if task == FRAMES and not has_frame_head(config):
-        raise ValueError(f"the data has onsets and offsets, but a model of type {config.model_type} has no frame head")
+        raise ValueError(
+            f"The labels have onsets and offsets, but polyaudio has no frame classifier of type {config.model_type}."
+        )
     auto_class = AutoModelForAudioFrameClassification if task == FRAMES else AutoModelForAudioClassification
     feature_extractor = source.load_feature_extractor(config)
     model = source.load(auto_class, config)
     if model._hf_peft_config_loaded:
         raise ValueError(
-            f"{source.name} is an adapter: merge it into its base first, with "
-            f"polyaudio.training.lora.merge_adapter({source.name!r}, 'merged')"
+            f"{source.name} is an adapter. Merge it into its base first, with "
+            f"polyaudio.training.lora.merge_adapter({source.name!r}, 'merged')."
         )
     _fit_extractor(source, feature_extractor, model.config, crop_seconds)
     return model, feature_extractor
@@ -153,7 +180,7 @@ def build_classifier(
 def build_pretraining_model(
     source: ModelSource, crop_seconds: float
 ) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
-    """A model for pre-training on windows of `crop_seconds`, and its feature extractor."""
+    """Build a model for pre-training on windows of `crop_seconds`, and its feature extractor."""
     config = source.make_config()
     feature_extractor = source.load_feature_extractor(config)
     if source.checkpoint is not None:
@@ -175,31 +202,31 @@ def _fit_extractor(
 
 
 def train_head_only(model: PreTrainedModel) -> None:
-    """Freeze the encoder of a classifier, in place."""
+    """Freeze the encoder of a classifier in place, and log the number of trained parameters."""
     freeze_encoder(model)
     trainable, total = model.num_parameters(only_trainable=True), model.num_parameters()
-    logger.info(f"trainable params: {trainable:,} of {total:,}")
+    logger.info(f"Trainable parameters: {trainable:,} of {total:,}")
 
 
 def add_adapter(
-    model: PreTrainedModel, lora: LoraArguments, base: str | None, output_dir: str, is_main_process: bool
-) -> PreTrainedModel:
+    model: PreTrainedModel, lora: LoraArguments, base: str | None, folder: Path, is_main_process: bool
+) -> LoraClassifier:
     """
-    The model with a LoRA adapter.
+    Add a LoRA adapter to a classifier, in place, and log the number of trained parameters.
 
     Args:
-        base: what the adapter belongs to. Without it, as for a new model, the untouched model is saved in
-            `output_dir`, by which the adapter then names its base.
+        model: the classifier.
+        lora: the settings of the adapter.
+        base: folder or Hub name of the base model. For a new model (`None`) the base model is saved in `folder`.
+        folder: the folder of the run.
         is_main_process: whether this process writes files.
     """
     if base is None:
-        base = output_dir
+        base = str(folder)
         if is_main_process:
             model.save_pretrained(base)
     config = lora_config(model, lora.lora_modules, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
-    model = add_lora(model, config, base)
-    trainable, total = model.get_nb_trainable_parameters()
-    logger.info(
-        f"trainable params: {trainable:,} || all params: {total:,} || trainable%: {100 * trainable / total:.4f}"
-    )
-    return model
+    adapted = add_lora(model, config, base)
+    trainable, total = adapted.get_nb_trainable_parameters()
+    logger.info(f"Trainable parameters: {trainable:,} of {total:,} ({100 * trainable / total:.4f} %)")
+    return adapted

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Learning rates by the depth of a layer, and a cosine schedule with a floor for each of them."""
+"""Layer-wise learning rates, and a cosine schedule with a minimum."""
 
 import functools
 import math
@@ -15,29 +15,33 @@ from transformers import PreTrainedModel
 _BLOCK = re.compile(r"(?:.+\.)?layers\.\d+(?=\.)")
 
 
-def layer_scales(model: PreTrainedModel, layer_decay: float, counting: str) -> dict[torch.nn.Parameter, float]:
+def layer_scales(
+    model: PreTrainedModel | PeftModel, layer_decay: float, counting: str
+) -> dict[torch.nn.Parameter, float]:
     """
-    The share of the learning rate that each parameter gets under layer-wise decay.
+    The factor on the learning rate of each parameter under layer-wise decay.
 
-    Block i of d, from 0, gets `layer_decay ** (d - i)` and what is outside the encoder (`model.base_model`) the full
-    rate. Blocks are all `layers.N` of the encoder, in the order in which it names them: for SAMAudio first the
-    convolutions, then the segment layers.
+    Block i of d blocks, counted from 0, has the factor `layer_decay ** (d - i)`. Parameters outside the encoder
+    (`model.base_model`) have the factor 1. Blocks are the modules `layers.N` of the encoder in the order of its
+    parameters: for SAMAudio first the convolutions, then the segment layers.
 
     Args:
-        counting: what the encoder's other parameters get: with `"blocks"` the full rate, as in the original; with
-            `"all"`, as in BEiT, `layer_decay ** (d + 1)` before the first block, and behind a block the same as it.
+        model: a model with an encoder.
+        layer_decay: the factor from each block to the block before it.
+        counting: the factor of the other parameters of the encoder. `"blocks"`: 1, as in the original code. `"all"`:
+            `layer_decay ** (d + 1)` before the first block, and that of the block before them otherwise, as in BEiT.
 
     Raises:
         ValueError: the model is wrapped by PEFT, or its encoder has no numbered blocks.
     """
     if isinstance(model, PeftModel):
-        raise ValueError("layer_decay is for training all weights, not an adapter: leave out either it or LoRA.")
+        raise ValueError("layer_decay needs the training of all weights. Leave out either layer_decay or LoRA.")
     encoder = list(model.base_model.named_parameters())
     blocks = list(dict.fromkeys(match[0] for name, _ in encoder if (match := _BLOCK.match(name))))
     if not blocks:
         raise ValueError(
-            f"layer_decay needs numbered blocks, parameters named `layers.N`, and {type(model.base_model).__name__} "
-            "has none: leave it out."
+            f"layer_decay needs blocks with parameters named `layers.N`, but {type(model.base_model).__name__} has "
+            "none. Leave out layer_decay."
         )
     scales = dict.fromkeys(model.parameters(), 1.0)
     exponent = len(blocks) + 1
@@ -52,9 +56,13 @@ def layer_scales(model: PreTrainedModel, layer_decay: float, counting: str) -> d
 
 def scale_learning_rates(optimizer: torch.optim.Optimizer, scales: dict[torch.nn.Parameter, float]) -> None:
     """
-    Split the groups of an optimizer that has made no step so that each parameter's rate is scaled by its share.
+    Multiply the learning rate of each parameter by its factor. The parameter groups are split for that, in place.
 
-    The highest rates come first: a Trainer logs the rate of the first group.
+    The highest rates come first, because a Trainer logs the rate of the first group.
+
+    Args:
+        optimizer: an optimizer that has made no step.
+        scales: the result of [`layer_scales`].
     """
     groups = optimizer.param_groups
     optimizer.param_groups = []
@@ -69,9 +77,9 @@ def cosine_with_floor(
     optimizer: torch.optim.Optimizer, num_warmup_steps: int, num_training_steps: int, min_learning_rate: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """
-    Linear warm-up from `min_learning_rate` to the rate of each group, then half a cosine back to it.
+    A schedule with linear warm-up from `min_learning_rate` to the rate of each group, then half a cosine back to it.
 
-    A group whose rate is not above `min_learning_rate` keeps that rate all the time, as in the original.
+    A group whose rate is not above `min_learning_rate` keeps its rate, as in the original code.
 
     Args:
         min_learning_rate: above 0.

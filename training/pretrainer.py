@@ -1,28 +1,29 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Self-supervised pre-training on the Trainer: its arguments, its batches, and the teacher's part in it."""
+"""The Trainer for self-supervised pre-training, its collator, and a plot of the mixtures of stage 2."""
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainerCallback
 
 from ..data.streams import StreamedWindows, stream_loader
+from ..modeling.modeling_sslam import SSLAMForPreTraining
 from ..modeling.traits import traits_of
+from .arguments import PretrainingArguments
 from .trainer import AudioTrainer
 
 
 class CollapseError(RuntimeError):
-    """Targets or predictions have become the same for all patches: such a model has nothing left to learn from."""
+    """The targets or the predictions have become almost the same for all patches, so the model learns nothing more."""
 
 
 class PretrainingCollator:
     """
-    Makes a batch of windows: what a model takes as input in pre-training, for SSLAM with its masks.
-
-    What is random about a batch follows from the seeds of its windows.
+    Makes a batch of windows for pre-training, for SSLAM with masks. All random choices follow from the seeds of the
+    windows.
 
     Args:
         feature_extractor: its `sampling_rate` must be that of the windows.
@@ -36,7 +37,10 @@ class PretrainingCollator:
     def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
         """
         Args:
-            items: `{"waveform": (samples,) float32 array, "seed": int}` each.
+            items: a dictionary for each window: `waveform`, `(samples,)`, float32, and `seed`, an integer.
+
+        Returns:
+            The arguments of the model; see `ModelTraits.pretraining_batch`.
         """
         waveforms, seeds = ([item[name] for item in items] for name in ("waveform", "seed"))
         return traits_of(self.config).pretraining_batch(self.config, self.feature_extractor, waveforms, seeds)
@@ -44,21 +48,28 @@ class PretrainingCollator:
 
 class PreTrainer(AudioTrainer):
     """
-    `AudioTrainer` that moves the teacher after each step of the optimizer, logs the decay of its average and the clips
-    per second, and stops a run that collapses.
+    `AudioTrainer` that updates the teacher after each step of the optimizer, logs the decay of the teacher and the
+    clips per second, and stops a run that collapses.
 
     Args:
-        starts_from_checkpoint: whether the model was pre-trained before, as a stage 2 is. The original then leaves the
-            teacher alone at the first update (`args.skip_first_teacher_update`).
+        starts_from_checkpoint: whether the model was pre-trained before, as for stage 2. The teacher is then not
+            updated at the first update, as in the original code (`args.skip_first_teacher_update`).
+
+    Raises:
+        CollapseError: in training, if the standard deviation of targets or predictions falls below
+            `args.min_target_var` or `args.min_pred_var`.
     """
 
-    # The original means to spare norms and biases, but not its class token
-    spared_names = ()
+    args: PretrainingArguments
+
+    @property
+    def spared_names(self) -> tuple[str, ...]:
+        return ()  # the original code applies weight decay to the class token
 
     def __init__(self, *args, starts_from_checkpoint: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         self._last_logged: tuple[int, float] | None = None
-        if _has_teacher(self.model):
+        if isinstance(self.model, _HasTeacher):
             self.add_callback(_UpdateTeacher(self, starts_from_checkpoint and self.args.skip_first_teacher_update))
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
@@ -83,7 +94,7 @@ class PreTrainer(AudioTrainer):
             step, now = self.state.global_step, time.perf_counter()
             clips = (step - self._last_logged[0]) * self.args.train_batch_size * self.args.gradient_accumulation_steps
             logs["clips_per_second"] = round(clips * self.args.world_size / (now - self._last_logged[1]), 3)
-            if _has_teacher(self.model):
+            if isinstance(self.model, _HasTeacher):
                 logs["ema_decay"] = self.model.ema_decay(step)
             self._last_logged = step, now
         super().log(logs, start_time)
@@ -94,15 +105,19 @@ class PreTrainer(AudioTrainer):
         for name, floor in (("target_var", self.args.min_target_var), ("pred_var", self.args.min_pred_var)):
             if name in logs and logs[name] < floor:
                 raise CollapseError(
-                    f"the model has collapsed: at update {self.state.global_step} {name} is {logs[name]:.3g}, below "
-                    f"min_{name} = {floor:g}. Go on from an earlier checkpoint with a lower learning rate, a longer "
-                    "warm-up or a slower teacher (ema_decay closer to 1)."
+                    f"The model has collapsed: at update {self.state.global_step} {name} is {logs[name]:.3g}, below "
+                    f"min_{name} = {floor:g}. Continue from an earlier checkpoint with a lower learning rate, a "
+                    "longer warm-up or a slower teacher (ema_decay closer to 1)."
                 )
 
 
-def _has_teacher(model: torch.nn.Module) -> bool:
-    """Whether a model learns from a moving average of itself."""
-    return hasattr(model, "update_teacher")
+@runtime_checkable
+class _HasTeacher(Protocol):
+    """A model that learns from a moving average of itself."""
+
+    def ema_decay(self, num_updates: int) -> float: ...
+
+    def update_teacher(self, num_updates: int) -> float: ...
 
 
 class _UpdateTeacher(TrainerCallback):
@@ -112,22 +127,27 @@ class _UpdateTeacher(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         is_skipped = self.skip_first and state.global_step == 1
-        # A step that the gradient scaler of fp16 left out has not moved the student
+        # The gradient scaler of fp16 skips some steps, which do not change the student
         if not is_skipped and not self.trainer.accelerator.optimizer_step_was_skipped:
             self.trainer.accelerator.unwrap_model(self.trainer.model).update_teacher(state.global_step)
 
 
 def plot_mixtures(model: PreTrainedModel, batch: BatchFeature, path: Path) -> None:
     """
-    Draw the clips of a stage 2 batch, what is mixed into each, and the mixtures.
+    Plot the spectrograms of the clips of a stage 2 batch, of the clips mixed into them, and of the mixtures.
 
     Args:
-        model: whose `mixed_time_patches` and `mix` say how to mix.
-        batch: what [`PretrainingCollator`] gives, on the model's device.
+        model: a model in stage 2.
+        batch: the batch of a [`PretrainingCollator`], on the device of the model.
         path: the PNG file to write.
+
+    Raises:
+        ValueError: the model does not mix clips.
     """
     from matplotlib.figure import Figure
 
+    if not isinstance(model, SSLAMForPreTraining):
+        raise ValueError(f"{type(model).__name__} does not mix clips.")
     clips, attention_mask = batch["input_values"], batch.get("attention_mask")
     is_mixed = model.mixed_time_patches(clips, batch["mix_starts"], None)
     mixtures = model.mix(clips, is_mixed, attention_mask)

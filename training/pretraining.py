@@ -2,7 +2,6 @@
 # Licensed under the MIT License; see LICENSE.
 """Self-supervised pre-training on recordings without labels."""
 
-import copy
 import itertools
 import os
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from ..data.windows import WaveformWindows
 from ..evaluation.plots import plot_losses
 from ..hub.model_card import RunDescription, environment, write_pretraining_card
 from ..hub.push import push_run
-from .arguments import PretrainingArguments, WindowArguments
+from .arguments import PretrainingArguments, WindowArguments, for_audio
 from .models import ModelSource, build_pretraining_model
 from .pretrainer import PreTrainer, PretrainingCollator, plot_mixtures
-from .runs import checkpoint_to_resume
+from .runs import checkpoint_to_resume, output_folder
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class PretrainingResult:
         model: the pre-trained model.
         feature_extractor: the model's.
         folder: the model folder, with its card and a plot of the losses.
-        history: what was logged, `log_history` of the Trainer's state.
-        commit_url: address of the commit on the Hub, with `args.push_to_hub`.
+        history: the logged values, `state.log_history` of the Trainer.
+        commit_url: URL of the commit on the Hub, with `args.push_to_hub`.
     """
 
     model: PreTrainedModel
@@ -61,16 +60,23 @@ def pretrain(
 
     Args:
         dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column; see `load_recordings`.
-        model: what to train: a folder or Hub name, a configuration for a new model, or a model, which stays as it is.
+        model: the model to train: a folder or Hub name, a configuration for a new model, or a model, whose weights are
+            copied.
         args: output folder, updates, learning rate and so on, by default `PretrainingArguments()`.
         windows: column, split and length of the windows, by default 10 s.
-        plot_mixtures_of: draw the mixtures of this number of clips first, in `mixtures.png`. For stage 2 only.
-        resume: go on from the last checkpoint in the output folder.
+        plot_mixtures_of: number of clips whose mixtures are plotted in `mixtures.png` before training. For stage 2 of
+            SSLAM only.
+        resume: continue from the last checkpoint in the output folder.
         recipe: name of the recipe that the settings come from, for the model card.
         command: the command line of the run, for the model card.
 
+    The objects that you pass are not changed.
+
+    Returns:
+        The model, its feature extractor and its folder.
+
     Raises:
-        ValueError: the data cannot be read, or the settings contradict each other or the model.
+        ValueError: the dataset cannot be read, or the settings contradict each other or the model.
         CollapseError: the model has collapsed.
 
     Example:
@@ -82,26 +88,28 @@ def pretrain(
     >>> pretrain("recordings/", SSLAMConfig(clone_batch=4), args)  # doctest: +SKIP
     ```
     """
-    args, windows, source = (
-        copy.copy(args or PretrainingArguments()),
-        windows or WindowArguments(),
-        ModelSource.of(model),
-    )
+    args, windows = for_audio(args or PretrainingArguments()), windows or WindowArguments()
+    source, folder = ModelSource.of(model), output_folder(args)
     if args.n_gpu > 1:
-        raise ValueError("start one process for each GPU: accelerate launch -m polyaudio.scripts.pretrain ...")
+        raise ValueError(
+            "Start one process for each GPU, with accelerate launch (accelerate launch -m polyaudio.scripts.pretrain)."
+        )
     checkpoint = checkpoint_to_resume(args) if resume else args.resume_from_checkpoint
     set_seed(args.seed)
     learner, feature_extractor = build_pretraining_model(source, windows.crop_seconds)
     clips = _load_windows(dataset, windows, feature_extractor.sampling_rate, args)
     collator = PretrainingCollator(feature_extractor, learner.config)
     if _mixes(learner):
-        # A last batch of one clip would have nothing to mix
+        # A last batch with one clip has no other clip to mix it with
         args.dataloader_drop_last = True
         batch_size = args.per_device_train_batch_size * args.world_size
-        if not windows.streaming and len(clips) < batch_size:
-            raise ValueError(f"{len(clips)} recordings do not fill a batch of {batch_size}; lower the batch size")
+        if isinstance(clips, WaveformWindows) and len(clips) < batch_size:
+            raise ValueError(
+                f"There are {len(clips)} recordings, but a batch has {batch_size}. Use a smaller "
+                "per_device_train_batch_size (--batch-size)."
+            )
     if plot_mixtures_of and args.process_index == 0:
-        _draw_mixtures(learner, clips, collator, plot_mixtures_of, Path(args.output_dir))
+        _draw_mixtures(learner, clips, collator, plot_mixtures_of, folder)
 
     trainer = PreTrainer(
         model=learner,
@@ -114,7 +122,7 @@ def pretrain(
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     trainer.save_state()
-    folder, history = Path(args.output_dir), trainer.state.log_history
+    history = trainer.state.log_history
     if trainer.is_world_process_zero():
         plot_losses(history, folder / "losses.png")
         run = RunDescription(
@@ -132,7 +140,7 @@ def pretrain(
 
 
 def _mixes(model: PreTrainedModel) -> bool:
-    """Whether a model learns from mixtures of clips, as in stage 2 of SSLAM."""
+    """Whether a model is trained on mixtures of clips, as in stage 2 of SSLAM."""
     return getattr(model.config, "pretraining_stage", 1) == 2
 
 
@@ -142,28 +150,37 @@ def _load_windows(
     sampling_rate: int,
     args: PretrainingArguments,
 ) -> WaveformWindows | StreamedWindows:
-    """Windows of the recordings. What cannot be read is left out, in a stream when its turn comes."""
+    """Windows of the recordings. Recordings that cannot be read are left out."""
     recordings: Dataset | IterableDataset = load_recordings(
         dataset, audio_column=windows.audio_column, split=windows.split, streaming=windows.streaming
     )
-    settings = {
-        "crop_seconds": windows.crop_seconds,
-        "transform": RollAndGain() if windows.roll_and_gain else None,
-        "seed": args.seed,
-    }
+    transform = RollAndGain() if windows.roll_and_gain else None
     if windows.streaming:
         if args.max_steps <= 0:
-            raise ValueError("a stream has no end: give the number of updates, max_steps")
-        place = {"process_index": args.process_index, "num_processes": args.world_size}
-        return StreamedWindows(recordings, sampling_rate, **settings, **place)
+            raise ValueError("A stream has no end. Set the number of updates with max_steps (--max-steps).")
+        return StreamedWindows(
+            recordings,
+            sampling_rate,
+            transform=transform,
+            crop_seconds=windows.crop_seconds,
+            seed=args.seed,
+            process_index=args.process_index,
+            num_processes=args.world_size,
+        )
     readable, bad_clips = drop_unreadable(DatasetDict({windows.split: recordings}))
     report_bad_clips(bad_clips)
-    return WaveformWindows(readable[windows.split], sampling_rate, **settings)
+    return WaveformWindows(
+        readable[windows.split],
+        sampling_rate,
+        transform=transform,
+        crop_seconds=windows.crop_seconds,
+        seed=args.seed,
+    )
 
 
 def _describe(windows: WindowArguments, clips: WaveformWindows | StreamedWindows) -> str:
-    """One sentence on what a model is trained on."""
-    amount = "A stream of recordings" if windows.streaming else f"{len(clips)} recordings"
+    """One sentence for the model card on the windows that a model is trained on."""
+    amount = f"{len(clips)} recordings" if isinstance(clips, WaveformWindows) else "A stream of recordings"
     return f"{amount} of the split {windows.split}, cut at random to {windows.crop_seconds:g} s in each epoch."
 
 
@@ -174,11 +191,13 @@ def _draw_mixtures(
     num_clips: int,
     folder: Path,
 ) -> None:
-    """Write `mixtures.png`, which shows the first clips of the dataset as stage 2 mixes them."""
+    """Write `mixtures.png` with the first clips of the dataset and their mixtures of stage 2."""
     if not _mixes(model):
-        raise ValueError("only stage 2 mixes clips: leave out the plot of mixtures")
+        raise ValueError("plot_mixtures_of (--plot-mixtures) needs a model in stage 2: stage 1 does not mix clips.")
     items = list(itertools.islice(iter(clips), num_clips))
     if len(items) < 2:
-        raise ValueError("a plot of mixtures needs at least two clips")
+        raise ValueError(
+            "plot_mixtures_of (--plot-mixtures) must be at least 2, and so must the number of recordings."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     plot_mixtures(model, collator(items), folder / "mixtures.png")

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Recipes: YAML files that hold the settings of a whole training run."""
+"""Recipes: YAML files with the settings of a training run."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -26,8 +26,8 @@ from .models import ModelSource
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
-# The sections whose keys are checked against arguments. The others, `model` and `feature_extractor`, hold settings of
-# the configuration and of the feature extractor, which know their own names.
+# The sections that have arguments. `model` can also have settings of the configuration, and `feature_extractor` has
+# settings of the feature extractor. The objects check these settings.
 FINE_TUNING = {
     "model": ClassifierArguments,
     "data": DataArguments,
@@ -41,7 +41,7 @@ _SECTIONS = ("model", "feature_extractor", "data", "augmentation", "training", "
 
 @dataclass(frozen=True)
 class FineTuningSettings:
-    """The arguments of [`fine_tune`] that a recipe holds: `fine_tune(dataset, **vars(settings))`."""
+    """The arguments of [`fine_tune`] from a recipe: `fine_tune(dataset, **vars(settings))`."""
 
     model: ModelSource
     args: AudioTrainingArguments
@@ -54,7 +54,7 @@ class FineTuningSettings:
 
 @dataclass(frozen=True)
 class PretrainingSettings:
-    """The arguments of [`pretrain`] that a recipe holds: `pretrain(dataset, **vars(settings))`."""
+    """The arguments of [`pretrain`] from a recipe: `pretrain(dataset, **vars(settings))`."""
 
     model: ModelSource
     args: PretrainingArguments
@@ -65,29 +65,24 @@ class PretrainingSettings:
 @dataclass(frozen=True)
 class Recipe:
     """
-    A recipe as it is in its file.
+    The content of a recipe.
 
     Args:
-        name: of the file, without its extension.
-        path: of the file.
-        sections: the settings by section.
+        name: name of the file, without its extension.
+        path: path of the file.
+        sections: the settings of each section.
     """
 
     name: str
     path: Path
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    @property
-    def dataset(self) -> str | None:
-        """The dataset that the recipe names."""
-        return self.sections.get("data", {}).get("dataset")
-
     def flags(self, kinds: Mapping[str, type]) -> dict[str, Any]:
         """
-        The settings that are arguments, in one dictionary.
+        The settings that are arguments, in one dictionary, with the `dataset` if the recipe names one.
 
         Args:
-            kinds: for each section the dataclass of its arguments: `FINE_TUNING` or `PRETRAINING`.
+            kinds: the dataclass of arguments for each section: `FINE_TUNING` or `PRETRAINING`.
 
         Raises:
             ValueError: a setting does not exist, or is in the wrong section.
@@ -109,9 +104,9 @@ class Recipe:
         The model that the recipe describes, or the one that the arguments name.
 
         Args:
-            arguments: name a checkpoint, or the type of a new model.
-            replaces_description: whether a checkpoint that the recipe itself does not name stands in for the model
-                that the recipe describes.
+            arguments: a checkpoint, or the type of a new model.
+            replaces_description: whether to ignore the model settings of the recipe if `arguments` has a checkpoint
+                and the recipe has none.
         """
         model = self.sections.get("model", {})
         own = names_of(ModelArguments) | {"freeze_encoder"}
@@ -134,7 +129,10 @@ class Recipe:
         The settings for [`fine_tune`].
 
         Args:
-            changes: arguments of any section that win over the recipe, as `num_train_epochs=5`.
+            changes: arguments of any section, which override the recipe, such as `num_train_epochs=5`.
+
+        Raises:
+            ValueError: a setting does not exist or has a wrong value.
         """
         given = {**self.flags(FINE_TUNING), **changes}
         given.pop("dataset", None)
@@ -160,13 +158,13 @@ class Recipe:
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe: a path, or the name of one that comes with the package (`carnatic_ragas`)."""
+    """The file of a recipe, from its path or the name of a recipe of polyaudio; `ValueError` if it is missing."""
     candidates = [Path(name), RECIPES / Path(name).name, RECIPES / f"{name}.yaml"]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-    raise ValueError(f"there is no recipe {name!r}; give the path of a YAML file or one of: {known}")
+    raise ValueError(f"There is no recipe {name!r}. Give the path of a YAML file or one of: {known}.")
 
 
 def read_recipe(name: str | Path) -> Recipe:
@@ -174,7 +172,7 @@ def read_recipe(name: str | Path) -> Recipe:
     Read a recipe.
 
     Args:
-        name: the path of a YAML file, or the name of a recipe that comes with the package.
+        name: the path of a YAML file, or the name of a recipe of polyaudio, such as `carnatic_ragas`.
 
     Raises:
         ValueError: there is no such recipe, or the file is not a recipe.
@@ -196,25 +194,25 @@ def read_recipe(name: str | Path) -> Recipe:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
-        raise ValueError(f"{path} is no recipe: it must hold the sections {', '.join(_SECTIONS)}")
+        raise ValueError(f"{path} is not a recipe. A recipe has the sections {', '.join(_SECTIONS)}.")
     for section in content:
         if section not in _SECTIONS:
-            raise ValueError(f"{path} has a section {section!r} that does not exist{_close(section, _SECTIONS)}")
+            raise ValueError(f"{path} has a section {section!r}, which does not exist{_close(section, _SECTIONS)}")
     return Recipe(path.stem, path, content)
 
 
 def names_of(kind: type) -> set[str]:
-    """The names of the settings in the section that a dataclass of arguments describes."""
+    """The names of the settings in the section of a dataclass of arguments."""
     extra = {DataArguments: {"dataset"}, WindowArguments: {"dataset"}, LoraArguments: {"lora"}}
     return {one.name for one in fields(kind) if one.init} | extra.get(kind, set())
 
 
 def _fill(kinds: Mapping[str, type], given: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """An instance of each dataclass with the arguments that are its own."""
+    """An instance of each dataclass, with those of the given arguments that it has."""
     unknown = [name for name in given if not any(name in names_of(kind) for kind in kinds.values())]
     if unknown:
         known = set().union(*(names_of(kind) for kind in kinds.values()))
-        raise ValueError(f"there is no setting {unknown[0]!r} to change in {path.stem}{_close(unknown[0], known)}")
+        raise ValueError(f"{path.stem} has no setting {unknown[0]!r} to change{_close(unknown[0], known)}")
     return {
         section: kind(**{one.name: given[one.name] for one in fields(kind) if one.init and one.name in given})
         for section, kind in kinds.items()
@@ -222,20 +220,20 @@ def _fill(kinds: Mapping[str, type], given: Mapping[str, Any], path: Path) -> di
 
 
 def _is_misplaced(name: str, known: Mapping[str, Collection[str]]) -> bool:
-    """Whether a setting in `model` or `feature_extractor` is an argument of a run, and no model has it too."""
+    """Whether a setting in `model` or `feature_extractor` is an argument of a run and not of a configuration."""
     if not any(name in names for names in known.values()):
         return False
     return not any(name in load_class(model_type.config)().to_dict() for model_type in MODEL_TYPES.values())
 
 
 def _advice(name: str, known: Mapping[str, Collection[str]]) -> str:
-    """What to do about a setting that is not known in its section."""
+    """The end of the message about a setting that its section does not have."""
     right = [section for section, names in known.items() if name in names]
     if right:
-        return f"but it belongs in {right[0]}; move it there"
+        return f"but it belongs in {right[0]}. Move it there."
     return f"which does not exist{_close(name, set().union(*known.values()))}"
 
 
 def _close(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(str(name), sorted(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f". Did you mean {close[0]!r}?" if close else "."

@@ -4,9 +4,11 @@
 
 import gc
 import json
+import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
@@ -14,17 +16,18 @@ from transformers import TrainerCallback, TrainingArguments
 
 class StopOnSignal(TrainerCallback):
     """
-    On SIGINT and SIGTERM lets a Trainer finish its step, save a checkpoint and stop; a second signal ends it at once.
+    On SIGINT or SIGTERM, the Trainer finishes its step, saves a checkpoint and stops. A second signal ends it at once.
 
-    `received` is the name of the signal, or `None`.
+    Attributes:
+        received: the name of the signal, or `None`.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received: str | None = None
-        self._handlers: dict[int, object] = {}
+        self._handlers: dict[int, Any] = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if threading.current_thread() is threading.main_thread():  # others may set no handlers
+        if threading.current_thread() is threading.main_thread():  # other threads may not set handlers
             self._handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -46,9 +49,10 @@ class StopOnSignal(TrainerCallback):
 
 def leave_together() -> None:
     """
-    End the process group of a run of several processes, where there is one.
+    End the process group, if the run has several processes.
 
-    One that exits while another still uses the group, or with a model that is still bound to it, can abort.
+    A process can abort if it exits while another still uses the group, or while a model in it is bound to the group.
+    So delete the model first.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         gc.collect()
@@ -56,12 +60,24 @@ def leave_together() -> None:
         torch.distributed.destroy_process_group()
 
 
-def last_checkpoint(output_dir: str) -> str:
+def output_folder(args: TrainingArguments) -> Path:
     """
-    The newest complete checkpoint folder of a run: one that was being written when the run was killed does not count.
+    The folder of a run.
 
     Raises:
-        ValueError: there is none.
+        ValueError: `output_dir` is `None`.
+    """
+    if args.output_dir is None:
+        raise ValueError("output_dir is None. Set it to the folder for the model.")
+    return Path(args.output_dir)
+
+
+def last_checkpoint(output_dir: str | os.PathLike) -> str:
+    """
+    The newest complete checkpoint folder of a run. A checkpoint that was not written to its end is skipped.
+
+    Raises:
+        ValueError: there is no complete checkpoint.
     """
 
     def is_complete(folder: Path) -> bool:
@@ -74,10 +90,12 @@ def last_checkpoint(output_dir: str) -> str:
     folders = {folder.name.rpartition("-")[2]: folder for folder in Path(output_dir).glob("checkpoint-*")}
     complete = [int(step) for step, folder in folders.items() if step.isdecimal() and is_complete(folder)]
     if not complete:
-        raise ValueError(f"there is no checkpoint in {output_dir} to resume from; leave out resume to start anew")
+        raise ValueError(
+            f"There is no checkpoint in {output_dir} to resume from. Leave out resume (--resume) to start a new run."
+        )
     return str(folders[str(max(complete))])
 
 
 def checkpoint_to_resume(args: TrainingArguments) -> str:
-    """The checkpoint that a run goes on from: the one that its arguments name, or else the last one."""
-    return args.resume_from_checkpoint or last_checkpoint(args.output_dir)
+    """The checkpoint to resume a run from: `resume_from_checkpoint` if it is set, otherwise the last checkpoint."""
+    return args.resume_from_checkpoint or last_checkpoint(output_folder(args))

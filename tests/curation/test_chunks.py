@@ -290,7 +290,7 @@ def test_what_is_there_is_kept(tmp_path, capsys):
     assert "holds something else" in capsys.readouterr().err
     for folder in (output, tmp_path):
         assert build(output, folder, "--overwrite") == 2
-        assert "would replace the data that it is made from" in capsys.readouterr().err
+        assert "would replace the dataset that it is made from" in capsys.readouterr().err
     assert len(read(output)) == 2
 
 

@@ -369,7 +369,7 @@ def test_what_is_there_is_kept(folder, tmp_path, capsys):
     source = copied(folder, tmp_path / "in")
     for output in (source, tmp_path):
         assert mix(source, output, "--clips", 4, "--overwrite") == 2
-        assert "would replace the data that it is made from" in capsys.readouterr().err
+        assert "would replace the dataset that it is made from" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -197,7 +197,7 @@ def test_classes_are_the_same_in_all_splits(tmp_path):
     assert [rows.features["label"].names for rows in clips.values()] == [["a", "b", "c"]] * 2
     assert clips["train"]["label"][:] == [1, 0]
     assert clips["test"]["label"][:] == [0, 2]
-    with pytest.raises(ValueError, match="No training clip is of the classes c"):
+    with pytest.raises(ValueError, match="No training clip has the classes c"):
         check_clips(clips["train"], clips["test"])
 
 
@@ -304,7 +304,7 @@ def test_recordings_of_every_kind_of_data(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="holds no audio files"):
         load_recordings(str(tmp_path / "empty"))
     rows.add_column("tempo", [60, 70, 80]).save_to_disk(tmp_path / "tempo")
-    with pytest.raises(ValueError, match=r"'tempo' holds Value\('int64'\), which is no audio"):
+    with pytest.raises(ValueError, match=r"'tempo' holds Value\('int64'\), which is not audio"):
         load_recordings(str(tmp_path / "tempo"), audio_column="tempo")
     monkeypatch.setattr(datasets, "load_dataset", lambda name: datasets.DatasetDict(train=rows.select([])))
     with pytest.raises(ValueError, match="someone/nothing, split train, has no clips"):

@@ -79,7 +79,7 @@ def test_clips_without_classes_are_never_drawn(num_samples):
 @pytest.mark.parametrize(
     ("weights", "num_samples", "message"),
     [
-        (torch.zeros(3), 1, "Clips without classes weigh 0"),
+        (torch.zeros(3), 1, "Clips without classes have the weight 0"),
         (torch.tensor([]), 1, "there are 0"),
         (torch.tensor([1.0, -1.0]), 1, "at least 0"),
         (torch.tensor([1.0, math.nan]), 1, "finite"),
@@ -239,6 +239,6 @@ def test_a_metric_that_there_is_not_is_found_before_training(tmp_path):
 
     for metric in ("map", "eval_d_prime", "loss", "eval_loss"):
         make(metric)
-    with pytest.raises(ValueError, match="'mAP', but there is only d_prime, loss, map"):
+    with pytest.raises(ValueError, match="'mAP', but must be one of d_prime, loss, map"):
         make("mAP")
     make("mAP", eval_strategy="no", load_best_model_at_end=False)

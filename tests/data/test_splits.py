@@ -68,7 +68,7 @@ def test_check_clips():
         (train.remove_columns("label"), test, "training clips have no column `label`"),
         (train, test.remove_columns("label"), "evaluation clips have no column `label`"),
         (labelled({"a": ["1", "2"]}), labelled({"a": ["3"]}), r"of one class \(a\)"),
-        (labelled({"a": ["1"], "b": []}), test, "No training clip is of the classes b"),
+        (labelled({"a": ["1"], "b": []}), test, "No training clip has the classes b"),
         (train, labelled({"a": ["3"], "c": ["4"]}), "training does not know: c"),
         (train, labelled({"a": ["1"], "b": ["4"]}), "same recording.*: 1"),
         (train, test.select([]), "no evaluation clips"),

@@ -439,7 +439,7 @@ def test_bytes_that_are_no_audio(start, rest):
 def test_one_wrong_sample_in_a_file(value, place, rate):
     samples = make_clip("noise", 3_000, seed=0)
     samples[place] = value
-    with pytest.raises(AudioFileError, match="holds NaN or infinite samples, or such as are far outside"):
+    with pytest.raises(AudioFileError, match="holds NaN or infinite samples, or samples far outside"):
         load_audio(write(samples, rate, "WAV", "FLOAT"), RATE)
 
 

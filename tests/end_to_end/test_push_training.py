@@ -278,7 +278,7 @@ def test_every_save_goes_up_whole_and_the_report_at_the_end(hub, folder, report)
 
 def test_checkpoints_to_resume_from(hub, report):
     assert report["checkpoint"][0] == 0, report["checkpoint"][2]
-    assert "A push during training failed" not in report["checkpoint"][2]
+    assert "An upload during training failed" not in report["checkpoint"][2]
     files = hub.files("tester/checkpoint", "dev")
     assert hub.files("tester/checkpoint").keys() == {".gitattributes"}
     assert files.keys() >= MODEL | REPORT
@@ -429,7 +429,7 @@ def test_a_connection_that_breaks_costs_no_result(hub, folder, report):
     code, output, errors = report["cut"]
     assert code == 2
     assert "macro F1" in output
-    assert "A push during training failed" in errors
+    assert "An upload during training failed" in errors
     error = error_of(report["cut"])
     assert "runs/cut is as it was. To finish, run: polyaudio push runs/cut tester/cut" in error
     assert {path.name for path in (folder / "runs" / "cut").iterdir()} >= MODEL | REPORT

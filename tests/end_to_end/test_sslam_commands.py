@@ -361,7 +361,7 @@ def test_lora(trained, folder, recipe, tmp_path):
 def test_crops_beyond_the_position_table_are_refused(folder, recipe, tmp_path, capsys):
     arguments = ["--config", str(recipe), "--dataset", str(folder), "--output-dir", str(tmp_path)]
     assert train([*arguments, "--crop-seconds", "3"]) == 2
-    assert "19 patches of time, but the model reaches no more than 16" in capsys.readouterr().err
+    assert "19 time patches, but the model has positions for 16 only" in capsys.readouterr().err
 
 
 def test_the_recipe_of_a_small_sslam(folder, tmp_path):

@@ -90,7 +90,7 @@ def test_a_full_disk_leaves_the_model_before(folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (40000, limits[1]))
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        with pytest.raises(OSError, match=r"as it was: .*disk has room"):
+        with pytest.raises(OSError, match=r"did not change: .*disk has room"):
             make_model(1).save_pretrained(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -108,7 +108,7 @@ def test_a_folder_that_is_read_only(folder):
         os.seteuid(65534)
     try:
         for saved in (make_model(1), SAMAudioFeatureExtractor(frontend="waveform")):
-            with pytest.raises(OSError, match=r"Nothing was saved to .*See that the folder") as error:
+            with pytest.raises(OSError, match=r"Nothing was saved to .*Check that the folder") as error:
                 saved.save_pretrained(folder)
             assert error.value.__cause__.errno == errno.EACCES
     finally:

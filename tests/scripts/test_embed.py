@@ -204,7 +204,7 @@ def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(folder, sslam, tmp
     np.save(tmp_path / "b" / "x.wav.npy", np.zeros(1))
     (tmp_path / "b" / "x.flac.npy").unlink()
     again = embed(folder, sslam, tmp_path)
-    assert "1 files written, 5 were there already" in capsys.readouterr().out
+    assert "1 files written, 5 existed already" in capsys.readouterr().out
     assert again.pop("b/x.wav").shape == (1,)
     assert_near(again, {name: values for name, values in features.items() if name != "b/x.wav"})
     assert_near(embed(folder, sslam, tmp_path, "--overwrite"), features)
@@ -283,9 +283,9 @@ def test_a_folder_holds_features_of_one_kind(folder, sslam, sam_audio, tmp_path,
     features = embed(folder / "b", sslam, tmp_path)
     assert features.keys() == {"x.wav", "x.flac"}
     for arguments, message in (
-        ((folder / "b", sslam, tmp_path, "--granularity", "frame"), "granularity all, not frame"),
-        ((folder / "b", sslam, tmp_path, "--window", "1"), "window None, not 1.0"),
-        ((folder / "b", sam_audio, tmp_path), "choose another output folder"),
+        ((folder / "b", sslam, tmp_path, "--granularity", "frame"), "granularity=all instead of frame"),
+        ((folder / "b", sslam, tmp_path, "--window", "1"), "window=None instead of 1.0"),
+        ((folder / "b", sam_audio, tmp_path), "Choose another output folder"),
         ((folder / "a", sslam, tmp_path), "files below"),
     ):
         embed(*arguments, code=2)
@@ -303,8 +303,8 @@ def test_a_file_that_is_named_twice_is_read_once(folder, sslam, tmp_path, monkey
 
 
 BAD_USAGE = {
-    "window longer than the position table": (["--window", "60"], "reaches 1.6 s"),
-    "no such device": (["--device", "abacus"], "no device 'abacus'"),
+    "window longer than the position table": (["--window", "60"], "reads at most 1.6 s"),
+    "no such device": (["--device", "abacus"], "'abacus' is not the name of a device"),
     "no such model": (["--model", "nowhere/at-all"], "nowhere/at-all"),
     "padding that the model does not know": (
         ["--model", "SAM", "--padding", "max_length"],
@@ -334,4 +334,4 @@ def test_impossible_numbers_are_refused(folder, sslam, tmp_path, arguments):
 def test_a_folder_without_audio_is_an_error(sslam, tmp_path, capsys):
     (tmp_path / "notes").mkdir()
     embed(tmp_path / "notes", sslam, tmp_path / "out", code=2)
-    assert "holds no audio files" in capsys.readouterr().err
+    assert "There are no audio files in the folder" in capsys.readouterr().err

@@ -338,7 +338,7 @@ def test_stage_two_needs_a_whole_batch(recordings, tmp_path, capsys):
     recipe = tmp_path / "stage2.yaml"
     recipe.write_text(json.dumps(content))
     assert pretrain(["--config", str(recipe), "--dataset", str(recordings), "--output-dir", str(tmp_path)]) == 2
-    assert "9 recordings do not fill a batch of 10" in capsys.readouterr().err
+    assert "There are 9 recordings, but a batch has 10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -346,8 +346,8 @@ def test_stage_two_needs_a_whole_batch(recordings, tmp_path, capsys):
     [
         ([], "--dataset"),
         (["--dataset", "RECORDINGS", "--resume"], "no checkpoint"),
-        (["--dataset", "RECORDINGS", "--crop-seconds", "60"], "reaches no more than 16"),
-        (["--dataset", "RECORDINGS", "--plot-mixtures", "2"], "only stage 2 mixes clips"),
+        (["--dataset", "RECORDINGS", "--crop-seconds", "60"], "has positions for 16 only"),
+        (["--dataset", "RECORDINGS", "--plot-mixtures", "2"], "stage 1 does not mix clips"),
         (["--dataset", "no-such-folder"], "no-such-folder"),
         (["--dataset", "RECORDINGS", "--split", "test"], "no split 'test'"),
     ],

@@ -210,13 +210,13 @@ def lacking_a_layer(sslam, tmp_path) -> Path:
 
 
 BAD_USAGE = {
-    "features of another type": ("sslam", ["--features", "utterance"], "choose among both, cls, mean"),
-    "SSLAM's features of SAMAudio": ("sam_audio", ["--features", "cls"], "choose among utterance"),
+    "features of another type": ("sslam", ["--features", "utterance"], "to both or cls or mean."),
+    "SSLAM's features of SAMAudio": ("sam_audio", ["--features", "cls"], "to utterance."),
     "more folds than recordings": ("sslam", ["--folds", "6"], "at most 5"),
     "no such split": ("sslam", ["--split", "test"], "no split 'test', only train"),
-    "no such device": ("sslam", ["--device", "abacus"], "no device 'abacus'"),
+    "no such device": ("sslam", ["--device", "abacus"], "'abacus' is not the name of a device"),
     "no such data": ("sslam", ["--dataset", "nowhere/at-all"], "'nowhere/at-all' is neither"),
-    "another type of model": ("wav2vec2", [], "is of type wav2vec2, for which there is no probe"),
+    "another type of model": ("wav2vec2", [], "of type wav2vec2 has no features to probe."),
     "weights are missing": ("lacking_a_layer", [], "lacks weights of its encoder: layers.2."),
 }
 

@@ -231,9 +231,9 @@ def test_two_processes_train_together(folder, recipe, tmp_path):
 
 
 BAD_RUNS = {
-    "no data": ([], "no data: name a folder"),
+    "no data": ([], "There is no dataset: name a folder"),
     "no such data": (["--dataset", "nowhere/at-all"], "nowhere/at-all"),
-    "no such recipe": (["--config", "tabla"], "there is no recipe 'tabla'"),
+    "no such recipe": (["--config", "tabla"], "There is no recipe 'tabla'"),
     "no such flag": (["--dataset", "FOLDER", "--learning-rat", "1"], "--learning-rat"),
     "no checkpoint to resume": (["--dataset", "FOLDER", "--resume"], "no checkpoint"),
     "no such column": (["--dataset", "FOLDER", "--label-column", "genre"], "no column 'genre'"),
@@ -257,10 +257,10 @@ def test_runs_that_cannot_start_say_why_in_one_line(name, folder, tmp_path, caps
 
 def test_recipes_with_unknown_settings_are_refused(folder, tmp_path, capsys):
     for text, message in (
-        ("training: {learning_rat: 1.0}", "did you mean 'learning_rate'"),
-        ("trainig: {learning_rate: 1.0}", "did you mean 'training'"),
+        ("training: {learning_rat: 1.0}", "Did you mean 'learning_rate'"),
+        ("trainig: {learning_rate: 1.0}", "Did you mean 'training'"),
         ("model: {num_segmnts: 3}", "num_segmnts"),
-        ("just words", "no recipe"),
+        ("just words", "not a recipe"),
         ("a: [", "not valid YAML"),
     ):
         (tmp_path / "recipe.yaml").write_text(text)

@@ -214,7 +214,7 @@ def test_half_precision_weights_are_averaged_in_float32():
 
 def test_checkpoints_without_these_averages_are_refused(tmp_path):
     make_trainer(tmp_path, ema_decay=None, max_steps=2).train()
-    with pytest.raises(ValueError, match=r"checkpoint-2 holds no ema\.safetensors.*resume it without ema_decay"):
+    with pytest.raises(ValueError, match=r"checkpoint-2 has no ema\.safetensors.*Resume it without ema_decay"):
         make_trainer(tmp_path).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     ModelEMA(torch.nn.Linear(2, 2), 0.9).save(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match="other weights"):

@@ -238,7 +238,7 @@ def test_the_command_line_has_them():
         ({"layer_decay": 1.5}, "at most 1"),
         ({"layer_decay_counting": "layers"}, "layer_decay_counting"),
         ({"min_learning_rate": -1e-6}, "at least 0"),
-        ({"min_learning_rate": 1e-6}, "lr_scheduler_type 'cosine'"),
+        ({"min_learning_rate": 1e-6}, "lr_scheduler_type='cosine'"),
         (
             {"min_learning_rate": 1e-6, "lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"num_cycles": 1}},
             "lr_scheduler_kwargs",
