@@ -257,7 +257,7 @@ def synthesize_recording(
     frames = -(-samples // _SAMPLES_PER_FRAME)
     instrument, octave, loudest_noise = _INSTRUMENTS[timbre]
 
-    notes = _Composer(RAGAS[raga], rng).melody(seconds, tempo)
+    notes = Composer(RAGAS[raga], rng).melody(seconds, tempo)
     contour = _perform(notes, RAGAS[raga], frames, rng)
     pitch = tonic * 2 ** (octave + contour.cents / 1200)
     melody = _sum_of_harmonics(pitch, instrument(contour, pitch, rng))[:samples]
@@ -287,7 +287,7 @@ class _Note:
     rests: bool  # whether it ends a phrase
 
 
-class _Composer:
+class Composer:
     """Improvises in a raga: runs along arohana and avarohana, and phrases of the raga. Each ends on a nyasa swara."""
 
     lowest, highest = -520, 1910  # from the lower Pa to the upper Pa

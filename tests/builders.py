@@ -1,17 +1,23 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
 """What several tests are made of: sizes of small models, folders of sounds, datasets in memory."""
 
 import csv
-import io
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 from datasets import Audio, ClassLabel, Dataset, Features, Value
+from scipy import stats
 
 
 RATE = 16000
+RAMP_RATE = 8_000
+FRAME = 0.16  # seconds of a frame with events
 TONES = {"high": 3000.0, "low": 300.0}
 SSLAM = {
     "hidden_size": 32,
@@ -80,8 +86,66 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def wav_bytes(samples: np.ndarray, rate: int = RATE) -> bytes:
-    """A WAV file in memory."""
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format="WAV")
-    return file.getvalue()
+def write_clip(path: Path, seconds: float = 0.1, rate: int = 8_000) -> Path:
+    """A file of noise that follows from the length of its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(len(str(path))).uniform(-0.5, 0.5, round(seconds * rate))
+    soundfile.write(path, samples, rate)
+    return path
+
+
+def wav_bytes(path: Path) -> dict:
+    """An audio file in memory, as a row of a dataset holds it."""
+    return {"bytes": write_clip(path).read_bytes(), "path": None}
+
+
+def audio_column(values: list) -> Dataset:
+    """A dataset of audio only, built as on a machine without torchcodec: through the storage type."""
+    storage = [{"bytes": None, "path": value} if isinstance(value, str) else value for value in values]
+    features = {"bytes": Value("binary"), "path": Value("string")}
+    rows = Dataset.from_dict({"audio": storage}, features=Features({"audio": features}))
+    return rows.cast_column("audio", Audio(decode=False))
+
+
+def labelled(recordings: dict[str, list[str]], clips_each: int = 1) -> Dataset:
+    """Clips (without audio) of the given recordings of each class."""
+    names = sorted(recordings)
+    rows = [
+        (names.index(name), recording) for name in names for recording in recordings[name] for _ in range(clips_each)
+    ]
+    return Dataset.from_dict(
+        {"label": [label for label, _ in rows], "recording": [recording for _, recording in rows]},
+        features=Features({"label": ClassLabel(names=names), "recording": Value("string")}),
+    )
+
+
+def write_ramps(folder: Path, number: int, seconds: float = 0.5) -> dict[int, np.ndarray]:
+    """Clips whose samples tell which clip they are of and where they stand in it; the samples by the clip's number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ramps = {}
+    for clip in range(number):
+        ramps[clip] = (clip / 64 + np.arange(round(seconds * RAMP_RATE)) / 2**20).astype(np.float32)
+        soundfile.write(folder / f"{clip}.wav", ramps[clip], RAMP_RATE, subtype="FLOAT")
+    return ramps
+
+
+def expected_window(ramp: np.ndarray, seed: int, seconds: float) -> np.ndarray:
+    """The window that follows from the first number of a generator with this seed."""
+    to_spare = len(ramp) / RAMP_RATE - seconds
+    start = round(to_spare * torch.rand((), generator=torch.Generator().manual_seed(seed)).item() * RAMP_RATE)
+    return ramp[start : start + round(seconds * RAMP_RATE)]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator of torch with this seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def assert_distributed(values, distribution, *parameters: float) -> None:
+    """Asserts that values are from a distribution of scipy, by a Kolmogorov-Smirnov test."""
+    assert stats.kstest(np.asarray(values), distribution, args=parameters).pvalue > 0.01
+
+
+def global_states() -> list:
+    """The states of the random generators that a process shares."""
+    return [random.getstate(), torch.get_rng_state().tolist(), str(np.random.get_state())]  # noqa: NPY002

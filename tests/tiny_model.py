@@ -1,3 +1,5 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
 """A model type of its own, as small as one can be: what a package that adds a model to polyaudio would define."""
 
 import torch

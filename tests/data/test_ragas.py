@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from polyaudio.data.ragas import RAGAS, SAMPLING_RATE, SWARAS, TIMBRES, _Composer, build_ragas, synthesize_recording
+from polyaudio.data.ragas import RAGAS, SAMPLING_RATE, SWARAS, TIMBRES, Composer, build_ragas, synthesize_recording
 
 
 TONIC = 146.8
@@ -65,7 +65,7 @@ def test_spectrum_has_the_swaras_of_the_raga(raga, sung, avoided):
 
 @pytest.mark.parametrize("raga", RAGAS)
 def test_melody_moves_by_arohana_and_avarohana(raga):
-    composer = _Composer(RAGAS[raga], np.random.default_rng(0))
+    composer = Composer(RAGAS[raga], np.random.default_rng(0))
     notes = composer.melody(200, tempo=150)
     heights = [note.cents for note in notes]
     assert {note.name for note in notes} == swaras(RAGAS[raga].arohana, RAGAS[raga].avarohana)
@@ -80,7 +80,7 @@ def test_melody_moves_by_arohana_and_avarohana(raga):
 
 def test_tempo_is_notes_a_minute():
     def notes(tempo):
-        return len(_Composer(RAGAS["Kalyani"], np.random.default_rng(0)).melody(300, tempo))
+        return len(Composer(RAGAS["Kalyani"], np.random.default_rng(0)).melody(300, tempo))
 
     assert notes(200) > 1.4 * notes(100)
 

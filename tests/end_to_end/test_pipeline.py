@@ -11,6 +11,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 from transformers.pipelines.pt_utils import KeyDataset
 
 import polyaudio
+from builders import SSLAM
 from polyaudio import (
     SAMAudioConfig,
     SAMAudioFeatureExtractor,
@@ -26,14 +27,7 @@ RATE = 16000
 TRANSFORMERS_IS_OLD = Version(transformers.__version__) < Version("5.23")
 LABELS = {0: "kalyani", 1: "mohanam", 2: "todi"}
 SETTINGS = {
-    "sslam": {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "max_time_patches": 16,
-        "prediction_mode": "mean_pooling",
-    },
+    "sslam": {**SSLAM, "prediction_mode": "mean_pooling"},
     "sam_audio": {
         "conv_dim": [16, 16],
         "conv_kernel": [3, 3],

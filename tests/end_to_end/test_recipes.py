@@ -1,6 +1,5 @@
 """Every recipe starts: two steps on synthetic data of its kind, with a small model where it names a published one."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 import soundfile
 import yaml
 
+from builders import write_table
 from polyaudio import SSLAMConfig, SSLAMForPreTraining
 from polyaudio.scripts.pretrain import main as pretrain
 from polyaudio.scripts.train import main as train
@@ -28,10 +28,7 @@ def write_clips(folder: Path, table: list[dict], seconds: float) -> None:
     for row in table:
         rng = np.random.default_rng(list(row["file_name"].encode()))
         soundfile.write(folder / row["file_name"], 0.1 * rng.standard_normal(round(seconds * RATE)), RATE)
-    with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
+    write_table(folder / "metadata.csv", table)
 
 
 def several_classes(folder: Path, label_column: str, separator: str) -> None:

@@ -18,6 +18,7 @@ from transformers import (
     pipeline,
 )
 
+from builders import TONES, write_tones
 from polyaudio import (
     SSLAMConfig,
     SSLAMFeatureExtractor,
@@ -37,20 +38,10 @@ from polyaudio.scripts.predict import main as predict
 from polyaudio.scripts.train import main as train
 
 
-TONES = {"high": 3000.0, "low": 300.0}
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Two classes of tones, six recordings each, of uneven lengths."""
-    folder, rng = tmp_path_factory.mktemp("tones"), np.random.default_rng(0)
-    for name, frequency in TONES.items():
-        (folder / name).mkdir()
-        for number in range(6):
-            time = np.arange(round(rng.uniform(0.4, 1.2) * 16000)) / 16000
-            tone = 0.2 * np.sin(2 * np.pi * rng.uniform(0.9, 1.1) * frequency * time)
-            soundfile.write(folder / name / f"{number}.wav", tone + 0.01 * rng.standard_normal(len(time)), 16000)
-    return folder
+    return write_tones(tmp_path_factory.mktemp("tones"), TONES, 6)
 
 
 def labels_of(capsys) -> dict[str, dict[str, float]]:

@@ -23,15 +23,12 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from transformers.models.auto import modeling_auto
 
 import polyaudio
+from builders import SSLAM as SMALL
 from polyaudio.integration.saving import flattened_sources
 
 
 SSLAM = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_time_patches": 16,
+    **SMALL,
     "decoder_hidden_size": 16,
     "decoder_num_layers": 2,
     "decoder_groups": 4,

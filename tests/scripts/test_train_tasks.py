@@ -1,6 +1,5 @@
 """`polyaudio train`: several classes a clip, events, folds, seeds, frozen encoders, leaks and signals."""
 
-import csv
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification, AutoModelForAudioFrameClassification, pipeline
 
+from builders import write_table
 from polyaudio.scripts.evaluate import main as evaluate
 from polyaudio.scripts.train import main as train
 
@@ -67,13 +67,6 @@ def soundscape(seed: int) -> tuple[np.ndarray, list[tuple[float, float, str]]]:
             waveform[start : start + len(sound)] += sound
             events.append((start / RATE, (start + len(sound)) / RATE, name))
     return waveform, events
-
-
-def write_table(path: Path, rows: list[dict]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, pipeline
 
+from builders import SSLAM
 from polyaudio import (
     SAMAudioConfig,
     SAMAudioFeatureExtractor,
@@ -29,13 +30,6 @@ from polyaudio.training.trainer import AudioTrainer
 
 
 LABELS = ["kalyani", "mohanam", "todi"]
-SSLAM = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_time_patches": 16,
-}
 SAM_AUDIO = {
     "feature_size": 12,
     "conv_dim": [16, 32],

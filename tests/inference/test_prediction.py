@@ -1,0 +1,112 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""`predict` from Python: folders and models, files of any kind, and the command's numbers."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForAudioClassification
+
+from builders import SSLAM, TONES, write_tones
+from polyaudio import (
+    SSLAMConfig,
+    SSLAMFeatureExtractor,
+    SSLAMForAudioClassification,
+    SSLAMForAudioFrameClassification,
+    predict,
+)
+from polyaudio.inference.prediction import FilePrediction, LabelScore, ScoredEvent
+from polyaudio.scripts.predict import main
+
+
+LABELS = {"id2label": {0: "high", 1: "low"}, "label2id": {"high": 0, "low": 1}, "initializer_range": 0.2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("clips") / "tones", TONES, 3)
+
+
+def save(folder: Path, model_class: type, **settings) -> str:
+    torch.manual_seed(0)
+    model_class(SSLAMConfig(**SSLAM, **LABELS, **settings)).save_pretrained(folder)
+    SSLAMFeatureExtractor(max_length=64).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return save(tmp_path_factory.mktemp("model"), SSLAMForAudioClassification)
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("events")
+    return save(folder, SSLAMForAudioFrameClassification, problem_type="multi_label_classification")
+
+
+def test_the_command_gives_the_same_numbers(folder, model, capsys):
+    assert main([str(folder), "--model", model, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    predictions = predict(folder, model)
+    assert capsys.readouterr().out == ""
+    assert {type(one) for one in predictions} == {FilePrediction}
+    assert {type(label) for one in predictions for label in one.labels} == {LabelScore}
+    assert [{"file": one.file, "labels": [asdict(label) for label in one.labels]} for one in predictions] == printed
+    assert len(predictions) == 6
+    for one in predictions:
+        assert one.events is None
+        assert sum(label.score for label in one.labels) == pytest.approx(1)
+
+
+def test_a_loaded_model_predicts_the_same(folder, model):
+    expected = predict(folder, model)
+    loaded = AutoModelForAudioClassification.from_pretrained(model)
+    assert predict(folder, loaded) == expected
+    fresh = SSLAMForAudioClassification(loaded.config)
+    fresh.load_state_dict(loaded.state_dict())
+    assert predict(folder, fresh, feature_extractor=SSLAMFeatureExtractor(max_length=64)) == expected
+
+
+def test_files_come_in_the_order_that_they_were_given(folder, model, tmp_path):
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no audio")
+    files = [folder / "low" / "2.wav", broken, folder / "high" / "0.wav"]
+    predictions = predict(files, model, top_k=1)
+    assert [one.file for one in predictions] == [str(file) for file in files]
+    assert [one.error is None for one in predictions] == [True, False, True]
+    assert [one.labels and len(one.labels) for one in predictions] == [1, None, 1]
+    assert str(broken) in predictions[1].error
+    assert predict(str(files[0]), model, top_k=1) == predictions[:1]
+
+
+def test_events(folder, events, capsys):
+    assert main([str(folder), "--model", events, "--json", "--threshold", "0.4"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    predictions = predict(folder, events, threshold=0.4)
+    assert [{"file": one.file, "events": [asdict(event) for event in one.events]} for one in predictions] == printed
+    found = [event for one in predictions for event in one.events]
+    assert {type(event) for event in found} == {ScoredEvent}
+    for event in found:
+        assert 0 <= event.onset < event.offset
+        assert 0.4 < event.score <= 1
+        assert event.label in ("high", "low")
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        ("model", {"threshold": 0.3}, "labels whole files: leave out threshold"),
+        ("events", {"top_k": 3}, "gives events: leave out top_k"),
+        ("model", {"top_k": 0}, "top_k must be at least 1, got 0"),
+        ("events", {"threshold": 1.0}, "threshold must be at least 0 and below 1, got 1"),
+        ("model", {"window": 60.0}, "reaches 2.56 s"),
+        ("model", {"device": "abacus"}, "no device 'abacus'"),
+    ],
+)
+def test_arguments_that_do_not_go_with_a_model(kind, arguments, message, folder, model, events):
+    with pytest.raises(ValueError, match=message):
+        predict(folder, {"model": model, "events": events}[kind], **arguments)
