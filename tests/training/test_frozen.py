@@ -210,7 +210,7 @@ def test_features_are_cached_whole(tmp_path):
 
 
 def test_models_without_a_frozen_encoder_or_without_a_head():
-    with pytest.raises(ValueError, match="call freeze_encoder first"):
+    with pytest.raises(ValueError, match="Call freeze_encoder first"):
         HeadModel(make_model("sam_audio"))
     with pytest.raises(ValueError, match="not a classifier of polyaudio"):
         freeze_encoder(SSLAMModel(SSLAMConfig(**SSLAM)))

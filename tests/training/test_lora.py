@@ -210,7 +210,7 @@ def test_what_cannot_be_adapted_is_refused(bases, tmp_path):
     with pytest.raises(ValueError, match="positive"):
         add_lora(sslam, lora_config(sslam, rank=0), str(bases["sslam"]))
     sslam.config.model_type = "wav2vec2"
-    with pytest.raises(ValueError, match="does not know those of type wav2vec2"):
+    with pytest.raises(ValueError, match="does not know which modules of a model of type wav2vec2"):
         lora_config(sslam)
     adapter = save(trained(bases["sslam"]), tmp_path / "adapter")
     reloaded = AutoModelForAudioClassification.from_pretrained(adapter)
