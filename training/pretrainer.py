@@ -4,13 +4,12 @@
 
 import time
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable, Protocol, runtime_checkable
 
 import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainerCallback
 
 from ..data.streams import StreamedWindows, stream_loader
-from ..modeling.modeling_sslam import SSLAMForPreTraining
 from ..modeling.traits import traits_of
 from .arguments import PretrainingArguments
 from .trainer import AudioTrainer
@@ -132,6 +131,21 @@ class _UpdateTeacher(TrainerCallback):
             self.trainer.accelerator.unwrap_model(self.trainer.model).update_teacher(state.global_step)
 
 
+@runtime_checkable
+class _MixesClips(Protocol):
+    """A model that learns from mixtures of clips."""
+
+    config: Any
+
+    def mixed_time_patches(
+        self, input_values: torch.Tensor, mix_starts: torch.Tensor | None, generator: torch.Generator | None
+    ) -> torch.Tensor: ...
+
+    def mix(
+        self, input_values: torch.Tensor, is_mixed: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor: ...
+
+
 def plot_mixtures(model: PreTrainedModel, batch: BatchFeature, path: Path) -> None:
     """
     Plot the spectrograms of the clips of a stage 2 batch, of the clips mixed into them, and of the mixtures.
@@ -146,7 +160,7 @@ def plot_mixtures(model: PreTrainedModel, batch: BatchFeature, path: Path) -> No
     """
     from matplotlib.figure import Figure
 
-    if not isinstance(model, SSLAMForPreTraining):
+    if not isinstance(model, _MixesClips):
         raise ValueError(f"{type(model).__name__} does not mix clips.")
     clips, attention_mask = batch["input_values"], batch.get("attention_mask")
     is_mixed = model.mixed_time_patches(clips, batch["mix_starts"], None)

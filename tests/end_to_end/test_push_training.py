@@ -416,7 +416,7 @@ def test_the_card_of_a_pre_training(hub, folder, report):
 
 
 def test_several_runs_are_not_pushed_over_each_other(report):
-    assert "leave out push_to_hub" in error_of(report["seeds"])
+    assert "Leave out push_to_hub" in error_of(report["seeds"])
 
 
 def test_a_data_set(hub, report):

@@ -99,12 +99,12 @@ def test_events(folder, events, capsys):
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        ("model", {"threshold": 0.3}, "labels whole files: leave out threshold"),
-        ("events", {"top_k": 3}, "gives events: leave out top_k"),
+        ("model", {"threshold": 0.3}, "instead of threshold"),
+        ("events", {"top_k": 3}, "instead of top_k"),
         ("model", {"top_k": 0}, "top_k must be at least 1, got 0"),
         ("events", {"threshold": 1.0}, "threshold must be at least 0 and below 1, got 1"),
-        ("model", {"window": 60.0}, "reaches 2.56 s"),
-        ("model", {"device": "abacus"}, "no device 'abacus'"),
+        ("model", {"window": 60.0}, "at most 2.56 s"),
+        ("model", {"device": "abacus"}, "'abacus' is not the name of a device"),
     ],
 )
 def test_arguments_that_do_not_go_with_a_model(kind, arguments, message, folder, model, events):

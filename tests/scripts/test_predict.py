@@ -185,11 +185,11 @@ def test_a_file_without_events_and_one_that_cannot_be_read(model, folder, tmp_pa
 def test_arguments_of_the_other_kind_are_refused(model, folder, tmp_path, capsys):
     file = str(folder / "c.wav")
     assert predict([file, "--model", str(model), "--top-k", "3"]) == 2
-    assert "leave out top_k" in capsys.readouterr().err
+    assert "instead of top_k" in capsys.readouterr().err
     SSLAMForAudioClassification(SSLAMConfig(**SIZES, num_labels=3)).save_pretrained(tmp_path / "clips")
     SSLAMFeatureExtractor().save_pretrained(tmp_path / "clips")
     assert predict([file, "--model", str(tmp_path / "clips"), "--threshold", "0.3"]) == 2
-    assert "leave out threshold" in capsys.readouterr().err
+    assert "instead of threshold" in capsys.readouterr().err
     assert predict([file, "--model", str(tmp_path / "clips"), "--json", "--top-k", "2"]) == 0
     assert len(json.loads(capsys.readouterr().out)[0]["labels"]) == 2
     for threshold in ("1", "-0.1", "nan"):

@@ -145,10 +145,10 @@ def test_cross_validation(folder, tmp_path, capsys):
 
 def test_what_contradicts_itself_is_refused_before_anything_is_read(tmp_path):
     args, config = arguments(tmp_path / "run"), SAMAudioConfig(**SAM_AUDIO)
-    with pytest.raises(ValueError, match="call cross_validate"):
+    with pytest.raises(ValueError, match="Call cross_validate"):
         fine_tune("nowhere", config, args, data=DataArguments(folds=2))
-    with pytest.raises(ValueError, match="must be a folder, a Hub name, a configuration for a new model, or a model"):
+    with pytest.raises(ValueError, match="must be a folder, a Hub name, a configuration or a PreTrainedModel"):
         fine_tune("nowhere", 3, args)
-    with pytest.raises(ValueError, match="leave out push_to_hub"):
+    with pytest.raises(ValueError, match="Leave out push_to_hub"):
         cross_validate("nowhere", config, arguments(tmp_path / "run", push_to_hub=True), data=DataArguments(folds=2))
     assert not (tmp_path / "run").exists()
