@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 
+from . import ragas
 from .audio import AUDIO_EXTENSIONS
 from .events import is_events, merge_events, read_event_lists, read_events
 from .labels import find_label_column, listed, read_class_columns, read_classes, read_one_class, values_of
-from .ragas import build_ragas
 from .readable import clip_paths
 
 
@@ -247,7 +247,7 @@ def _load(
         return datasets.DatasetDict(train=dataset)
     dataset = os.fspath(dataset)
     if dataset == "ragas":
-        return build_ragas(seed)
+        return ragas.build_ragas(seed)
     folder = Path(dataset)
     if not folder.is_dir():
         try:
