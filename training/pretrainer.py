@@ -4,7 +4,7 @@
 
 import time
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainerCallback

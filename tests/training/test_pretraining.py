@@ -78,5 +78,5 @@ def test_what_contradicts_itself_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="needs a model in stage 2"):
         pretrain(str(folder), SSLAMConfig(**SIZES), arguments(tmp_path), windows=windows, plot_mixtures_of=2)
     endless, stream = arguments(tmp_path, max_steps=-1), WindowArguments(crop_seconds=0.8, streaming=True)
-    with pytest.raises(ValueError, match="A stream has no end. Set the number of updates"):
+    with pytest.raises(ValueError, match=r"A stream has no end. Set the number of updates"):
         pretrain(str(folder), SSLAMConfig(**SIZES), endless, windows=stream)
