@@ -37,26 +37,21 @@ def main(argv: list[str]) -> None:
     from ..training.pretraining import pretrain
     from ..training.runs import leave_together
 
-    args = arguments["training"]
     try:
-        result = pretrain(
+        commit_url = pretrain(
             others.dataset,
             recipe.model_source(arguments["model"], replaces_description=False),
-            args,
+            arguments["training"],
             windows=arguments["data"],
             plot_mixtures_of=others.plot_mixtures,
             resume=others.resume,
             recipe=recipe.name,
             command=shlex.join(["polyaudio", "pretrain", *argv]),
-        )
+        ).commit_url
     except CollapseError as error:
         raise ValueError(str(error)) from error
-    folder, commit_url = str(result.folder), result.commit_url
-    del result  # a process group must not end while a model is bound to it
-    if args.process_index == 0:
-        print(f"The model is in {folder}: AutoModel.from_pretrained({folder!r})")
-        if commit_url is not None:
-            print(commit_url)
+    if commit_url is not None:
+        print(commit_url)
     leave_together()
 
 

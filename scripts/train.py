@@ -4,14 +4,9 @@
 
 import shlex
 import sys
-from typing import TYPE_CHECKING
 
 from .command import command
 from .recipe_options import parse_recipe
-
-
-if TYPE_CHECKING:
-    from ..training.fine_tuning import FineTuningResult
 
 
 EXAMPLES = """\
@@ -64,24 +59,10 @@ def main(argv: list[str]) -> None:
             print(format_summary(runs.summary))
             print(f"\nThe summary is in {runs.folder}, and each run has a folder in it")
     else:
-        report = _describe(fine_tune(others.dataset, source, args, **settings))
-        if args.process_index == 0:
-            print(report)
+        commit_url = fine_tune(others.dataset, source, args, **settings).commit_url
+        if commit_url is not None:
+            print(commit_url)
     leave_together()
-
-
-def _describe(result: "FineTuningResult") -> str:
-    from ..evaluation.tables import format_report
-
-    loads = "pipeline('audio-classification', model={!r})"
-    if result.evaluation.task == "frame_classification":
-        loads = "AutoModelForAudioFrameClassification.from_pretrained({!r})"
-    lines = [
-        format_report(result.evaluation),
-        "",
-        f"The model is in {result.folder}: {loads.format(str(result.folder))}",
-    ]
-    return "\n".join([*lines, *([result.commit_url] if result.commit_url else [])])
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ from peft import PeftModel
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainingArguments, set_seed
 
 from ..augmentation.arguments import AugmentationArguments
-from ..data.labels import class_names, classes_of_clips, task_of
+from ..data.labels import FRAMES, class_names, classes_of_clips, task_of
 from ..data.loading import name_of
 from ..data.sampling import clip_weights
 from ..evaluation.classifier import DEFAULT_METRICS, METRIC_NAMES, evaluate_clips, metrics_of
 from ..evaluation.plots import plot_losses
 from ..evaluation.results import Evaluation
 from ..evaluation.summary import RunsSummary, summarise_runs
+from ..evaluation.tables import format_report
 from ..evaluation.writing import read_evaluation, write_evaluation
 from ..hub.model_card import RunDescription, environment, write_model_card, write_summary
 from ..hub.push import push_run
@@ -322,6 +323,7 @@ def _train(run: _Run, division: Division, args: TrainingArguments) -> FineTuning
         plot_losses(history, folder / "losses.png")
         write_evaluation(evaluation, folder)
         write_model_card(folder, _describe(run, division, args, config.model_type), evaluation)
+        logger.info(_report(evaluation, folder))  # before the upload, which can fail
     return FineTuningResult(model, feature_extractor, evaluation, folder, history, push_run(trainer))
 
 
@@ -333,6 +335,14 @@ def _set_evaluation(args: TrainingArguments, task: str, *, has_validation: bool)
         if getattr(args, "early_stopping_patience", None) is not None:
             raise ValueError("With folds there are no validation clips. Leave out early_stopping_patience.")
         args.eval_strategy, args.load_best_model_at_end = "no", False
+
+
+def _report(evaluation: Evaluation, folder: Path) -> str:
+    """The scores, and how to load the model."""
+    loads = "pipeline('audio-classification', model={!r})"
+    if evaluation.task == FRAMES:
+        loads = "AutoModelForAudioFrameClassification.from_pretrained({!r})"
+    return f"{format_report(evaluation)}\n\nThe model is in {folder}: {loads.format(str(folder))}"
 
 
 def _describe(run: _Run, division: Division, args: TrainingArguments, model_type: str) -> RunDescription:

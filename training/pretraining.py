@@ -3,6 +3,7 @@
 """Self-supervised pre-training on recordings without labels."""
 
 import itertools
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from .arguments import PretrainingArguments, WindowArguments, for_audio
 from .models import ModelSource, build_pretraining_model
 from .pretrainer import PreTrainer, PretrainingCollator, plot_mixtures
 from .runs import checkpoint_to_resume, output_folder
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ def pretrain(
             versions=environment(args.device),
         )
         write_pretraining_card(folder, run, history, _describe(windows, clips))
+        logger.info(f"The model is in {folder}: AutoModel.from_pretrained({str(folder)!r})")
     return PretrainingResult(learner, feature_extractor, folder, history, push_run(trainer))
 
 
