@@ -272,7 +272,7 @@ def test_predict_on_the_published_layout(reference, folder, tmp_path, capsys):
     assert [answers[0][str(long)][label] for label in AUDIOSET_LABELS] == pytest.approx(mean.tolist(), abs=1e-4)
 
     assert predict([str(long), "--model", str(published), "--window", "6"]) == 2
-    assert "reaches 5.12 s" in capsys.readouterr().err
+    assert "reads at most 5.12 s" in capsys.readouterr().err
 
 
 # train --------------------------------------------------------------------------------------------
