@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from huggingface_hub import HfApi
 from safetensors import SafetensorError
-from transformers import PreTrainedConfig
 from transformers.utils.versions import require_version
 
 
 if TYPE_CHECKING:
-    # Every class with one of the mixins is also derived from one of these
+    # Every class with one of the mixins is also derived from one of these bases
     from transformers import FeatureExtractionMixin as _FeatureExtractorBase
+    from transformers import PreTrainedConfig
     from transformers import PreTrainedModel as _ModelBase
 else:
     _FeatureExtractorBase = _ModelBase = object

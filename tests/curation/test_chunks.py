@@ -333,7 +333,7 @@ def test_a_damaged_file_is_told(tmp_path):
         (["--silence-threshold", "nan"], "a level in dB"),
         (["--format", "mp3"], "flac, wav"),
         (["--num-workers", "0"], "num_workers must be at least 1"),
-        (["--private"], "name a dataset on the Hub"),
+        (["--private"], "--private needs --push"),
         (["--push", "a b"], "a b"),
         (["--label-column", "raga"], "no column 'raga'"),
     ],

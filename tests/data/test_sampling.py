@@ -206,8 +206,8 @@ def test_without_balanced_sampling_every_clip_is_trained_on(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "balanced_samples", "message"),
     [
-        (None, 18, "go together"),
-        (WEIGHTS, None, "go together"),
+        (None, 18, "or neither"),
+        (WEIGHTS, None, "or neither"),
         (WEIGHTS[:49], 18, "50 clips to train on, but 49 weights"),
     ],
 )

@@ -46,7 +46,7 @@ OWNER = (
     + """
 import datasets, polyaudio, transformers
 from pathlib import Path
-from polyaudio.scripts.push import push
+from polyaudio.hub.push import Upload, push
 from polyaudio.training.lora import add_lora, lora_config
 from transformers import Trainer, TrainingArguments
 
@@ -119,7 +119,7 @@ adapted = add_lora(model, lora_config(model), base)
 torch.nn.init.normal_(adapted.get_base_model().sslam.layers[0].attention.q_proj.lora_B.default.weight)
 adapted.save_pretrained(sys.argv[1] + "/adapter")
 extractor.save_pretrained(sys.argv[1] + "/adapter")
-push(Path(sys.argv[1], "adapter"), "tester/adapter")
+push(Upload(Path(sys.argv[1], "adapter"), "tester/adapter"))
 loaded = load("tester/adapter")
 report["adapter labels"] = loaded.config.id2label
 report["adapter logits"] = [logits(adapted, extractor), logits(loaded, extractor)]
@@ -276,6 +276,7 @@ def test_extractors_that_were_pushed_load_again(hub, owner):
     assert set(hub.files("tester/by-save")) == {
         ".gitattributes",
         "preprocessor_config.json",
+        "batch_output.py",
         "feature_extraction_sam_audio.py",
         "saving.py",
         "spectrogram.py",

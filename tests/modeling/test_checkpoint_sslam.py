@@ -87,7 +87,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"not written by torch\.save"):
         read_torch_checkpoint(path)
     torch.save([1, 2], path)
-    with pytest.raises(ValueError, match="no dictionary but list"):
+    with pytest.raises(ValueError, match="a list instead of a dictionary"):
         read_torch_checkpoint(path)
     with pytest.raises(FileNotFoundError):
         read_torch_checkpoint(tmp_path / "missing.pt")

@@ -202,4 +202,4 @@ def test_arguments_of_the_other_kind_are_refused(model, folder, tmp_path, capsys
     other.save_pretrained(tmp_path / "other")
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "other")
     assert predict([file, "--model", str(tmp_path / "other")]) == 2
-    assert "only SSLAM models" in capsys.readouterr().err
+    assert "no frame classifier for models of type wav2vec2" in capsys.readouterr().err

@@ -267,7 +267,7 @@ def test_a_leak_is_refused_and_can_be_allowed(recipe, tones, tmp_path, capsys):
     assert "LEAK ALLOWED" in (tmp_path / "b" / "README.md").read_text()
     run(recipe, folder, tmp_path / "c", "--max-steps", "2", "--infer-groups")
     assert "a search for copies found no audio" in (tmp_path / "c" / "README.md").read_text()
-    assert "36 clips are of 18 recordings" in capsys.readouterr().out
+    assert "18 recordings inferred from the audio of 36 clips" in capsys.readouterr().out
     run(recipe, folder, tmp_path / "d", "--max-steps", "2", "--skip-leak-check")
     assert "Not checked" in (tmp_path / "d" / "README.md").read_text()
 
