@@ -52,6 +52,10 @@ class SSLAMConfig(PreTrainedConfig):
             Mel bins of a frame; a multiple of `patch_size`.
         max_time_patches (`int`, *optional*, defaults to 768):
             Length of the position table in time patches: 768 patches of 160 ms are about two minutes.
+        window_frames (`int`, *optional*, defaults to 1024):
+            Number of frames of a window, a multiple of `patch_size`. The classifiers cut longer clips into windows of
+            this length and answer with the mean over the windows. `None` runs the model over whole clips, as the
+            original does, up to the end of the position table.
         prediction_mode (`str`, *optional*, defaults to `"cls_token"`):
             Input of the classifier in [`SSLAMForAudioClassification`]: the class token (`"cls_token"`), the mean of
             the patches (`"mean_pooling"`) or their linear softmax (`"lin_softmax"`).
@@ -145,6 +149,7 @@ class SSLAMConfig(PreTrainedConfig):
     patch_size: int = 16
     num_mel_bins: int = 128
     max_time_patches: int = 768
+    window_frames: int | None = 1024
 
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
     prediction_mode: Literal["cls_token", "mean_pooling", "lin_softmax"] = "cls_token"
@@ -176,6 +181,11 @@ class SSLAMConfig(PreTrainedConfig):
     ema_end_decay: float | int = 0.99999
     ema_anneal_end_step: int = 100000
 
+    @property
+    def max_frames(self) -> int:
+        """Number of frames that the position table covers."""
+        return self.max_time_patches * self.patch_size
+
     def validate_architecture(self):
         """Raise `ValueError` for sizes that do not fit each other."""
         super().validate_architecture()
@@ -192,6 +202,11 @@ class SSLAMConfig(PreTrainedConfig):
         if self.num_mel_bins % self.patch_size != 0:
             raise ValueError(
                 f"`num_mel_bins` must be a multiple of `patch_size`, got {self.num_mel_bins} and {self.patch_size}."
+            )
+        if self.window_frames is not None and (self.window_frames < 1 or self.window_frames % self.patch_size != 0):
+            raise ValueError(
+                f"`window_frames` must be a positive multiple of `patch_size` ({self.patch_size} frames) or `None`, "
+                f"got {self.window_frames}."
             )
         for name in ("clone_batch", "mask_length", "average_top_k_layers", "decoder_num_layers"):
             if getattr(self, name) < 1:
@@ -258,7 +273,9 @@ class EATConfig(SSLAMConfig):
             if value != expected:
                 raise ValueError(f"SSLAM has no `{name}={value}`: a checkpoint of type 'eat' must have {expected}.")
         config_dict.pop("auto_map", None)  # remote code, which the classes here replace
-        config_dict.pop("img_size", None)  # the usual length of a clip; the model takes others too
+        img_size = config_dict.pop("img_size", None)  # frames and mel bins of the clips in training
+        if isinstance(img_size, (list, tuple)) and "window_frames" not in config_dict:
+            config_dict["window_frames"] = img_size[0]
 
         if "mlp_ratio" in config_dict:
             hidden_size = config_dict.get("hidden_size", cls.hidden_size)

@@ -19,8 +19,8 @@ class AudioCollator:
     The feature extractor is called once for all clips of a batch, in the workers of the DataLoader if it has any.
 
     Clips are padded to the longest of the batch, and the attention mask hides the padding from the model. If the
-    feature extractor has a `max_length` and does not return masks by default, it pads and cuts clips to that length
-    instead, and the model receives the padding without a mask, as published SSLAM models do.
+    feature extractor has `mask_padding=False`, the model hears the padding of whole clips up to `max_length`, as
+    published SSLAM models do.
 
     Args:
         feature_extractor: the model's. Its `sampling_rate` must be that of the clips.
@@ -30,24 +30,23 @@ class AudioCollator:
     def __init__(self, feature_extractor: SequenceFeatureExtractor, targets: Targets):
         self.feature_extractor = feature_extractor
         self.targets = targets
-        has_length = getattr(feature_extractor, "max_length", None) is not None
-        self.hides_padding = feature_extractor.return_attention_mask or not has_length
+        self.mask_padding = getattr(feature_extractor, "mask_padding", True)
 
     def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
         """Return the padded inputs that `feature_extractor.model_input_names` lists, and the `labels` of `targets`."""
+        padding: dict[str, Any] = {"padding": True}
+        if not self.mask_padding:
+            padding = {"padding": "max_length", "mask_padding": [item.get("is_part", False) for item in items]}
         # transformers declares no `__call__` in its base class of feature extractors
         features = self.feature_extractor(  # type: ignore[operator]
             [item["waveform"] for item in items],
             sampling_rate=self.feature_extractor.sampling_rate,
-            padding=True if self.hides_padding else "max_length",
-            truncation=not self.hides_padding,
             return_attention_mask=True,
             return_tensors="pt",
+            **padding,
         )
         # ... and no list of its outputs
         names = set(self.feature_extractor.model_input_names)  # type: ignore[attr-defined]
-        if not self.hides_padding:
-            names -= {"attention_mask"}
         batch = BatchFeature({name: value for name, value in features.items() if name in names})
         batch["labels"] = self.targets([item["label"] for item in items], features["attention_mask"])
         return batch

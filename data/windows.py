@@ -139,10 +139,12 @@ class WindowGrid:
     Args:
         size: length of a window in samples.
         step: distance between the starts of two windows in samples.
+        hop: distance between the starts of two frames of the model's input in samples.
     """
 
     size: int
     step: int
+    hop: int = 1
 
     @classmethod
     def of_seconds(cls, seconds: float, sampling_rate: int) -> "WindowGrid":
@@ -157,6 +159,10 @@ class WindowGrid:
         A rest at the end that is shorter than 25 ms, one frame, gets no window of its own.
         """
         return range(0, max(1, samples - _shortest(sampling_rate) + 1), self.step)
+
+    def frames(self, samples: int) -> int:
+        """Return the number of frames in a window of this many samples. The answers for windows are weighted by it."""
+        return max(1, (samples - (self.size - self.step)) // self.hop)
 
 
 class ClipWindows(torch.utils.data.Dataset):
@@ -174,26 +180,30 @@ class ClipWindows(torch.utils.data.Dataset):
         self.sampling_rate = sampling_rate
         self.grid = grid
         self.windows: list[tuple[int, int]] = []
-        self.seconds: list[float] = []
+        self.frames: list[int] = []
         for index, audio in enumerate(self.clips.select_columns("audio")):
             info = audio_info(audio_file(audio["audio"]))
             samples = math.ceil(round(info.duration * info.sampling_rate) * sampling_rate / info.sampling_rate)
             for start in grid.starts(samples, sampling_rate):
                 self.windows.append((index, start))
-                self.seconds.append((min(start + grid.size, samples) - start) / sampling_rate)
+                self.frames.append(grid.frames(min(start + grid.size, samples) - start))
+        self._is_long = {index for index, start in self.windows if start > 0}
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return `{"waveform": (samples,) float32 array, "label": label of the window}`."""
+        """
+        Return `{"waveform": (samples,) float32 array, "label": label of the window, "is_part": bool}`, where `is_part`
+        says whether the clip has several windows.
+        """
         row, start = self.windows[index]
         clip = self.clips[row]
         waveform = load_audio(audio_file(clip["audio"]), self.sampling_rate)[start : start + self.grid.size]
         label = clip["label"]
         if task_of(self.clips.features["label"]) == FRAMES:
             label = shifted_events(label, start / self.sampling_rate, len(waveform) / self.sampling_rate)
-        return {"waveform": waveform, "label": label}
+        return {"waveform": waveform, "label": label, "is_part": row in self._is_long}
 
 
 def combined_seed(*numbers: int) -> int:

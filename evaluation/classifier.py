@@ -77,7 +77,7 @@ def evaluate_clips(
     Predict clips and score the predictions.
 
     For clips, the scores are those of `evaluate_predictions`; the probabilities of a clip are the mean over its
-    windows, weighted by their lengths. For frames, the scores are those of `score_events`, or of `frame_metrics` if
+    windows, weighted by their frames. For frames, the scores are those of `score_events`, or of `frame_metrics` if
     `sed_scores_eval` is not installed.
 
     Args:
@@ -91,14 +91,13 @@ def evaluate_clips(
     config = cast(PreTrainedModel, trainer.model).config
     task = task_of(clips.features["label"])
     prediction = trainer.predict(dataset)
-    if isinstance(dataset, ClipWindows):
-        clip_of_window = np.array([clip for clip, _ in dataset.windows])
-        seconds = np.array(dataset.seconds)
-    else:
-        clip_of_window, seconds = np.arange(len(clips)), np.ones(len(clips))
     if task == FRAMES:
+        is_cut = isinstance(dataset, ClipWindows)
+        clip_of_window = np.array([clip for clip, _ in dataset.windows]) if is_cut else np.arange(len(clips))
         return _score_timelines(prediction, clip_of_window, clips, config, feature_extractor, folder)
-    logits = _logits_of_clips(_logits(prediction), clip_of_window, seconds, len(clips), task == MULTI_LABEL)
+    logits = _logits(prediction)
+    if isinstance(dataset, ClipWindows):
+        logits = _logits_of_clips(logits, dataset, task == MULTI_LABEL)
     labels = clips["label"][:]
     if task == MULTI_LABEL:
         labels = np.zeros((len(clips), logits.shape[1]), dtype=np.int64)
@@ -114,20 +113,34 @@ def label_names(config: PreTrainedConfig) -> list[str]:
     return [name_of[index] for index in range(len(name_of))]
 
 
-def _logits(prediction: PredictionOutput) -> np.ndarray:
+def predictions_of_clips(windows: EvalPrediction, dataset: ClipWindows, config: PreTrainedConfig) -> EvalPrediction:
+    """
+    The predictions of a classifier for clips, from those for their windows.
+
+    The windows of a frame classifier stay as they are, since they hold each frame once.
+    """
+    logits = _logits(windows)
+    if logits.ndim != 2:
+        return windows
+    first = np.unique([clip for clip, _ in dataset.windows], return_index=True)[1]
+    logits = _logits_of_clips(logits, dataset, config.problem_type == MULTI_LABEL)
+    return EvalPrediction(logits, cast(np.ndarray, windows.label_ids)[first])
+
+
+def _logits(prediction: PredictionOutput | EvalPrediction) -> np.ndarray:
     logits = prediction.predictions
     return logits[0] if isinstance(logits, tuple) else logits
 
 
-def _logits_of_clips(
-    logits: np.ndarray, clip_of_window: np.ndarray, seconds: np.ndarray, num_clips: int, multi_label: bool
-) -> np.ndarray:
+def _logits_of_clips(logits: np.ndarray, dataset: ClipWindows, multi_label: bool) -> np.ndarray:
     """
     Logits of clips from logits of windows.
 
-    They are the logits of the mean of the windows' probabilities, weighted by their lengths, as `polyaudio predict`
-    computes it.
+    They are the logits of the mean of the windows' probabilities, weighted by their frames, as the classifier itself
+    computes them for a long input.
     """
+    clip_of_window, weights = np.array([clip for clip, _ in dataset.windows]), np.array(dataset.frames)
+    num_clips = len(dataset.clips)
     if len(clip_of_window) == num_clips:
         return logits
     logits = logits.astype(np.float64)
@@ -137,8 +150,8 @@ def _logits_of_clips(
         probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities /= probabilities.sum(axis=1, keepdims=True)
     means = np.zeros((num_clips, logits.shape[1]))
-    np.add.at(means, clip_of_window, probabilities * seconds[:, None])
-    means /= np.bincount(clip_of_window, weights=seconds)[:, None]
+    np.add.at(means, clip_of_window, probabilities * weights[:, None])
+    means /= np.bincount(clip_of_window, weights=weights)[:, None]
     means = means.clip(np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
     return np.log(means) - np.log1p(-means) if multi_label else np.log(means)
 

@@ -96,7 +96,7 @@ def probe(
     encoders = [encoder, *(initialise_like(encoder, one) for one in seeds)]
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(name, config)
-    reader = ClipReader(encoder.config, feature_extractor, batch_size=batch_size)
+    reader = ClipReader(encoder.config, feature_extractor, batch_size=batch_size, padding="longest")
     vectors = extract_features(
         [one.eval().to(torch_device) for one in encoders], reader, clips, features, num_workers=num_workers
     )

@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Feature extractor of SAMAudio: log-mel frames, tonic-relative pitch or the waveform itself, over whole batches."""
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sa
 
 # Samples of a window, and samples from one window to the next
 _FRAMES = {"log_mel": (1024, 256), "tonic_chroma": (4096, 640), "waveform": (1, 1)}
+
+# The original adds it to the mel energies before the logarithm
+_MEL_FLOOR = 1e-8
 
 # Number of samples that are computed at a time on a CPU, where the spectra fit into the cache
 _BLOCK_SAMPLES = 2**20
@@ -37,8 +41,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             a waveform.
         sampling_rate (`int`, *optional*, defaults to 16000):
             Sampling rate of the audio, in Hz.
-        padding_value (`float`, *optional*, defaults to 0.0):
-            Value of padding frames.
+        padding_value (`float`, *optional*):
+            Value of padding frames. The default is that of silence: `log(1e-8)` for `"log_mel"`, otherwise 0.
         n_fft (`int`, *optional*):
             Samples of a window: 1024 by default for `"log_mel"`, 4096 for `"tonic_chroma"`.
         hop_length (`int`, *optional*):
@@ -68,7 +72,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         frontend: str = "log_mel",
         feature_size: int | None = None,
         sampling_rate: int = 16000,
-        padding_value: float = 0.0,
+        padding_value: float | None = None,
         n_fft: int | None = None,
         hop_length: int | None = None,
         return_attention_mask: bool = True,
@@ -78,6 +82,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             raise ValueError(f"`frontend` must be one of {', '.join(map(repr, _FRAMES))}, got {frontend!r}.")
         if feature_size is None:
             feature_size = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}[frontend]
+        if padding_value is None:
+            padding_value = math.log(_MEL_FLOOR) if frontend == "log_mel" else 0.0
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
@@ -111,6 +117,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         return_tensors: str | TensorType | None = None,
         device: str | torch.device = "cpu",
         tonic=None,
+        **kwargs,
     ) -> BatchFeature:
         r"""
         Compute the features of a clip or of a batch of clips.
@@ -140,6 +147,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             tonic (`float` or a sequence of `float`, *optional*):
                 Tonic of the clips in Hz, one number or one for each clip, for `frontend="tonic_chroma"` only. Where it
                 is not given or NaN, it is estimated.
+            kwargs:
+                Ignored, as by the extractors of transformers.
 
         Returns:
             [`BatchFeature`] with
@@ -214,7 +223,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         if self.frontend == "log_mel":
             power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length)
             mel = power.transpose(1, 2) @ self.mel_filters.to(power)
-            return {"input_values": mel.add_(1e-8).log_()}
+            return {"input_values": mel.add_(_MEL_FLOOR).log_()}
         input_values, tonic, confidence = self.tonic_chroma(waveforms, lengths, tonic)
         return {"input_values": input_values, "tonic": tonic, "tonic_confidence": confidence}
 

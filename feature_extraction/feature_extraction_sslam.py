@@ -3,6 +3,7 @@
 """Feature extractor of SSLAM and EAT: Kaldi's log-mel filter bank over whole batches."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,25 +51,29 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
 
     The steps are those of Kaldi without dither and energy. The mean of the clip is removed. Frames of 25 ms start
     every 10 ms and end within the clip. Each frame goes through removal of its mean, pre-emphasis of 0.97, a Hann
-    window, the power spectrum, the mel filters and the logarithm. The frames are cut or padded with `padding_value`
-    and then normalised, padding included, to `(x - mean) / (2 * std)`. A clip shorter than a window is padded with
-    zeros to one window.
+    window, the power spectrum, the mel filters, the logarithm and normalisation to `(x - mean) / (2 * std)`. A clip
+    shorter than a window is padded with zeros to one window. Clips stay whole: the classifiers cut long inputs into
+    windows themselves.
 
     Args:
         feature_size (`int`, *optional*, defaults to 128):
             Number of mel bins.
         sampling_rate (`int`, *optional*, defaults to 16000):
             Sampling rate of the audio, in Hz.
-        padding_value (`float`, *optional*, defaults to 0.0):
-            Value of padding frames before normalisation.
+        padding_value (`float`, *optional*):
+            Value of padding frames. The default is `-mean / (2 * std)`, a log-mel energy of 0, with which the original
+            pads.
         max_length (`int`, *optional*, defaults to 1024):
-            Number of frames to which clips are padded and cut, unless a call passes another.
+            Number of frames to which `padding="max_length"` pads shorter clips.
         mean (`float`, *optional*, defaults to -4.268):
             Mean of the log-mel energies of AudioSet.
         std (`float`, *optional*, defaults to 4.569):
             Standard deviation of the log-mel energies of AudioSet.
-        return_attention_mask (`bool`, *optional*, defaults to `False`):
-            Whether calls return `attention_mask` by default. The published checkpoints were trained without a mask.
+        mask_padding (`bool`, *optional*, defaults to `False`):
+            Whether the model ignores all padding. If not, it hears the padding up to `max_length` as part of the clip:
+            the published checkpoints were trained on clips padded to 1024 frames.
+        return_attention_mask (`bool`, *optional*, defaults to `True`):
+            Whether calls return `attention_mask` by default.
 
     Raises:
         ValueError: `padding_side` is not `"right"`.
@@ -91,17 +96,18 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         self,
         feature_size: int = 128,
         sampling_rate: int = 16000,
-        padding_value: float = 0.0,
+        padding_value: float | None = None,
         max_length: int = 1024,
         mean: float = -4.268,
         std: float = 4.569,
-        return_attention_mask: bool = False,
+        mask_padding: bool = False,
+        return_attention_mask: bool = True,
         **kwargs,
     ):
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
-            padding_value=padding_value,
+            padding_value=-mean / (2 * std) if padding_value is None else padding_value,
             return_attention_mask=return_attention_mask,
             **kwargs,
         )
@@ -110,9 +116,26 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         self.max_length = max_length
         self.mean = mean
         self.std = std
+        self.mask_padding = mask_padding
         self.window = torch.hann_window(self.window_length, periodic=False)
         self.mel_filters = kaldi_mel_filters(feature_size, self.n_fft, sampling_rate)
         self.filter_groups = self._group_filters()
+
+    @classmethod
+    def from_dict(cls, feature_extractor_dict: dict[str, Any], **kwargs):
+        """
+        Build an extractor from the content of a `preprocessor_config.json`.
+
+        Files of polyaudio 0.1.0 have no `mask_padding`. There, `return_attention_mask` says whether padding is masked,
+        and `padding_value` is the value before normalisation.
+        """
+        settings = {**feature_extractor_dict}
+        if "mask_padding" not in settings:
+            settings["mask_padding"] = settings.pop("return_attention_mask", False)
+            before = settings.pop("padding_value", 0.0)
+            mean, std = settings.get("mean", -4.268), settings.get("std", 4.569)
+            settings["padding_value"] = (before - mean) / (2 * std)
+        return super().from_dict(settings, **kwargs)
 
     @property
     def window_length(self) -> int:
@@ -179,13 +202,15 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         self,
         raw_speech: RawSpeech,
         sampling_rate: int | None = None,
-        padding: bool | str | PaddingStrategy = "max_length",
+        padding: bool | str | PaddingStrategy | None = None,
         max_length: int | None = None,
-        truncation: bool = True,
+        truncation: bool = False,
         pad_to_multiple_of: int | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: str | TensorType | None = None,
         device: str | torch.device = "cpu",
+        mask_padding: bool | Sequence[bool] | None = None,
+        **kwargs,
     ) -> BatchFeature:
         r"""
         Compute the features of a clip or of a batch of clips.
@@ -197,12 +222,13 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
                 integer PCM. A clip shorter than a window is padded with zeros to one window.
             sampling_rate (`int`, *optional*):
                 Sampling rate of `raw_speech` in Hz. It must be the rate of the extractor; a warning asks for it.
-            padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `"max_length"`):
-                `"max_length"` pads to `max_length` frames, `True` or `"longest"` to the longest clip of the batch,
-                `False` or `"do_not_pad"` not at all.
+            padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*):
+                `"max_length"` pads to `max_length` frames or to the longest clip of the batch if that is longer,
+                `True` or `"longest"` to the longest clip of the batch, `False` or `"do_not_pad"` not at all. The
+                default is `"longest"` if `self.mask_padding`, and otherwise `"max_length"`.
             max_length (`int`, *optional*):
                 Number of frames to pad and cut to. The default is `self.max_length`.
-            truncation (`bool`, *optional*, defaults to `True`):
+            truncation (`bool`, *optional*, defaults to `False`):
                 Whether to cut clips to `max_length` frames.
             pad_to_multiple_of (`int`, *optional*):
                 Round the number of frames to pad and cut to up to a multiple of this. 16 fills whole patches.
@@ -212,12 +238,18 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
                 `"pt"` for torch tensors, `"np"` for numpy arrays. By default lists with one numpy array for each clip.
             device (`str` or `torch.device`, *optional*, defaults to `"cpu"`):
                 Where the features are computed. Torch tensors stay there.
+            mask_padding (`bool` or a sequence of `bool`, *optional*):
+                Whether `attention_mask` hides the padding up to `max_length` too, for all clips or for each clip. The
+                default is `self.mask_padding`.
+            kwargs:
+                Ignored, as by the extractors of transformers.
 
         Returns:
             [`BatchFeature`] with
             - `input_values`: float32, `(batch_size, num_frames, feature_size)`,
-            - `attention_mask` (if asked for): int32, `(batch_size, num_frames)`, 1 for frames of the clip and 0 for
-              padding.
+            - `attention_mask` (unless switched off): int32, `(batch_size, num_frames)`, 1 for frames that the model is
+              to hear: those of the clip and, with `padding="max_length"` and without `mask_padding`, the padding up to
+              `max_length`. 0 for other padding.
 
         Raises:
             ValueError: an empty batch or clip, NaN or infinity, more than one channel, another sampling rate, a length
@@ -231,6 +263,8 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         max_length = self.max_length if max_length is None else max_length
         multiple = pad_to_multiple_of or 1
         max_length = -(-max_length // multiple) * multiple
+        if padding is None:
+            padding = "longest" if self.mask_padding else "max_length"
         strategy = self._get_padding_strategies(padding=padding, max_length=max_length)
         if return_attention_mask is None:
             return_attention_mask = self.return_attention_mask
@@ -243,7 +277,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         if strategy == PaddingStrategy.LONGEST:
             lengths = torch.full_like(num_frames, -(-longest // multiple) * multiple)
         elif strategy == PaddingStrategy.MAX_LENGTH:
-            lengths = num_frames.clamp(min=max_length)
+            lengths = torch.full_like(num_frames, -(-max(longest, max_length) // multiple) * multiple)
         else:
             lengths = num_frames
 
@@ -252,14 +286,18 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         shape = (len(clips), int(lengths.max()), self.feature_size)
         features = torch.full(shape, self.padding_value, dtype=torch.float32, device=device)
         self._log_mel(waveforms, features[:, :longest])
-        mask = torch.arange(shape[1], device=device) < num_frames.to(device)[:, None]
+        features[:, :longest].sub_(self.mean).div_(2 * self.std)
+        frames = torch.arange(shape[1], device=device)
         if num_frames.min() < longest:
-            features.masked_fill_(~mask[..., None], self.padding_value)
-        features.sub_(self.mean).div_(2 * self.std)
+            features.masked_fill_((frames >= num_frames.to(device)[:, None])[..., None], self.padding_value)
 
         batch = {"input_values": features}
         if return_attention_mask:
-            batch["attention_mask"] = mask.to(torch.int32)
+            heard = num_frames
+            if strategy == PaddingStrategy.MAX_LENGTH:
+                is_masked = torch.as_tensor(self.mask_padding if mask_padding is None else mask_padding)
+                heard = torch.where(is_masked, num_frames, num_frames.clamp(min=max_length))
+            batch["attention_mask"] = (frames < heard.to(device)[:, None]).to(torch.int32)
         return as_batch_feature(batch, lengths.tolist(), return_tensors)
 
     def _to_batch(self, clips: torch.Tensor | list[torch.Tensor], num_samples: torch.Tensor) -> torch.Tensor:

@@ -61,7 +61,8 @@ def embed(
         granularity: `"utterance"` for one vector for each file (SSLAM: the class token, SAMAudio: the mean of the
             segments); `"frame"` for vectors along time (SSLAM: time patches of 160 ms, SAMAudio: encoder frames);
             `"all"` for the last hidden state (SSLAM: class token and patches, SAMAudio: segments).
-        window, padding, batch_size, num_workers, device: as for [`predict`].
+        padding: as for [`predict`], except that the default masks the padding.
+        window, batch_size, num_workers, device: as for [`predict`].
 
     Returns:
         The features of each file, in the order of the files. A file that cannot be read has an `error`.
@@ -132,7 +133,7 @@ class Embedder:
         )
         for result in results:
             if result.error is None:
-                yield FileFeatures(result.file, _join(result.windows, result.seconds).numpy())
+                yield FileFeatures(result.file, _join(result.windows, self.reader.weights(result.samples)).numpy())
             else:
                 yield FileFeatures(result.file, error=result.error)
 
@@ -145,11 +146,11 @@ def _on_cpu(features: torch.Tensor | None) -> torch.Tensor | None:
     return None if features is None else features.float().cpu()
 
 
-def _join(windows: Sequence[WindowFeatures], seconds: Sequence[float]) -> torch.Tensor:
+def _join(windows: Sequence[WindowFeatures], weights: Sequence[int]) -> torch.Tensor:
     """The features of a clip, `(hidden_size,)` or `(n, hidden_size)`, from those of its windows."""
     vectors = [vector for vector, _ in windows if vector is not None]
     sequences = [sequence for _, sequence in windows if sequence is not None]
     if not sequences:
-        return weighted_mean(vectors, seconds)
-    first = [weighted_mean(vectors, seconds)[None]] if vectors else []
+        return weighted_mean(vectors, weights)
+    first = [weighted_mean(vectors, weights)[None]] if vectors else []
     return torch.cat([*first, *sequences])

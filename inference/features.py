@@ -66,26 +66,25 @@ def extract_features(
     )
     vectors: list[list[torch.Tensor]] = [[] for _ in models]
     with tqdm(total=len(clips), desc="Extracting features", unit="clip", disable=None) as progress:
-        for batches, seconds in loader:
+        for batches, clips in loader:
             for model, own in zip(models, vectors, strict=True):
                 windows = [vector for inputs in batches for vector in _vectors(model, inputs, features)]
-                for lengths in seconds:
-                    own.append(weighted_mean(windows[: len(lengths)], lengths))
-                    windows = windows[len(lengths) :]
-            progress.update(len(seconds))
+                for samples in clips:
+                    own.append(weighted_mean(windows[: len(samples)], reader.weights(samples)))
+                    windows = windows[len(samples) :]
+            progress.update(len(clips))
     return [torch.stack(own).numpy() for own in vectors]
 
 
 class _WindowCollator:
-    """Makes the model input of the windows of all clips, and the length of each window in seconds."""
+    """Makes the model input of the windows of all clips, and the length of each window in samples."""
 
     def __init__(self, reader: ClipReader):
         self.reader = reader
 
-    def __call__(self, items: list[dict[str, Any]]) -> tuple[list[Inputs], list[list[float]]]:
+    def __call__(self, items: list[dict[str, Any]]) -> tuple[list[Inputs], list[list[int]]]:
         clips = [self.reader.cut(torch.from_numpy(item["waveform"])) for item in items]
-        seconds = [[len(window) / self.reader.sampling_rate for window in windows] for windows in clips]
-        return self.reader.extract([window for windows in clips for window in windows]), seconds
+        return self.reader.extract(clips), [[len(window) for window in windows] for windows in clips]
 
 
 def _vectors(model: PreTrainedModel, inputs: Inputs, features: str) -> list[torch.Tensor]:

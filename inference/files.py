@@ -55,11 +55,11 @@ class ClipReader:
         config: the model's.
         feature_extractor: the model's.
         batch_size: the number of windows in one forward pass.
-        window: length of a window in seconds. By default SSLAM models get the length that their feature extractor is
-            set to, with which they were trained, and other models get whole clips.
+        window: length of a window in seconds. By default SSLAM models get `config.window_frames`, the length that they
+            were trained with, and other models get whole clips.
         padding: `"longest"` pads to the longest window of a batch and masks the padding. `"max_length"`, for SSLAM
-            models only, pads each window to its full length, and the model treats the padding as sound, as the
-            original scripts do.
+            models only, pads each window to its full length, and the model hears the padding of clips of one window,
+            as in the original scripts. `None` chooses what the model was trained with, as a `pipeline` does.
 
     Raises:
         ValueError: the model cannot take such windows or padding.
@@ -72,17 +72,19 @@ class ClipReader:
         *,
         batch_size: int,
         window: float | None = None,
-        padding: str = "longest",
+        padding: str | None = None,
     ):
         if not hasattr(feature_extractor, "sampling_rate"):
             raise ValueError(f"A model of type {config.model_type} does not read audio.")
-        traits = traits_of(config)
+        self.config = config
+        self.traits = traits_of(config)
+        self.padding = padding
         self.feature_extractor = feature_extractor
         self.sampling_rate = feature_extractor.sampling_rate
         self.batch_size = batch_size
-        self.batches_any_lengths = traits.batches_any_lengths
-        self.grid = traits.window_grid(config, feature_extractor, window)
-        self.call_arguments = traits.extractor_call(config, feature_extractor, self.grid, padding)
+        self.batches_any_lengths = self.traits.batches_any_lengths
+        self.grid = self.traits.window_grid(config, feature_extractor, window)
+        self._call_arguments([])  # checks the padding
 
     def room(self, seconds: float) -> int:
         """The number of windows that a clip of this length, in seconds, counts as in a batch."""
@@ -104,8 +106,17 @@ class ClipReader:
             waveform = torch.nn.functional.pad(waveform, (0, shortest - len(waveform)))
         return self.cut(waveform)
 
-    def extract(self, windows: Sequence[torch.Tensor]) -> list[Inputs]:
-        """The model's input for all windows, in batches of at most `batch_size`."""
+    def weights(self, samples: Sequence[int]) -> list[int]:
+        """The weights of the windows of a clip, which have these lengths in samples, in the answer for the clip."""
+        return list(samples) if self.grid is None else [self.grid.frames(length) for length in samples]
+
+    def _call_arguments(self, is_part: Sequence[bool]) -> dict[str, Any]:
+        return self.traits.extractor_call(self.config, self.feature_extractor, self.grid, self.padding, is_part)
+
+    def extract(self, clips: Sequence[Sequence[torch.Tensor]]) -> list[Inputs]:
+        """The model's input for the windows of several clips, in batches of at most `batch_size` windows."""
+        windows = [window for clip in clips for window in clip]
+        is_part = [len(clip) > 1 for clip in clips for _ in clip]
         size = self.batch_size if self.batches_any_lengths else 1
         batches = []
         for start in range(0, len(windows), size):
@@ -114,7 +125,7 @@ class ClipReader:
                 [window.numpy() for window in windows[start : start + size]],
                 sampling_rate=self.sampling_rate,
                 return_tensors="pt",
-                **self.call_arguments,
+                **self._call_arguments(is_part[start : start + size]),
             )
             names = self.feature_extractor.model_input_names  # type: ignore[attr-defined]
             batches.append({name: value for name, value in features.items() if name in names})
@@ -123,19 +134,19 @@ class ClipReader:
 
 @dataclass(frozen=True)
 class FileResult:
-    """The answer of a model for each window of a file and the length of each window in seconds, or an error."""
+    """The answer of a model for each window of a file and the length of each window in samples, or an error."""
 
     file: str
     windows: list[Any]
-    seconds: list[float]
+    samples: list[int]
     error: str | None = None
 
 
 @dataclass(frozen=True)
 class _FileBatch:
-    """The length in seconds of each window of each file, the input of all windows, and the errors of other files."""
+    """The length in samples of each window of each file, the input of all windows, and the errors of other files."""
 
-    seconds: dict[str, list[float]]
+    samples: dict[str, list[int]]
     inputs: list[Inputs]
     errors: dict[str, str]
 
@@ -151,18 +162,15 @@ class _FileBatches(torch.utils.data.Dataset):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> _FileBatch:
-        seconds: dict[str, list[float]] = {}
+        clips: dict[str, list[torch.Tensor]] = {}
         errors: dict[str, str] = {}
-        windows: list[torch.Tensor] = []
         for file in self.batches[index]:
             try:
-                windows_of_file = self.reader.read(file)
+                clips[file] = self.reader.read(file)
             except AudioFileError as error:
                 errors[file] = str(error)
-                continue
-            windows += windows_of_file
-            seconds[file] = [len(window) / self.reader.sampling_rate for window in windows_of_file]
-        return _FileBatch(seconds, self.reader.extract(windows), errors)
+        samples = {file: [len(window) for window in windows] for file, windows in clips.items()}
+        return _FileBatch(samples, self.reader.extract(list(clips.values())), errors)
 
 
 def run_on_files(
@@ -207,11 +215,11 @@ def run_on_files(
         yield from (FileResult(file, [], [], error) for file, error in errors.items())
         for batch in loader:
             answers = [one for inputs in batch.inputs for one in run_model(model, inputs, answer)]
-            for file, seconds in batch.seconds.items():
-                yield FileResult(file, answers[: len(seconds)], seconds)
-                answers = answers[len(seconds) :]
+            for file, samples in batch.samples.items():
+                yield FileResult(file, answers[: len(samples)], samples)
+                answers = answers[len(samples) :]
             yield from (FileResult(file, [], [], error) for file, error in batch.errors.items())
-            bar.update(len(batch.seconds) + len(batch.errors))
+            bar.update(len(batch.samples) + len(batch.errors))
 
 
 def _plan(files: Sequence[str], reader: ClipReader) -> tuple[list[list[str]], dict[str, str]]:
@@ -262,7 +270,7 @@ def run_model(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOut
         ) from error
 
 
-def weighted_mean(windows: Sequence[torch.Tensor], seconds: Sequence[float]) -> torch.Tensor:
-    """The mean of the vectors of the windows of a clip, weighted by the length of the windows."""
-    weights = torch.tensor(seconds)
-    return torch.stack(list(windows)).mul(weights[:, None]).sum(0) / weights.sum()
+def weighted_mean(windows: Sequence[torch.Tensor], weights: Sequence[int]) -> torch.Tensor:
+    """The mean of the vectors of the windows of a clip, with the weights of [`ClipReader.weights`]."""
+    shares = torch.tensor(weights, dtype=torch.float32) / sum(weights)
+    return torch.stack(list(windows)).mul(shares[:, None]).sum(0)

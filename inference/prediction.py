@@ -69,7 +69,7 @@ def predict(
     top_k: int | None = None,
     threshold: float | None = None,
     window: float | None = None,
-    padding: str = "longest",
+    padding: str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | None = None,
@@ -87,11 +87,12 @@ def predict(
         feature_extractor: the model's. Needed only for a classifier that was not loaded from a folder or the Hub.
         top_k: number of labels for each file, 5 by default. For classifiers of clips only.
         threshold: from 0 to 1, 0.5 by default. For frame classifiers only.
-        window: length in seconds of the windows that long clips are cut into. By default SSLAM models get the length
-            that they were trained with, and other models get whole clips.
+        window: length in seconds of the windows that long clips are cut into. By default SSLAM models get
+            `config.window_frames`, the length that they were trained with, and other models get whole clips. A
+            classifier that you pass keeps the window in its configuration.
         padding: `"longest"` pads to the longest window of a batch and masks the padding. `"max_length"`, for SSLAM
-            models only, pads each window to its full length, and the model treats the padding as sound, as the
-            original scripts do.
+            models only, pads each window to its full length, and the model hears the padding of clips of one window,
+            as in the original scripts. `None` chooses what the model was trained with, as a `pipeline` does.
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read files.
         device: `"cpu"`, `"cuda"`, ... By default the accelerator if there is one.
@@ -142,7 +143,7 @@ class Predictor:
         top_k: int | None = None,
         threshold: float | None = None,
         window: float | None = None,
-        padding: str = "longest",
+        padding: str | None = None,
         batch_size: int = 8,
         device: str | None = None,
     ):
@@ -170,6 +171,8 @@ class Predictor:
         if feature_extractor is None:
             feature_extractor = load_feature_extractor(name_of_model(model), config)
         self.reader = ClipReader(config, feature_extractor, batch_size=batch_size, window=window, padding=padding)
+        if window is not None and self.reader.grid is not None:
+            traits_of(config).set_window(config, self.reader.grid)
 
     def run(
         self, files: list[str], *, num_workers: int = 0, description: str | None = None
@@ -198,7 +201,7 @@ class Predictor:
         return scores
 
     def _labels(self, result: FileResult) -> list[LabelScore]:
-        scores = weighted_mean(result.windows, result.seconds)
+        scores = weighted_mean(result.windows, self.reader.weights(result.samples))
         best, indices = scores.topk(min(self.top_k, len(scores)))
         names = class_names_of(self.model.config)
         return [LabelScore(names[index], score) for score, index in zip(best.tolist(), indices.tolist(), strict=True)]
@@ -207,9 +210,8 @@ class Predictor:
         config, reader = self.model.config, self.reader
         frame_seconds = traits_of(config).seconds_per_answer(config, reader.feature_extractor)
         last_start = 0 if reader.grid is None else (len(result.windows) - 1) * reader.grid.step
-        samples = last_start + round(result.seconds[-1] * reader.sampling_rate)
-        seconds = samples / reader.sampling_rate
-        # With padding="max_length" there are frames after the end of the file
+        seconds = (last_start + result.samples[-1]) / reader.sampling_rate
+        # Where the model hears padding, there are frames after the end of the file
         num_frames = math.ceil(round(seconds / frame_seconds, 6))
         scores = torch.cat(result.windows)[:num_frames].double().numpy()
         names, events = class_names_of(config), []

@@ -66,7 +66,7 @@ def make_feature_extractor(config: PreTrainedConfig, settings: dict[str, Any]) -
         extractor_class = load_class(entry.feature_extractor)
     else:
         extractor_class = FEATURE_EXTRACTOR_MAPPING[type(config)]
-    return extractor_class(**{**settings, **traits_of(config).extractor_settings(config)})
+    return extractor_class(**{**traits_of(config).extractor_settings(config), **settings})
 
 
 def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> SequenceFeatureExtractor:
@@ -86,11 +86,7 @@ def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> Sequenc
         if not traits.has_default_extractor:
             raise
     logger.warning(f"{model_name} has no preprocessor_config.json. The settings of the published models are used.")
-    feature_extractor = make_feature_extractor(config, {})
-    with_mask = feature_extractor.return_attention_mask
-    traits.fit_extractor(feature_extractor, config, None)
-    feature_extractor.return_attention_mask = with_mask
-    return feature_extractor
+    return make_feature_extractor(config, {})
 
 
 def name_of_model(model: str | PreTrainedModel) -> str:

@@ -24,6 +24,7 @@ from ..integration.adapters import AdapterLoadingMixin
 from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
 from .onednn_linear import onednn_linear
+from .window_folding import cut_into_windows, join_window_logits
 
 
 def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_size: int) -> torch.Tensor:
@@ -75,7 +76,6 @@ class SSLAMEmbeddings(nn.Module):
     def __init__(self, config: SSLAMConfig):
         super().__init__()
         self.patch_size = config.patch_size
-        self.num_mel_bins = config.num_mel_bins
         self.num_mel_patches = config.num_mel_bins // config.patch_size
         self.max_time_patches = config.max_time_patches
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.hidden_size))
@@ -84,16 +84,7 @@ class SSLAMEmbeddings(nn.Module):
         table = sincos_position_table(self.max_time_patches, self.num_mel_patches, config.hidden_size)
         self.register_buffer("position_embeddings", table.to(self.cls_token.dtype))
 
-    def check_shape(self, input_values: torch.Tensor) -> None:
-        """Raise `ValueError` unless the input is a batch of mel spectrograms."""
-        if input_values.ndim != 3 or input_values.shape[2] != self.num_mel_bins:
-            raise ValueError(
-                f"`input_values` must have the shape (batch_size, num_frames, {self.num_mel_bins}), got "
-                f"{tuple(input_values.shape)}."
-            )
-
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        self.check_shape(input_values)
         num_time_patches = -(-input_values.shape[1] // self.patch_size)
         if num_time_patches > self.max_time_patches:
             raise ValueError(
@@ -273,27 +264,34 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
         """[`sounding_time_patches`] for the patch size of this model."""
         return sounding_time_patches(attention_mask, self.config.patch_size)
 
-    def get_patch_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def get_patch_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
         """
         The patches with at least one frame that is not padding.
 
         Args:
-            input_values: `(batch_size, num_frames, num_mel_bins)`.
             attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding.
 
         Returns:
             `(batch_size, num_patches)`, bool.
-
-        Raises:
-            ValueError: `attention_mask` has another shape.
         """
-        if attention_mask.shape != input_values.shape[:2]:
+        num_mel_patches = self.config.num_mel_bins // self.config.patch_size
+        return self.get_time_patch_mask(attention_mask).repeat_interleave(num_mel_patches, dim=1)
+
+    def check_input(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
+        """
+        Raise `ValueError` unless `input_values` are mel spectrograms `(batch_size, num_frames, num_mel_bins)` and
+        `attention_mask`, if there is one, has the shape `(batch_size, num_frames)`.
+        """
+        if input_values.ndim != 3 or input_values.shape[2] != self.config.num_mel_bins:
+            raise ValueError(
+                f"`input_values` must have the shape (batch_size, num_frames, {self.config.num_mel_bins}), got "
+                f"{tuple(input_values.shape)}."
+            )
+        if attention_mask is not None and attention_mask.shape != input_values.shape[:2]:
             raise ValueError(
                 f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of the frames of "
                 f"`input_values`, got {tuple(attention_mask.shape)}."
             )
-        num_mel_patches = self.config.num_mel_bins // self.config.patch_size
-        return self.get_time_patch_mask(attention_mask).repeat_interleave(num_mel_patches, dim=1)
 
 
 @auto_docstring(
@@ -366,9 +364,10 @@ class SSLAMModel(SSLAMPreTrainedModel):
         >>> model(**inputs).last_hidden_state.shape
         torch.Size([1, 513, 768])
         ```"""
+        self.check_input(input_values, attention_mask)
         patch_mask = None
         if attention_mask is not None:
-            patch_mask = self.get_patch_mask(input_values, attention_mask)
+            patch_mask = self.get_patch_mask(attention_mask)
             patch_mask = nn.functional.pad(patch_mask, (1, 0), value=True)  # the class token
             # Zeros fill the last patch of a clip then, as they do when the clip is alone
             input_values = input_values.masked_fill(~attention_mask.bool()[..., None], 0.0)
@@ -435,6 +434,9 @@ def linear_softmax_pooling(hidden_states: torch.Tensor, patch_mask: torch.Tensor
 @auto_docstring(
     custom_intro="""
     SSLAM with a linear layer on the pooled tokens, for audio classification, for example on AudioSet or ESC-50.
+
+    Clips longer than `config.window_frames` are cut into adjacent windows. The probabilities of a clip are the means
+    over its windows, weighted by their frames. Hidden states and attentions are those of the windows.
     """
 )
 class SSLAMForAudioClassification(SSLAMPreTrainedModel):
@@ -467,8 +469,7 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
             return hidden_states[:, 0]
         patches, patch_mask = hidden_states[:, 1:], None
         if attention_mask is not None:
-            time_patch_mask = self.get_time_patch_mask(attention_mask)
-            patch_mask = time_patch_mask.repeat_interleave(self.sslam.embeddings.num_mel_patches, dim=1)
+            patch_mask = self.get_patch_mask(attention_mask)
         if self.config.prediction_mode == "lin_softmax":
             return linear_softmax_pooling(patches, patch_mask)
         return masked_mean(patches, patch_mask)
@@ -526,8 +527,11 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         >>> model(torch.randn(1, 1024, 128)).logits.shape
         torch.Size([1, 5])
         ```"""
-        outputs: BaseModelOutputWithPooling = self.sslam(input_values, attention_mask=attention_mask, **kwargs)
-        logits = self.classify(self.pool(outputs.last_hidden_state, attention_mask))
+        self.check_input(input_values, attention_mask)
+        windows, window_mask, num_frames = cut_into_windows(input_values, attention_mask, self.config.window_frames)
+        outputs: BaseModelOutputWithPooling = self.sslam(windows, attention_mask=window_mask, **kwargs)
+        logits = self.classify(self.pool(outputs.last_hidden_state, window_mask))
+        logits = join_window_logits(logits, num_frames, self.config.problem_type)
 
         loss = None
         if labels is not None:
@@ -542,6 +546,9 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
     custom_intro="""
     SSLAM with a linear layer on each time patch (the mean over its mel patches), for sound event detection. It gives
     one answer every `patch_size` frames: every 160 ms by default.
+
+    Clips longer than `config.window_frames` are cut into adjacent windows, whose answers are joined in time. Hidden
+    states and attentions are those of the windows.
     """
 )
 class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
@@ -643,8 +650,13 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         >>> model(torch.randn(1, 1024, 128)).logits.shape
         torch.Size([1, 64, 5])
         ```"""
-        outputs: BaseModelOutputWithPooling = self.sslam(input_values, attention_mask=attention_mask, **kwargs)
+        self.check_input(input_values, attention_mask)
+        windows, window_mask, _ = cut_into_windows(input_values, attention_mask, self.config.window_frames)
+        outputs: BaseModelOutputWithPooling = self.sslam(windows, attention_mask=window_mask, **kwargs)
         logits = self.classify(self.pool(outputs.last_hidden_state))
+        logits = logits.reshape(input_values.shape[0], -1, logits.shape[-1])
+        patch_size = self.config.patch_size
+        logits = logits[:, : (input_values.shape[1] + patch_size - 1) // patch_size]
 
         loss = None
         if labels is not None:
@@ -1261,10 +1273,10 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
         >>> decay = model.update_teacher(num_updates=1)  # after a step of the optimizer
         ```"""
         config = self.config
-        self.sslam.embeddings.check_shape(input_values)
+        self.check_input(input_values, attention_mask)
         patch_mask = None
         if attention_mask is not None:
-            patch_mask = self.get_patch_mask(input_values, attention_mask)
+            patch_mask = self.get_patch_mask(attention_mask)
             input_values = input_values.masked_fill(~attention_mask.bool()[..., None], 0.0)
 
         if generator is None and not self.training:

@@ -46,16 +46,22 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         """The arguments of the feature extractor that follow from the configuration of a model."""
         return {}
 
-    def fit_extractor(self, feature_extractor: ExtractorT, config: ConfigT, crop_seconds: float | None) -> None:
+    def fit_to_crops(
+        self, feature_extractor: ExtractorT, config: ConfigT, crop_seconds: float | None, keep_padding: bool
+    ) -> None:
         """
-        Set a feature extractor, in place, to the length of the clips that a model is trained on.
+        Set a feature extractor and a configuration, in place, to the length of the clips that a model is trained on.
 
         Args:
             crop_seconds: length of the training crops; `None` or 0 for whole clips.
+            keep_padding: whether clips are padded to the length, and in the way, that the feature extractor is set to.
 
         Raises:
             ValueError: the model cannot take clips that long.
         """
+
+    def set_window(self, config: ConfigT, grid: WindowGrid) -> None:
+        """Set a configuration, in place, such that a classifier reads each window of the grid in one pass."""
 
     def window_grid(
         self, config: ConfigT, feature_extractor: ExtractorT, seconds: float | None = None
@@ -76,19 +82,26 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         return None if seconds is None else WindowGrid.of_seconds(seconds, rate)
 
     def extractor_call(
-        self, config: ConfigT, feature_extractor: ExtractorT, grid: WindowGrid | None, padding: str
+        self,
+        config: ConfigT,
+        feature_extractor: ExtractorT,
+        grid: WindowGrid | None,
+        padding: str | None,
+        is_part: Sequence[bool],
     ) -> dict[str, Any]:
         """
         The arguments for calling the feature extractor with windows of a grid.
 
         Args:
+            is_part: for each window, whether its clip has several windows.
             padding: `"longest"` pads to the longest window and masks the padding. `"max_length"` pads to the full
-                window, and the model treats the padding as sound.
+                window, and the model hears the padding of clips of one window. `None` chooses what the model was
+                trained with.
 
         Raises:
             ValueError: the model has no windows of one length to pad to.
         """
-        if padding != "longest":
+        if padding == "max_length":
             raise ValueError(
                 f"padding={padding!r} needs windows of one length, which a model of type {config.model_type} does not "
                 "have. Use 'longest'."

@@ -20,9 +20,9 @@ from .traits import ModelTraits, WindowFeatures
 
 class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     """
-    An SSLAM model reads clips up to the length of its position table. Longer clips are cut into windows of the length
-    that its feature extractor is set to. Each window starts at the frame after the last one of the window before, so
-    that the windows together have the frames of the whole clip.
+    An SSLAM model reads clips up to the length of its position table. Longer clips are cut into windows of
+    `config.window_frames`. Each window starts at the frame after the last one of the window before, so that the
+    windows together have the frames of the whole clip. The classifiers do the same with the frames of long clips.
     """
 
     lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "mlp": ["fc1", "fc2"]}
@@ -32,47 +32,65 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     has_default_extractor = True
 
     def extractor_settings(self, config: SSLAMConfig) -> dict[str, Any]:
-        return {"feature_size": config.num_mel_bins}
+        return {"feature_size": config.num_mel_bins, "max_length": _window_frames(config)}
 
-    def fit_extractor(
-        self, feature_extractor: SSLAMFeatureExtractor, config: SSLAMConfig, crop_seconds: float | None
+    def fit_to_crops(
+        self,
+        feature_extractor: SSLAMFeatureExtractor,
+        config: SSLAMConfig,
+        crop_seconds: float | None,
+        keep_padding: bool,
     ) -> None:
-        # The model then gets whole crops, evaluation cuts longer clips into windows of the length of a crop, and a
-        # pipeline pads in the same way as training
-        feature_extractor.return_attention_mask = True
-        if not crop_seconds:
-            feature_extractor.max_length = min(feature_extractor.max_length, _reach(config))
-            return
-        frames = crop_seconds * feature_extractor.sampling_rate / feature_extractor.hop_length
+        if keep_padding:
+            frames, what = feature_extractor.max_length, f"max_length={feature_extractor.max_length}"
+        elif crop_seconds:
+            frames = crop_seconds * feature_extractor.sampling_rate / feature_extractor.hop_length
+            what = f"crop_seconds={crop_seconds:g}"
+        else:
+            frames, what = min(feature_extractor.max_length, config.max_frames), "max_length"
         patches = math.ceil(frames / config.patch_size)
         if patches > config.max_time_patches:
             raise ValueError(
-                f"crop_seconds={crop_seconds:g} takes {patches} time patches, but the model has positions for "
-                f"{config.max_time_patches} only. Use shorter crops."
+                f"{what} takes {patches} time patches of {config.patch_size} frames, but the model has positions for "
+                f"{config.max_time_patches} only. Use shorter clips."
             )
-        feature_extractor.max_length = patches * config.patch_size
+        # The model then gets whole crops in training, and windows of the length of a crop of longer clips
+        config.window_frames = patches * config.patch_size
+        if not keep_padding:
+            feature_extractor.max_length = config.window_frames
+            feature_extractor.mask_padding = feature_extractor.return_attention_mask = True
+
+    def set_window(self, config: SSLAMConfig, grid: WindowGrid) -> None:
+        config.window_frames = grid.step // grid.hop
 
     def window_grid(
         self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor, seconds: float | None = None
     ) -> WindowGrid:
         frames_per_second = feature_extractor.sampling_rate / feature_extractor.hop_length
-        reach = _reach(config)
-        frames = min(feature_extractor.max_length, reach) if seconds is None else seconds * frames_per_second
+        frames = _window_frames(config) if seconds is None else seconds * frames_per_second
         frames = max(1, math.ceil(round(frames, 3) / config.patch_size)) * config.patch_size
-        if frames > reach:
-            raise ValueError(f"The model reads at most {reach / frames_per_second:g} s at once. Use a shorter window.")
-        step = frames * feature_extractor.hop_length
-        return WindowGrid(step + feature_extractor.window_length - feature_extractor.hop_length, step)
+        if frames > config.max_frames:
+            raise ValueError(
+                f"The model reads at most {config.max_frames / frames_per_second:g} s at once. Use a shorter window."
+            )
+        hop = feature_extractor.hop_length
+        return WindowGrid(frames * hop + feature_extractor.window_length - hop, frames * hop, hop)
 
     def extractor_call(
-        self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor, grid: WindowGrid | None, padding: str
+        self,
+        config: SSLAMConfig,
+        feature_extractor: SSLAMFeatureExtractor,
+        grid: WindowGrid | None,
+        padding: str | None,
+        is_part: Sequence[bool],
     ) -> dict[str, Any]:
-        grid = grid or self.window_grid(config, feature_extractor)
-        return {
-            "padding": padding,
-            "max_length": grid.step // feature_extractor.hop_length,
-            "return_attention_mask": padding == "longest",
-        }
+        if padding == "longest" or (padding is None and feature_extractor.mask_padding):
+            return {"padding": "longest", "return_attention_mask": True}
+        call = {"padding": "max_length", "mask_padding": is_part, "return_attention_mask": True}
+        if padding is not None:
+            grid = grid or self.window_grid(config, feature_extractor)
+            call["max_length"] = grid.step // grid.hop
+        return call
 
     def frames_per_answer(self, config: SSLAMConfig) -> int:
         return config.patch_size
@@ -141,6 +159,6 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         return mean if features == "mean" else torch.cat([outputs["pooler_output"], mean], dim=1)
 
 
-def _reach(config: SSLAMConfig) -> int:
-    """The number of frames that the position table covers."""
-    return config.max_time_patches * config.patch_size
+def _window_frames(config: SSLAMConfig) -> int:
+    """The number of frames that a classifier reads in one pass."""
+    return min(config.window_frames or config.max_frames, config.max_frames)

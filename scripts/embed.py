@@ -38,7 +38,7 @@ EXAMPLES = """\
 @command
 def main(argv: list[str]) -> int:
     parser = argument_parser("embed", DESCRIPTION, EXAMPLES)
-    add_run_arguments(parser)
+    add_run_arguments(parser, padding="longest")
     parser.add_argument(
         "--granularity",
         required=True,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of a command that runs a model on audio files."""
+def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None) -> None:
+    """The arguments of a command that runs a model on audio files; `padding` is the default of `--padding`."""
     parser.add_argument(
         "files",
         nargs="+",
@@ -33,16 +33,16 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--window",
         type=_positive(float),
         metavar="SECONDS",
-        help="cut longer clips into windows of this length. Default: for SSLAM models the length that their feature "
-        "extractor is set to (10.24 s for the published ones), for other models the whole clip",
+        help="cut longer clips into windows of this length. Default: for SSLAM models the length that they were "
+        "trained with (10.24 s for the published ones), for other models the whole clip",
     )
     parser.add_argument(
         "--padding",
         choices=("longest", "max_length"),
-        default="longest",
-        help="longest: clips are padded to the longest of the batch, and the model ignores the padding (default). "
-        "max_length: for SSLAM models, each clip is padded to a whole window, and the model treats the padding as "
-        "sound, as the original scripts do",
+        default=padding,
+        help="longest: clips are padded to the longest of the batch, and the model ignores the padding. max_length: "
+        "for SSLAM models, clips of one window are padded to the whole window, and the model hears the padding, as in "
+        f"the original scripts. Default: {padding or 'as in the training of the model'}",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
     parser.add_argument(

@@ -28,7 +28,7 @@ EXAMPLES = """\
 @command
 def main(argv: list[str]) -> int:
     parser = argument_parser("predict", DESCRIPTION, EXAMPLES)
-    add_run_arguments(parser)
+    add_run_arguments(parser, padding=None)
     parser.add_argument(
         "--top-k",
         type=int,

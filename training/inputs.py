@@ -65,10 +65,10 @@ def make_inputs(
     targets = make_targets(label, config, feature_extractor, padding=-100.0)
     train_targets = make_targets(label, config, feature_extractor, soft=augmentation.mixes)
     if data.cache_features:
-        if getattr(feature_extractor, "max_length", None) is not None:
+        if traits_of(config).window_grid(config, feature_extractor) is not None:
             raise ValueError(
-                "The feature extractor of this model cuts clips to max_length, so whole clips cannot be cached. Leave "
-                "out cache_features (--cache-features)."
+                f"A model of type {config.model_type} reads windows of a limited length, and features are cached for "
+                "whole clips. Leave out cache_features (--cache-features)."
             )
         datasets: dict[str, torch.utils.data.Dataset] = {
             name: CachedFeatures(

@@ -173,7 +173,7 @@ def build_classifier(
             f"{source.name} is an adapter. Merge it into its base first, with "
             f"polyaudio.training.lora.merge_adapter({source.name!r}, 'merged')."
         )
-    _fit_extractor(source, feature_extractor, model.config, crop_seconds)
+    _fit_to_crops(source, feature_extractor, model.config, crop_seconds)
     return model, feature_extractor
 
 
@@ -187,18 +187,18 @@ def build_pretraining_model(
         model = AutoModelForPreTraining.from_pretrained(source.checkpoint, config=config)
     else:
         model = source.load(AutoModelForPreTraining, config)
-    _fit_extractor(source, feature_extractor, model.config, crop_seconds)
+    _fit_to_crops(source, feature_extractor, model.config, crop_seconds)
     return model, feature_extractor
 
 
-def _fit_extractor(
+def _fit_to_crops(
     source: ModelSource,
     feature_extractor: SequenceFeatureExtractor,
     config: PreTrainedConfig,
     crop_seconds: float | None,
 ) -> None:
-    if "max_length" not in source.extractor_settings:
-        traits_of(config).fit_extractor(feature_extractor, config, crop_seconds)
+    keep_padding = "max_length" in source.extractor_settings
+    traits_of(config).fit_to_crops(feature_extractor, config, crop_seconds, keep_padding)
 
 
 def train_head_only(model: PreTrainedModel) -> None:

@@ -71,7 +71,7 @@ def test_a_clip_alone_equals_the_clip_in_a_batch(extractor, as_type):
         assert alone.attention_mask.tolist() == [[1] * frames]
         assert batch.attention_mask[i].sum() == frames
         torch.testing.assert_close(batch.input_values[i, :frames], alone.input_values[0], atol=1e-4, rtol=1e-4)
-        assert (batch.input_values[i, frames:] == 0).all()
+        assert (batch.input_values[i, frames:] == np.float32(extractor.padding_value)).all()
 
 
 def test_frames_of_a_clip(extractor):
@@ -154,8 +154,12 @@ def test_both_extractors_return_the_same_kinds(model):
         assert len(extractor(clips[0], padding=False, **arguments)["input_values"]) == 1
         with pytest.raises(ValueError, match="do not fit into one tensor"):
             extractor(clips, padding=False, **arguments)
-    with pytest.raises(TypeError, match="channels"):
-        extractor(clips, sampling_rate=RATE, channels=1)
+    # As the extractors of transformers do with keywords of others
+    known = extractor(clips[0], sampling_rate=RATE, return_tensors="np")
+    unknown = extractor(clips[0], sampling_rate=RATE, return_tensors="np", do_normalize=True)
+    assert np.array_equal(known["input_values"], unknown["input_values"])
+    with pytest.raises(TypeError, match="raw_speech"):
+        extractor(audio=clips[0], sampling_rate=RATE)
     # The dtype that `pad`, which both inherit, gives to masks
     padded = extractor.pad({"input_values": lists["input_values"]}, return_attention_mask=True)
     assert padded["attention_mask"][0].dtype == np.int32

@@ -62,7 +62,7 @@ def assert_features_of_the_original(reference, assert_same_energies, case: str, 
     extractor = SSLAMFeatureExtractor(**{name: settings[name] for name in names})
     if change is not None:
         change(extractor)
-    (features,) = extract(audio, extractor, max_length=settings["target_length"])["input_values"]
+    (features,) = extract(audio, extractor, max_length=settings["target_length"], truncation=True)["input_values"]
     assert features.shape == expected.shape
     num_frames = settings["num_frames"]
     assert_same_energies(*(unnormalized(values[:num_frames], extractor) for values in (features, expected)))
@@ -105,7 +105,11 @@ def test_features_are_those_of_torchaudio(num_samples, assert_same_energies):
 
 def test_a_batch_of_any_lengths_gives_what_its_clips_give_alone():
     clips = [waveform(n, seed=n) + 0.2 for n in (160, 399, 401, 16000, 40000, 170000)]
-    for settings in ({}, {"padding": True}, {"padding": True, "pad_to_multiple_of": 16}):
+    for settings in (
+        {"padding": "max_length", "mask_padding": True},
+        {"padding": True},
+        {"padding": True, "pad_to_multiple_of": 16},
+    ):
         batch = extract(clips, return_attention_mask=True, **settings)
         for features, mask, clip in zip(batch["input_values"], batch["attention_mask"], clips, strict=True):
             alone = extract(clip, padding=False)["input_values"][0]
@@ -137,19 +141,19 @@ def test_kinds_of_input_agree(kind):
     ("settings", "lengths"),
     [
         ({}, [1024, 1024, 1024]),
-        ({"max_length": 50}, [50, 50, 50]),
-        ({"max_length": 50, "pad_to_multiple_of": 16}, [64, 64, 64]),
+        ({"max_length": 50, "truncation": True}, [50, 50, 50]),
+        ({"max_length": 50, "truncation": True, "pad_to_multiple_of": 16}, [64, 64, 64]),
         ({"padding": True}, [498, 498, 498]),
-        ({"padding": "longest", "max_length": 120}, [120, 120, 120]),
+        ({"padding": "longest", "max_length": 120, "truncation": True}, [120, 120, 120]),
         ({"padding": True, "pad_to_multiple_of": 16}, [512, 512, 512]),
         ({"padding": False}, [48, 98, 498]),
-        ({"padding": False, "max_length": 60}, [48, 60, 60]),
-        ({"max_length": 60, "truncation": False}, [60, 98, 498]),
+        ({"padding": False, "max_length": 60, "truncation": True}, [48, 60, 60]),
+        ({"max_length": 60}, [498, 498, 498]),
     ],
 )
 def test_padding_and_truncation(settings, lengths):
     clips = [waveform(n) for n in (8000, 16000, 80000)]
-    inputs = extract(clips, return_tensors=None, return_attention_mask=True, **settings)
+    inputs = extract(clips, return_tensors=None, mask_padding=True, **settings)
     assert [len(features) for features in inputs["input_values"]] == lengths
     assert [len(mask) for mask in inputs["attention_mask"]] == lengths
     kept = [min(n, length) for n, length in zip((48, 98, 498), lengths, strict=True)]
@@ -159,11 +163,41 @@ def test_padding_and_truncation(settings, lengths):
         assert all(isinstance(row, np.ndarray) for row in values)
 
 
-def test_the_mask_comes_on_request_only():
-    assert set(extract(waveform(800))) == {"input_values"}
-    extractor = SSLAMFeatureExtractor(return_attention_mask=True)
-    assert extract(waveform(800), extractor)["attention_mask"].sum() == 3
-    assert set(extract(waveform(800), extractor, return_attention_mask=False)) == {"input_values"}
+def test_the_mask_says_what_the_model_hears():
+    short, long = waveform(8000), waveform(200_000)  # 48 and 1248 frames
+    hears = SSLAMFeatureExtractor()
+    assert extract(short, hears)["attention_mask"].sum(1).tolist() == [1024]
+    assert extract([short, long], hears)["attention_mask"].sum(1).tolist() == [1024, 1248]
+    assert extract([short, long], hears, mask_padding=[True, True])["attention_mask"].sum(1).tolist() == [48, 1248]
+    assert extract([short, long], hears, padding=True)["attention_mask"].sum(1).tolist() == [48, 1248]
+    masks = SSLAMFeatureExtractor(mask_padding=True)
+    assert extract(short, masks)["input_values"].shape == (1, 48, 128)
+    assert extract([short, long], masks)["attention_mask"].sum(1).tolist() == [48, 1248]
+    assert set(extract(short, hears, return_attention_mask=False)) == {"input_values"}
+
+
+def test_the_padding_value_is_that_of_every_padding():
+    short, long = waveform(8000), waveform(80_000)
+    for extractor in (SSLAMFeatureExtractor(mask_padding=True), SSLAMFeatureExtractor(mean=-6.6, mask_padding=True)):
+        together = extract([short, long], extractor)
+        alone = [extract(clip, extractor, return_tensors=None) for clip in (short, long)]
+        alone = [{name: values[0] for name, values in inputs.items()} for inputs in alone]
+        padded = extractor.pad(alone, return_tensors="pt")
+        torch.testing.assert_close(padded["input_values"], together["input_values"])
+        assert torch.equal(padded["attention_mask"], together["attention_mask"])
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_files_of_the_first_version_keep_their_meaning(tmp_path, masks):
+    settings = {"padding_value": 0.0, "mean": -6.627, "std": 5.359, "max_length": 512, "return_attention_mask": masks}
+    settings |= {"feature_extractor_type": "SSLAMFeatureExtractor", "feature_size": 128, "sampling_rate": 16000}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    extractor = SSLAMFeatureExtractor.from_pretrained(tmp_path)
+    assert extractor.mask_padding == masks
+    assert extractor.return_attention_mask
+    assert extractor.padding_value == pytest.approx(6.627 / (2 * 5.359))
+    extractor.save_pretrained(tmp_path)
+    assert SSLAMFeatureExtractor.from_pretrained(tmp_path).to_dict() == extractor.to_dict()
 
 
 def test_a_clip_shorter_than_a_window_is_padded_with_silence():
@@ -196,7 +230,7 @@ def test_padding_on_the_left_is_refused():
 
 
 def test_saved_extractors_load_as_they_were(tmp_path):
-    extractor = SSLAMFeatureExtractor(mean=-6.627, std=5.359, max_length=512, return_attention_mask=True)
+    extractor = SSLAMFeatureExtractor(mean=-6.627, std=5.359, max_length=512, mask_padding=True)
     extractor.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert not {"window", "mel_filters", "filter_groups"} & saved.keys()
