@@ -45,6 +45,9 @@ def load_fairseq_checkpoint(
     """
     what = what or ("classifier" if is_fine_tuned(checkpoint) else "encoder")
     converted = convert_fairseq_checkpoint(checkpoint, what, weights)
+    feature_extractor = fairseq_feature_extractor(checkpoint["cfg"])
+    if feature_extractor.max_length % converted.config.patch_size == 0:
+        converted.config.window_frames = feature_extractor.max_length
     model_class = {
         "encoder": SSLAMModel,
         "classifier": SSLAMForAudioClassification,
@@ -52,7 +55,6 @@ def load_fairseq_checkpoint(
     }[what]
     model = model_class(converted.config)
     model.load_state_dict(converted.state_dict)
-    feature_extractor = fairseq_feature_extractor(checkpoint["cfg"])
     return ConvertedModel(model, feature_extractor, what, converted.report, weights)
 
 

@@ -133,6 +133,7 @@ def test_a_checkpoint_keeps_the_features_it_was_trained_on(reference, tmp_path):
     assert convert([str(tmp_path / "esc50.pt"), "--output", str(tmp_path / "model")]) == 0
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "model")
     assert (extractor.mean, extractor.std, extractor.max_length) == (-6.627, 5.359, 512)
+    assert AutoConfig.from_pretrained(tmp_path).window_frames == 512
     assert AutoConfig.from_pretrained(tmp_path / "model").problem_type == "single_label_classification"
 
 
@@ -141,7 +142,7 @@ def test_the_published_layout(reference, tmp_path, kind, capsys):
     published = reference / "hub_eat" / kind
     assert convert([str(published), "--output", str(tmp_path)]) == 0
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "sslam"
-    assert AutoFeatureExtractor.from_pretrained(tmp_path).max_length == 512, "as far as the position table reaches"
+    assert AutoFeatureExtractor.from_pretrained(tmp_path).max_length == 256, "the length of the clips in training"
     golden = load_file(published / "golden.safetensors")
     auto_class = AutoModel if kind == "pretrained" else AutoModelForAudioClassification
     with torch.no_grad():
@@ -361,7 +362,7 @@ def test_lora(trained, folder, recipe, tmp_path):
 def test_crops_beyond_the_position_table_are_refused(folder, recipe, tmp_path, capsys):
     arguments = ["--config", str(recipe), "--dataset", str(folder), "--output-dir", str(tmp_path)]
     assert train([*arguments, "--crop-seconds", "3"]) == 2
-    assert "19 time patches, but the model has positions for 16 only" in capsys.readouterr().err
+    assert "19 time patches of 16 frames, but the model has positions for 16 only" in capsys.readouterr().err
 
 
 def test_the_recipe_of_a_small_sslam(folder, tmp_path):
