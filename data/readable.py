@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from .audio import AudioFile, AudioFileError, decode_audio
+from .audio import AudioFile, AudioFileError, check_audio
 
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
 
     def reason(row: int) -> str | None:
         try:
-            decode_audio(audio_file(rows[row]["audio"]))
+            check_audio(audio_file(rows[row]["audio"]))
         except AudioFileError as error:
             return str(error)
         return None
