@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute
 
 from .audio import AudioFile, AudioFileError, check_audio
 
@@ -46,6 +48,17 @@ def clip_paths(clips: datasets.Dataset) -> list[str | None]:
     """Return the path of each clip, or `None` if it has no path. No audio is copied."""
     tables = clips.select_columns("audio").with_format("arrow").iter(batch_size=1000)
     return [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
+
+
+def clip_files(clips: datasets.Dataset) -> list[str | None]:
+    """Return the path of each clip whose audio is in that file, `None` for clips with their audio in the dataset."""
+    files: list[str | None] = []
+    for table in clips.select_columns("audio").with_format("arrow").iter(batch_size=1000):
+        audio = table["audio"].combine_chunks()
+        sizes = pa.compute.binary_length(audio.field("bytes")).to_pylist()
+        paths = audio.field("path").to_pylist()
+        files += [None if size else path or None for path, size in zip(paths, sizes, strict=True)]
+    return files
 
 
 def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, list[BadClip]]:
