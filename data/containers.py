@@ -4,6 +4,7 @@
 
 import contextlib
 import io
+import os
 import re
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -57,7 +58,9 @@ def open_soundfile(source: str | BinaryIO) -> tuple[soundfile.SoundFile, str | N
     Raises:
         soundfile.LibsndfileError: it is not audio that libsndfile can read.
     """
-    reader = soundfile.SoundFile(source)
+    # soundfile itself cannot encode the name of a file that is not UTF-8
+    is_posix_path = isinstance(source, str) and os.name == "posix"
+    reader = soundfile.SoundFile(os.fsencode(source) if is_posix_path else source)
     if reader.format == "MP3":
         return _mp3_with_length(reader, source)
     return reader, _problem_of(reader, source)

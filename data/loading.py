@@ -344,6 +344,9 @@ def _load_split(folder: Path, metadata: pa.Table | None, labelled: bool) -> data
         if path.suffix.lower() in AUDIO_EXTENSIONS
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    unnamed = [path for path in files if not _is_utf8(str(path))]
+    if unnamed:
+        raise ValueError(f"The name of {str(unnamed[0])!r} is not UTF-8, which datasets need. Rename it.")
     if files and not labelled:
         return datasets.Dataset.from_dict({"audio": list(map(str, files))})
     loose = [path for path in files if path.parent == folder]
@@ -355,6 +358,14 @@ def _load_split(folder: Path, metadata: pa.Table | None, labelled: bool) -> data
         )
     labels = [path.relative_to(folder).parts[0] for path in files]
     return datasets.Dataset.from_dict({"audio": list(map(str, files)), "label": labels})
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python's stand-in for bytes of other encodings
+        return False
+    return True
 
 
 def _read_metadata(folder: Path) -> pa.Table | None:

@@ -4,6 +4,7 @@
 
 import functools
 import json
+import sys
 from pathlib import Path
 
 import datasets
@@ -253,6 +254,14 @@ def test_a_stream_of_the_hub_reads_no_file_of_this_machine(tmp_path, monkeypatch
     clips = load_recordings("someone/secrets", streaming=True)
     assert len(list(StreamedWindows(clips, 8_000, endless=False))) == 1
     assert "1 of the 2 clips" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_a_name_that_is_not_utf8(tmp_path):
+    write_clip(tmp_path / "a" / "1.wav").rename(tmp_path / "a" / "\udcff.wav")
+    for load in (load_clips, load_recordings):
+        with pytest.raises(ValueError, match=r"udcff\.wav' is not UTF-8, which datasets need\. Rename it"):
+            load(str(tmp_path))
 
 
 def test_bad_metadata(tmp_path):
