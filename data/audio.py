@@ -272,10 +272,10 @@ class _TorchCodecFile:
                 "another format, convert it to wav or flac, or install torchcodec and FFmpeg; otherwise leave it out."
             ) from error
         self.name = name
-        self.is_length_guessed = _is_adts(file)
         try:
+            self.is_length_guessed = _is_adts(file)
             self.decoder = AudioDecoder(os.fspath(file) if isinstance(file, os.PathLike) else file)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
             raise self._unreadable(error) from error
 
     def info(self) -> AudioInfo:
