@@ -160,6 +160,8 @@ def _open(file: AudioFile, name: str) -> "_SoundFile | _TorchCodecFile":
             raise AudioFileError(f"{name} is not a file. Pass the path of one audio file.")
         if os.path.getsize(source) == 0:
             raise AudioFileError(f"{name} is empty (0 bytes). {GET_AGAIN}")
+        if not os.access(source, os.R_OK):
+            raise AudioFileError(f"{name} may not be read by this user. Change its permissions, or leave it out.")
     elif isinstance(file, bytes):
         source = io.BytesIO(file)
     elif hasattr(file, "seek") and hasattr(file, "read"):

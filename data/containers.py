@@ -59,8 +59,8 @@ def open_soundfile(source: str | BinaryIO) -> tuple[soundfile.SoundFile, str | N
         soundfile.LibsndfileError: it is not audio that libsndfile can read.
     """
     # soundfile itself cannot encode the name of a file that is not UTF-8
-    is_posix_path = isinstance(source, str) and os.name == "posix"
-    reader = soundfile.SoundFile(os.fsencode(source) if is_posix_path else source)
+    encoded = os.fsencode(source) if isinstance(source, str) and os.name == "posix" else source
+    reader = soundfile.SoundFile(encoded)
     if reader.format == "MP3":
         return _mp3_with_length(reader, source)
     return reader, _problem_of(reader, source)

@@ -420,7 +420,8 @@ def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
     `train/dog/1.wav` and `test/dog/1.wav`, are most often different recordings.
     """
     paths = {
-        split: [path and PurePosixPath(path.lstrip("/")) for path in clip_paths(rows)] for split, rows in clips.items()
+        split: [PurePosixPath(path.lstrip("/")) if path else None for path in clip_paths(rows)]
+        for split, rows in clips.items()
     }
     folders = {path.parent for split in paths.values() for path in split if path}
     root = os.path.commonpath(folders) if folders else ""
@@ -431,7 +432,9 @@ def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
             parts = parts[1:]
         return "/".join(parts)
 
-    names = {split: [path and name(path) for path in split_paths] for split, split_paths in paths.items()}
+    names = {
+        split: [None if path is None else name(path) for path in split_paths] for split, split_paths in paths.items()
+    }
     unknown = sum(name is None for split in names.values() for name in split)
     if unknown:
         logger.warning(

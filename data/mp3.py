@@ -5,6 +5,7 @@
 import functools
 import io
 import struct
+from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 
@@ -38,7 +39,8 @@ class _Frame(NamedTuple):
     kind: tuple[int, int, int, bool]  # MPEG version, layer, sampling rate, and whether it is mono
 
 
-class Mp3Frames(NamedTuple):
+@dataclass(frozen=True)
+class Mp3Frames:
     """
     The frames of an MP3 file.
 

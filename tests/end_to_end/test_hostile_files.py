@@ -62,7 +62,7 @@ def test_odd_files_are_read_whole(name, data, seconds, tmp_path):
 def test_a_file_that_may_not_be_read(tmp_path):
     soundfile.write(tmp_path / "secret.wav", np.zeros(100), RATE)
     (tmp_path / "secret.wav").chmod(0)
-    with pytest.raises(AudioFileError, match=r"secret\.wav"):
+    with pytest.raises(AudioFileError, match=r"secret\.wav may not be read by this user"):
         load_audio(tmp_path / "secret.wav", RATE)
 
 
