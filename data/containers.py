@@ -4,6 +4,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -29,11 +30,15 @@ _NEARLY = 2**16
 # Where libsndfile finds less audio than the header promises, its log has both sizes.
 _SIZES = re.compile(r"^ *(?:data|SSND|BODY|Data Size|Riff size|riff) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
+# How much of a file is looked at at a time.
+_BLOCK_SIZE = 2**20
+
 # The bytes of a header and of 255 segments of 255 bytes.
 _LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
-# The start of a stream in the middle of a file.
-_OGG_STREAM_AFTER_PAGES = re.compile(rb"OggS\0[^\2\6].*OggS\0[\2\6]", re.DOTALL)
+# An Ogg page, with its flags, and the start of a FLAC stream: six and eight bytes
+_OGG_PAGE = re.compile(rb"OggS\0.", re.DOTALL)
+_OGG_FIRST_PAGE = 2
 _FLAC_STREAM = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 
 GET_AGAIN = "Copy or download it again, or leave it out."
@@ -70,9 +75,11 @@ def problem_of_rest(reader: soundfile.SoundFile, source: str | BinaryIO) -> str 
     """As the problem of [`open_soundfile`], which only the whole file shows: more streams than libsndfile reads."""
     with _opened(source) as file:
         if reader.format == "OGG":
-            return _SEVERAL if _OGG_STREAM_AFTER_PAGES.search(file.read()) else None
+            is_first = (bool(page[5] & _OGG_FIRST_PAGE) for page in _found(_OGG_PAGE, 6, file))
+            # The streams of one recording, which play together, begin before the other pages
+            return _SEVERAL if any(itertools.dropwhile(bool, is_first)) else None
         if reader.format == "FLAC":
-            return _SEVERAL if _FLAC_STREAM.search(file.read(), 4) else None
+            return _SEVERAL if len(list(_found(_FLAC_STREAM, 8, file))) > 1 else None
         if reader.format == "MP3":
             frames = count_frames(file.read())
             # Some encoders do not count the last frame
@@ -154,6 +161,15 @@ def _samples_of_nist(source: str | BinaryIO) -> int | None:
     with _opened(source) as file:
         found = re.search(rb"\bsample_count -i (\d+)", file.read(1024))
     return int(found[1]) if found else None
+
+
+def _found(pattern: re.Pattern[bytes], size: int, file: BinaryIO) -> Iterator[bytes]:
+    """What matches a pattern of this size in a file, which is read in blocks."""
+    end = b""
+    while block := file.read(_BLOCK_SIZE):
+        data = end + block
+        yield from pattern.findall(data)
+        end = data[1 - size :]
 
 
 @contextlib.contextmanager
