@@ -104,6 +104,7 @@ def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None
     if not 0 <= offset < math.inf or (duration is not None and not 0 < duration < math.inf):
         raise ValueError(f"offset must be at least 0 and duration above 0 seconds, got {offset} and {duration}.")
     part = _open(file, _name_of(file)).part(offset, duration)
+    _check_length(_name_of(file), part.samples / part.sampling_rate, part.sampling_rate)
     waveform = np.empty(part.samples, dtype=np.float32)
     filled = 0
     for block in part.blocks:
@@ -112,14 +113,21 @@ def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None
     return waveform[:filled], part.sampling_rate
 
 
-def check_audio(file: AudioFile) -> None:
+def check_audio(file: AudioFile, *, in_parts: bool = False) -> None:
     """
     Decode an audio file, and keep nothing of it.
+
+    Args:
+        file: as for `load_audio`.
+        in_parts: whether only parts of the file will be read, so that it may be of any length.
 
     Raises:
         AudioFileError: as `load_audio`.
     """
-    for _ in _open(file, _name_of(file)).part(0.0, None).blocks:
+    part = _open(file, _name_of(file)).part(0.0, None)
+    if not in_parts:
+        _check_length(_name_of(file), part.samples / part.sampling_rate, part.sampling_rate)
+    for _ in part.blocks:
         pass
 
 
@@ -229,7 +237,6 @@ class _SoundFile:
             )
         if duration is not None:
             stop = start + max(1, math.ceil(min(duration * rate, stop - start)))
-        _check_length(self.name, (stop - start) / rate, rate)
         return _Part(rate, stop - start, self._blocks(start, stop))
 
     def _blocks(self, start: int, stop: int) -> Iterator[np.ndarray]:

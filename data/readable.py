@@ -61,12 +61,15 @@ def clip_files(clips: datasets.Dataset) -> list[str | None]:
     return files
 
 
-def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, list[BadClip]]:
+def drop_unreadable(
+    clips: datasets.DatasetDict, *, in_parts: bool = False
+) -> tuple[datasets.DatasetDict, list[BadClip]]:
     """
     Decode every clip once and leave out those that cannot be read.
 
     Args:
         clips: what `load_clips` returns.
+        in_parts: whether only parts of the clips will be read, so that they may be of any length.
 
     Returns:
         The readable clips, and the others with the reasons.
@@ -76,7 +79,7 @@ def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, 
     """
     readable, bad = datasets.DatasetDict(), []
     for split, rows in clips.items():
-        reasons = _decode_all(rows.select_columns("audio"), split)
+        reasons = _decode_all(rows.select_columns("audio"), split, in_parts)
         bad += [
             BadClip(clip_name(rows[row]["audio"], row), reason, split) for row, reason in enumerate(reasons) if reason
         ]
@@ -95,12 +98,12 @@ def report_bad_clips(bad_clips: Sequence[BadClip]) -> None:
     logger.warning("\n".join([f"{len(bad_clips)} clips cannot be read and are left out:", *lines]))
 
 
-def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
+def _decode_all(rows: datasets.Dataset, split: str, in_parts: bool) -> list[str | None]:
     """The reason why each clip cannot be read, or `None` if it can."""
 
     def reason(row: int) -> str | None:
         try:
-            check_audio(audio_file(rows[row]["audio"]))
+            check_audio(audio_file(rows[row]["audio"]), in_parts=in_parts)
         except AudioFileError as error:
             return str(error)
         return None

@@ -16,6 +16,7 @@ import soundfile
 import torch
 
 import polyaudio
+from polyaudio.data import audio
 from polyaudio.data.audio import AudioFileError, audio_info, check_audio, decode_audio, load_audio
 
 
@@ -347,6 +348,17 @@ def test_other_formats_go_to_torchcodec(tmp_path, monkeypatch):
     assert len(load_audio(path, 8_000)) == 16_000
     assert audio_info(path) == (2.0, 16_000, 2)
     assert set(seen) == {str(path)}
+    AudioDecoder.metadata = types.SimpleNamespace(duration_seconds=3.0, sample_rate=16_000, num_channels=2)
+    with pytest.raises(
+        AudioFileError, match=r"clip\.m4a is cut off: it has 2\.000 s after 0\.0 s instead of 3\.000 s"
+    ):
+        load_audio(path, 8_000)
+    assert len(load_audio(path, 8_000, duration=1.0)) == 8_000
+    monkeypatch.setattr(audio, "_MOST_SAMPLES", 3 * 16_000)  # of both channels: 1.5 s
+    for seconds in (3.0, 1.0):  # by the header, and by what comes
+        AudioDecoder.metadata = types.SimpleNamespace(duration_seconds=seconds, sample_rate=16_000, num_channels=2)
+        with pytest.raises(AudioFileError, match=r"clip\.m4a is too long"):
+            load_audio(path, 8_000)
     path.write_bytes(b"garbage")
     with pytest.raises(AudioFileError, match=r"clip\.m4a can be read neither .*Invalid data"):
         load_audio(path, 16_000)
