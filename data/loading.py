@@ -416,8 +416,9 @@ def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
     """
     The recordings of clips: paths within the common and the split folder, without the suffix of a chunk.
 
-    If the dataset has several splits, the name of the split comes first. Files of the same name in two splits, such as
-    `train/dog/1.wav` and `test/dog/1.wav`, are most often different recordings.
+    Clips of different splits belong to one recording only if they are different chunks of it. Where a name is in two
+    splits, such as `train/dog/1.wav` and `test/dog/1.wav`, each split has counted for itself, and the split becomes a
+    part of the recording.
     """
     paths = {
         split: [PurePosixPath(path.lstrip("/")) if path else None for path in clip_paths(rows)]
@@ -441,27 +442,17 @@ def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
             f"{unknown} clips have neither a recording nor a path, so each counts as a recording of its own. If "
             "several were cut from one recording, pass the column with their recordings (`group_column`)."
         )
-    _warn_of_chunks(names)
-    prefix = {split: f"{split}/" if len(clips) > 1 else "" for split in clips}
+    splits_of = defaultdict(set)
+    for split, split_names in names.items():
+        for own in filter(None, split_names):
+            splits_of[own].add(split)
+    is_counted_apart = {_CHUNK_SUFFIX.sub("", own) for own, splits in splits_of.items() if len(splits) > 1}
+
+    def recording(split: str, own: str) -> str:
+        stem = _CHUNK_SUFFIX.sub("", own)
+        return f"{split}/{stem}" if stem in is_counted_apart else stem
+
     return {
-        split: [
-            f"{split}/{row}" if name is None else prefix[split] + _CHUNK_SUFFIX.sub("", name)
-            for row, name in enumerate(split_names)
-        ]
+        split: [f"{split}/{row}" if own is None else recording(split, own) for row, own in enumerate(split_names)]
         for split, split_names in names.items()
     }
-
-
-def _warn_of_chunks(names: Mapping[str, Sequence[str | None]]) -> None:
-    """Log a warning if clips of different splits look like different chunks of one recording, by their names."""
-    chunks: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for split, split_names in names.items():
-        for name in filter(None, split_names):
-            chunks[_CHUNK_SUFFIX.sub("", name)][split].add(name)
-    crossing = [recording for recording, parts in chunks.items() if len(set(map(frozenset, parts.values()))) > 1]
-    if crossing:
-        logger.warning(
-            "By their names, clips in different splits are chunks of the same recordings, which makes scores too "
-            f"high: {listed(crossing)}. The search for copies finds only chunks that overlap. Pass the column with "
-            "the recordings (`group_column`) to have this checked."
-        )

@@ -62,17 +62,18 @@ def test_recording_is_the_file_before_chunking(tmp_path, stem, recording):
     assert load_clips(str(tmp_path))["train"]["recording"][:] == [f"a/{recording}", "b/other"]
 
 
-def test_split_folders(tmp_path, caplog):
+def test_split_folders(tmp_path):
     for name in ("training/a/1_chunk1.wav", "training/b/2.wav", "val/a/3.wav", "test/a/1_chunk2.wav", "test/b/4.wav"):
         write_clip(tmp_path / name)
     clips = load_clips(str(tmp_path))
     assert {split: rows["recording"][:] for split, rows in clips.items()} == {
-        "train": ["train/a/1", "train/b/2"],
-        "validation": ["validation/a/3"],
-        "test": ["test/a/1", "test/b/4"],
+        "train": ["a/1", "b/2"],
+        "validation": ["a/3"],
+        "test": ["a/1", "b/4"],
     }
     assert all(rows.features["label"].names == ["a", "b"] for rows in clips.values())
-    assert "are chunks of the same recordings, which makes scores too high: a/1." in caplog.text
+    with pytest.raises(ValueError, match=r"same recording.*a/1"):
+        check_clips(clips["train"], clips["test"])
     write_clip(tmp_path / "train" / "a" / "5.wav")
     with pytest.raises(ValueError, match="are the same split"):
         load_clips(str(tmp_path))
@@ -83,8 +84,11 @@ def test_the_same_file_names_in_two_splits(tmp_path, caplog):
     for split in ("train", "test"):
         for name in ("dog/1.wav", "dog/2_clip1.wav", "cat/1.wav"):
             write_clip(tmp_path / split / name)
+    write_clip(tmp_path / "test" / "dog" / "2_clip2.wav")
+    write_clip(tmp_path / "train" / "dog" / "3.wav")
     clips = load_clips(str(tmp_path))
-    assert clips["train"]["recording"][:] == ["train/cat/1", "train/dog/1", "train/dog/2"]
+    assert clips["train"]["recording"][:] == ["train/cat/1", "train/dog/1", "train/dog/2", "dog/3"]
+    assert clips["test"]["recording"][:] == ["test/cat/1", "test/dog/1", "test/dog/2", "test/dog/2"]
     check_clips(clips["train"], clips["test"])
     assert not caplog.records
     rows = [f"{name},{number % 2},{number}" for number, name in enumerate(["dog/1.wav", "dog/2_clip1.wav"])]

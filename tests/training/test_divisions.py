@@ -51,7 +51,10 @@ def test_the_same_audio_in_two_splits_is_one(folder):
 
 def test_within_a_split_names_group_clips(folder):
     for path in sorted((folder / "train").rglob("*.wav")):
-        path.rename(path.with_name(f"{int(path.stem) // 2}_chunk{path.stem}.wav"))
+        path.rename(path.with_name(f"take{int(path.stem) // 2}_chunk{path.stem}.wav"))
     (division,) = load_divisions(folder, DataArguments(test_size=0.25))
     assert division.counts["train"] == {"clips": 4, "recordings": 2}
     assert division.counts["validation"] == {"clips": 4, "recordings": 2}
+    (folder / "test" / "dog" / "0.wav").rename(folder / "test" / "dog" / "take0_chunk9.wav")
+    with pytest.raises(ValueError, match="Clips of the same recording are in training and in evaluation.*dog/take0"):
+        load_divisions(folder, DataArguments(test_size=0.25))
