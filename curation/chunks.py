@@ -22,7 +22,7 @@ import soundfile
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from ..data.audio import AudioFile, AudioFileError, audio_info, load_audio
+from ..data.audio import AudioFile, AudioFileError, audio_info, decode_audio, load_audio
 from ..data.events import shifted_events
 from ..data.folders import new_folder
 from ..data.labels import FRAMES, class_names, listed, task_of
@@ -34,6 +34,9 @@ FORMATS = ("flac", "wav")
 
 # A recording is decoded this many seconds at a time, and this much of its chunks stays in memory
 _STRETCH_SECONDS = 300.0
+
+# The least of the end of a recording that is read to find out whether the file is complete
+_END_SECONDS = 0.1
 _SPOOL_BYTES = 64 * 2**20
 _ROW_GROUP_BYTES, _ROW_GROUP_ROWS = 32 * 2**20, 100
 _SHARD_BYTES = 500 * 10**6  # the default of `push_to_hub`
@@ -211,6 +214,9 @@ def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = Non
                 data = _encode(samples, rate, chunking.format)
                 chunks.append(Chunk(spool, spool.tell(), len(data), start / rate, len(samples) / rate))
                 spool.write(data)
+    # The end of the recording may be in no chunk, and is read all the same: it tells whether the file is complete
+    end = (long_enough[-1] + length) / rate if long_enough else 0.0
+    decode_audio(file, offset=max(0.0, min(end, info.duration - _END_SECONDS)))
     return CutRecording(chunks, silent, short)
 
 

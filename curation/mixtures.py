@@ -20,6 +20,7 @@ from ..data.loading import load_clips
 from ..data.readable import BadClip, audio_file, clip_name, report_bad_clips
 from ..data.splits import cut_from_train
 from ..data.windows import combined_seed
+from .leaks import find_leaks
 
 
 # Separates the classes of a clip in `metadata.csv`
@@ -241,7 +242,7 @@ def _divide(
     The recordings of each wanted split: those of the dataset, or else cut from its training split.
 
     Raises:
-        ValueError: the dataset does not allow that, or a recording is in two of the splits.
+        ValueError: the dataset does not allow that, or a recording is in two of the splits, by its name or its audio.
     """
     if "train" not in splits:
         raise ValueError(f"The dataset has no split 'train', only {', '.join(splits)}.")
@@ -261,11 +262,19 @@ def _divide(
                 f"Recordings are in {part} and in another split: {listed(both)}. Move each to one of them. If these "
                 "are different recordings with the same name, pass `group_column`."
             )
+    # The names of files say nothing about recordings in two splits of the dataset
+    if len(kept) > 1:
+        leaks = find_leaks(datasets.DatasetDict(kept)).leaks
+        if leaks:
+            raise ValueError(
+                f"{len(leaks)} recordings are in two of {listed(kept)}, for instance {leaks[0].first} and "
+                f"{leaks[0].second}, which hold the same audio. Remove one of each."
+            )
     return parts
 
 
 def _check_class_names(folder: Path, names: list[str], events: bool) -> None:
-    """Raises `ValueError` if `load_clips` reads other names of classes from the folder, such as 1 for 01."""
+    """Raises `ValueError` if `load_clips` reads other names of classes from the folder."""
     written = load_clips(str(folder), label_separator=None if events else LABEL_SEPARATOR)["train"]
     strange = set(class_names(written.features["label"])) - set(names)
     if strange:

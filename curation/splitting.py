@@ -2,8 +2,10 @@
 # Licensed under the MIT License; see LICENSE.
 """Divides a dataset into splits or folds by recording, and writes the division."""
 
+import contextlib
 import csv
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +14,11 @@ from typing import Literal
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute
 
 from ..data.folders import new_folder
 from ..data.labels import class_names, classes_of_clips
-from ..data.readable import clip_names, report_bad_clips
+from ..data.readable import clip_files, clip_names, report_bad_clips
 from ..data.splits import cut_from_train, folds_by_recording
 from .leaks import LeakReport, as_leaks
 from .overlaps import find_overlaps, infer_recordings
@@ -101,8 +104,9 @@ def split_dataset(
     Divide a dataset by recording, search the parts for common audio, and write the division, with progress bars.
 
     The output is a folder of `save_to_disk`, which `load_clips` reads, and in it `splits.csv` with the name, the split
-    or fold, the classes and the recording of each clip. Audio files are not copied: the folder holds their absolute
-    paths. Audio that is stored in the dataset itself is written along. Clips that cannot be read are logged and kept.
+    or fold, the classes and the recording of each clip. Audio files are linked into it, which takes no space, or
+    copied if that is not possible. Audio that is stored in the dataset itself is written along. Clips that cannot be
+    read are logged and kept.
 
     Args:
         clips: what `load_clips` returns. Its own splits are kept; `test` and `validation` are only cut from `train`
@@ -135,7 +139,8 @@ def split_dataset(
 
     rows_of = {part: [row for row, own in enumerate(part_of) if own == part] for part in parts}
     with new_folder(output, overwrite=overwrite) as folder:
-        _as_divided(rows, part_of, rows_of, settings.kind).save_to_disk(folder)
+        linked = _with_linked_audio(rows, folder, Path(output).absolute())
+        _as_divided(linked, part_of, rows_of, settings.kind).save_to_disk(folder)
         _write_table(folder / "splits.csv", settings.kind, names, part_of, rows)
 
     recordings = rows["recording"][:]
@@ -225,17 +230,47 @@ def _with_plain_audio(rows: datasets.Dataset) -> datasets.Dataset:
     features = datasets.Features(
         {**rows.features, "audio": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}}
     )
+    files = [file and (os.path.abspath(file) if "://" not in file else file) for file in clip_files(rows)]
+    return _with_files(rows, files, features)
+
+
+def _with_linked_audio(rows: datasets.Dataset, folder: Path, output: Path) -> datasets.Dataset:
+    """
+    Link the audio files of clips into the new dataset, because a dataset is only read from its own folder.
+
+    Where the file system has no hard links, or the files are on another one, they are copied. What is no file, or
+    cannot be copied, stays a clip that cannot be read.
+
+    Args:
+        rows: what `_with_plain_audio` returns.
+        folder: the folder of the new dataset while it is written.
+        output: its folder afterwards.
+    """
+    files = clip_files(rows)
+    folders = {os.path.dirname(file) for file in files if file}
+    root = os.path.commonpath(folders) if folders else ""
+    place_of = {file: os.path.join("audio", os.path.relpath(file, root)) for file in files if file}
+    for file, place in place_of.items():
+        source, target = os.path.realpath(file), folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.isfile(source):
+            try:
+                os.link(source, target)
+            except OSError:
+                with contextlib.suppress(PermissionError):
+                    shutil.copyfile(source, target)
+    return _with_files(rows, [file and str(output / place_of[file]) for file in files], rows.features)
+
+
+def _with_files(rows: datasets.Dataset, files: Sequence[str | None], features: datasets.Features) -> datasets.Dataset:
+    """The rows with other paths of the files in the column `audio`, where a file has the audio."""
     table = rows.with_format("arrow")[:]
-    chunks = []
-    for chunk in table["audio"].chunks:
-        has_bytes = chunk.field("bytes").is_valid().to_pylist()
-        paths = [
-            os.path.abspath(path) if path and not whole and "://" not in path else path
-            for path, whole in zip(chunk.field("path").to_pylist(), has_bytes, strict=True)
-        ]
-        chunks.append(
-            pa.StructArray.from_arrays([chunk.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"])
-        )
+    chunks, start = [], 0
+    for chunk in table["audio"].chunks:  # in one piece, the audio could be too much for an array
+        own = pa.array(files[start : start + len(chunk)], pa.string())
+        paths = pa.compute.coalesce(own, chunk.field("path"))
+        chunks.append(pa.StructArray.from_arrays([chunk.field("bytes"), paths], ["bytes", "path"]))
+        start += len(chunk)
     column = pa.chunked_array(chunks, features.arrow_schema.field("audio").type)
     table = table.set_column(table.column_names.index("audio"), "audio", column)
     return datasets.Dataset(table.replace_schema_metadata(features.arrow_schema.metadata))

@@ -2,17 +2,18 @@
 # Licensed under the MIT License; see LICENSE.
 """Reads audio files: wav, flac, ogg and mp3 with soundfile, other formats with torchcodec if it is installed."""
 
-import contextlib
 import io
 import math
 import os
-import re
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
+
+from .containers import GET_AGAIN, open_soundfile, problem_of_rest
 
 
 AudioFile = str | os.PathLike | bytes | BinaryIO
@@ -33,23 +34,18 @@ _LOUDEST = 1e10
 # A file is decoded in blocks of this many values. The memory then depends on the audio and not on the header.
 _BLOCK_SIZE = 2**22
 
-# libsndfile's frame count if the header of a stream lacks the length.
-_UNKNOWN_LENGTH = 2**63 - 1
+# The most samples of one part that are kept in memory, 2 GiB: 3.1 hours at 48 kHz. Small files can decode to days.
+_MOST_SAMPLES = 2**29
 
-# The data size that programs write to the header of a wav if they stream it and do not know its length.
-_STREAMED_SIZE = 0x7FFFF000
+# The usual rate of models. At lower rates the limit is the same, because a model hears the part at its own rate.
+_USUAL_RATE = 16_000
 
-# Some programs count the header as data, so this many missing bytes do not mean that a file is damaged.
-_HEADER_SLACK = 128
+# How much shorter than its header says a file may be that torchcodec decodes: delays of encoders, rounded times
+_INEXACT_SECONDS = 0.25
 
 # A frame of an mp3 can use bits of earlier frames, so the first frames after a seek are silent or wrong. Decoding
 # starts this many samples before the wanted part, which is enough for the lowest bit rates.
 _MP3_PREROLL = 32 * 1152
-
-# The bytes of a header and of 255 segments of 255 bytes.
-_LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
-
-_GET_AGAIN = "Copy or download it again, or leave it out."
 
 
 class AudioFileError(ValueError):
@@ -81,7 +77,7 @@ def load_audio(
         `(samples,)`, float32, the mean of the channels.
 
     Raises:
-        AudioFileError: the part is incomplete, has no samples, or contains NaN or infinity.
+        AudioFileError: the part is incomplete, has no samples, is too long for memory, or contains NaN or infinity.
         ValueError: `sampling_rate` is not an integer within its range, `offset` is negative, `duration` is not above
             0, or one of these is not finite.
         TypeError: `file` is none of the above.
@@ -107,18 +103,32 @@ def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None
     """
     if not 0 <= offset < math.inf or (duration is not None and not 0 < duration < math.inf):
         raise ValueError(f"offset must be at least 0 and duration above 0 seconds, got {offset} and {duration}.")
-    name = _name_of(file)
-    reader = _open(file, name)
-    if isinstance(reader, _TorchCodecFile):
-        waveform, rate = reader.read(offset, duration)
-    else:
-        with reader:
-            waveform, rate = _read_soundfile(reader, name, offset, duration), reader.samplerate
-    if not max(waveform.max(), -waveform.min()) <= _LOUDEST:
-        raise AudioFileError(
-            f"{name} holds NaN or infinite samples, or samples far outside [-1, 1]. Repair or leave out this file."
-        )
-    return waveform, rate
+    part = _open(file, _name_of(file)).part(offset, duration)
+    _check_length(_name_of(file), part.samples / part.sampling_rate, part.sampling_rate)
+    waveform = np.empty(part.samples, dtype=np.float32)
+    filled = 0
+    for block in part.blocks:
+        waveform[filled : filled + len(block)] = block
+        filled += len(block)
+    return waveform[:filled], part.sampling_rate
+
+
+def check_audio(file: AudioFile, *, in_parts: bool = False) -> None:
+    """
+    Decode an audio file, and keep nothing of it.
+
+    Args:
+        file: as for `load_audio`.
+        in_parts: whether only parts of the file will be read, so that it may be of any length.
+
+    Raises:
+        AudioFileError: as `load_audio`.
+    """
+    part = _open(file, _name_of(file)).part(0.0, None)
+    if not in_parts:
+        _check_length(_name_of(file), part.samples / part.sampling_rate, part.sampling_rate)
+    for _ in part.blocks:
+        pass
 
 
 def audio_info(file: AudioFile) -> AudioInfo:
@@ -128,11 +138,7 @@ def audio_info(file: AudioFile) -> AudioInfo:
     Raises:
         AudioFileError: the file is missing or not audio, or its length is unknown or 0.
     """
-    reader = _open(file, _name_of(file))
-    if isinstance(reader, _TorchCodecFile):
-        return reader.info()
-    with reader:
-        return AudioInfo(reader.frames / reader.samplerate, reader.samplerate, reader.channels)
+    return _open(file, _name_of(file)).info()
 
 
 def _name_of(file: AudioFile) -> str:
@@ -143,7 +149,15 @@ def _name_of(file: AudioFile) -> str:
     return str(getattr(file, "name", "Audio file"))
 
 
-def _open(file: AudioFile, name: str) -> "soundfile.SoundFile | _TorchCodecFile":
+class _Part(NamedTuple):
+    """A part of a file: its rate in Hz, its largest number of samples, and blocks of its mono samples."""
+
+    sampling_rate: int
+    samples: int
+    blocks: Iterator[np.ndarray]
+
+
+def _open(file: AudioFile, name: str) -> "_SoundFile | _TorchCodecFile":
     """Open and check a file with soundfile, or with torchcodec if soundfile cannot open it."""
     source: str | BinaryIO
     if isinstance(file, (str, os.PathLike)):
@@ -153,7 +167,9 @@ def _open(file: AudioFile, name: str) -> "soundfile.SoundFile | _TorchCodecFile"
         if not os.path.isfile(source):
             raise AudioFileError(f"{name} is not a file. Pass the path of one audio file.")
         if os.path.getsize(source) == 0:
-            raise AudioFileError(f"{name} is empty (0 bytes). {_GET_AGAIN}")
+            raise AudioFileError(f"{name} is empty (0 bytes). {GET_AGAIN}")
+        if not os.access(source, os.R_OK):
+            raise AudioFileError(f"{name} may not be read by this user. Change its permissions, or leave it out.")
     elif isinstance(file, bytes):
         source = io.BytesIO(file)
     elif hasattr(file, "seek") and hasattr(file, "read"):
@@ -165,90 +181,92 @@ def _open(file: AudioFile, name: str) -> "soundfile.SoundFile | _TorchCodecFile"
         raise AudioFileError(f"{name} is headerless audio of unknown format. Convert it to wav or flac.")
 
     try:
-        reader = soundfile.SoundFile(source)
+        reader, problem = open_soundfile(source)
     except soundfile.LibsndfileError as error:
         return _TorchCodecFile(file, name, error.error_string)
-    problem = _problem_in_header(reader)
-    if not problem and reader.format == "OGG" and _is_cut_off_ogg(source):
-        problem = f"is cut off. {_GET_AGAIN}"
+    _check_rate(name, reader.samplerate)
     if problem:
-        reader.close()
         raise AudioFileError(f"{name} {problem}")
-    return reader
+    return _SoundFile(reader, source, name)
 
 
-def _problem_in_header(reader: soundfile.SoundFile) -> str | None:
-    """What is wrong with the header of a file, and what to do; `None` if it is right."""
-    if not _LOWEST_RATE <= reader.samplerate <= _HIGHEST_RATE:
-        return f"has a damaged header: its sampling rate is {reader.samplerate} Hz. Leave it out."
-    if reader.frames == 0:
-        return "has no samples. Leave it out."
-    if reader.frames == _UNKNOWN_LENGTH:
-        return "has no length in its header. Encode it again, for instance with `ffmpeg -i FILE NEW.flac`."
-    # libsndfile shortens a wav or aiff that ends too early without an error; only its log shows it
-    sizes = re.search(r"^ ?(?:data|SSND|  Data Size) +: (\d+) \(should be (\d+)\)", reader.extra_info, re.MULTILINE)
-    if sizes:
-        promised, found = map(int, sizes.groups())
-        if promised < _STREAMED_SIZE and promised - found > _HEADER_SLACK:
-            return f"is cut off. {_GET_AGAIN}"
-    return None
+def _check_rate(name: str, rate: int) -> None:
+    """Raise `AudioFileError` if no file can have this sampling rate."""
+    if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+        raise AudioFileError(f"{name} has a damaged header: its sampling rate is {rate} Hz. Leave it out.")
 
 
-def _is_cut_off_ogg(source: str | BinaryIO) -> bool:
-    """
-    Whether an Ogg file ends within a page. libsndfile leaves out such a page without an error.
-
-    In such a file, more bytes follow the last whole page, although that page does not end the stream. A file that ends
-    between two pages counts as whole, because live streams end like that.
-    """
-    with open(source, "rb") if isinstance(source, str) else contextlib.nullcontext(source) as file:
-        place = file.tell()
-        file.seek(max(0, file.seek(0, io.SEEK_END) - 2 * _LARGEST_OGG_PAGE))
-        tail = file.read()
-        file.seek(place)
-    start = len(tail)
-    while (start := tail.rfind(b"OggS\0", 0, start)) >= 0:
-        header = tail[start : start + 27]
-        if len(header) == 27:
-            num_segments = header[26]
-            end = start + 27 + num_segments + sum(tail[start + 27 : start + 27 + num_segments])
-            if end <= len(tail):
-                is_last = header[5] & 4
-                return end < len(tail) and not is_last
-    return False
-
-
-def _read_soundfile(reader: soundfile.SoundFile, name: str, offset: float, duration: float | None) -> np.ndarray:
-    start = round(min(offset * reader.samplerate, reader.frames))
-    if start >= reader.frames:
+def _check_length(name: str, seconds: float, rate: int, channels: int = 1) -> None:
+    """Raise `AudioFileError` if a part with so many channels in memory is too long."""
+    most = _MOST_SAMPLES / max(rate, _USUAL_RATE) / channels
+    if seconds > most:
         raise AudioFileError(
-            f"{name} is {reader.frames / reader.samplerate:.3f} s long, so it has no samples at offset {offset} s."
+            f"{name} is too long: {seconds / 3600:.1f} hours decode to {4 * seconds * rate * channels / 2**30:.1f} "
+            f"GiB, and at most {most / 3600:.1f} hours of such a file are read at once. Cut it, for instance with "
+            "`ffmpeg -i FILE -f segment -segment_time 1800 PART%03d.flac`, or leave it out."
         )
-    stop = reader.frames
-    if duration is not None:
-        stop = start + max(1, math.ceil(min(duration * reader.samplerate, stop - start)))
-    begin = max(0, start - _MP3_PREROLL) if reader.format == "MP3" else start
-    blocks, missing = [], stop - begin
-    mean_of_channels = np.full(reader.channels, 1 / reader.channels, dtype=np.float32)
-    try:
-        if begin:
-            reader.seek(begin)
-        while missing:
-            block = reader.read(min(missing, _BLOCK_SIZE // reader.channels), dtype="float32", always_2d=True)
-            if len(block) == 0:
-                break
-            blocks.append(block[:, 0] if reader.channels == 1 else block @ mean_of_channels)
-            missing -= len(block)
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".")
-        raise AudioFileError(f"{name} is cut off or damaged ({reason}). {_GET_AGAIN}") from error
-    if missing:
+
+
+def _check_samples(name: str, samples: np.ndarray) -> np.ndarray:
+    """Return samples unchanged; `AudioFileError` if they are no sound."""
+    if len(samples) and not max(samples.max(), -samples.min()) <= _LOUDEST:
         raise AudioFileError(
-            f"{name} is cut off: {missing} of {stop - begin} samples before {stop / reader.samplerate:.3f} s are "
-            f"missing. {_GET_AGAIN}"
+            f"{name} holds NaN or infinite samples, or samples far outside [-1, 1]. Repair or leave out this file."
         )
-    waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    return waveform[start - begin :]
+    return samples
+
+
+class _SoundFile:
+    """An audio file that soundfile can open."""
+
+    def __init__(self, reader: soundfile.SoundFile, source: str | BinaryIO, name: str):
+        self.reader = reader
+        self.source = source
+        self.name = name
+
+    def info(self) -> AudioInfo:
+        with self.reader as reader:
+            return AudioInfo(reader.frames / reader.samplerate, reader.samplerate, reader.channels)
+
+    def part(self, offset: float, duration: float | None) -> _Part:
+        rate, stop = self.reader.samplerate, self.reader.frames
+        start = round(min(offset * rate, stop))
+        if start >= stop:
+            raise AudioFileError(
+                f"{self.name} is {stop / rate:.3f} s long, so it has no samples at offset {offset} s."
+            )
+        if duration is not None:
+            stop = start + max(1, math.ceil(min(duration * rate, stop - start)))
+        return _Part(rate, stop - start, self._blocks(start, stop))
+
+    def _blocks(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        with self.reader as reader:
+            begin = max(0, start - _MP3_PREROLL) if reader.format == "MP3" else start
+            place = begin
+            mean_of_channels = np.full(reader.channels, 1 / reader.channels, dtype=np.float32)
+            try:
+                if begin:
+                    reader.seek(begin)
+                while place < stop:
+                    size = min(stop - place, max(1, _BLOCK_SIZE // reader.channels))
+                    block = reader.read(size, dtype="float32", always_2d=True)
+                    if len(block) == 0:
+                        break
+                    skipped = max(0, start - place)
+                    place += len(block)
+                    mono = block[:, 0] if reader.channels == 1 else block @ mean_of_channels
+                    yield _check_samples(self.name, mono[skipped:])
+            except soundfile.LibsndfileError as error:
+                reason = error.error_string.rstrip(".")
+                raise AudioFileError(f"{self.name} is cut off or damaged ({reason}). {GET_AGAIN}") from error
+            if place < stop:
+                raise AudioFileError(
+                    f"{self.name} is cut off: {stop - place} of {stop - begin} samples before "
+                    f"{stop / reader.samplerate:.3f} s are missing. {GET_AGAIN}"
+                )
+            problem = problem_of_rest(reader, self.source) if stop == reader.frames else None
+        if problem:
+            raise AudioFileError(f"{self.name} {problem}")
 
 
 class _TorchCodecFile:
@@ -263,32 +281,61 @@ class _TorchCodecFile:
                 "another format, convert it to wav or flac, or install torchcodec and FFmpeg; otherwise leave it out."
             ) from error
         self.name = name
-        if not isinstance(file, (str, os.PathLike, bytes)):
-            file.seek(0)
         try:
+            self.is_length_guessed = _is_adts(file)
             self.decoder = AudioDecoder(os.fspath(file) if isinstance(file, os.PathLike) else file)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
             raise self._unreadable(error) from error
 
     def info(self) -> AudioInfo:
         metadata = self.decoder.metadata
         if not metadata.duration_seconds:
             raise AudioFileError(f"{self.name} has no samples or an unknown length. Convert it to wav or flac.")
+        _check_rate(self.name, metadata.sample_rate)
         return AudioInfo(metadata.duration_seconds, metadata.sample_rate, metadata.num_channels)
 
-    def read(self, offset: float, duration: float | None) -> tuple[np.ndarray, int]:
+    def part(self, offset: float, duration: float | None) -> _Part:
+        info = self.info()
+        rest = max(0.0, info.duration - offset)
+        _check_length(self.name, rest if duration is None else min(duration, rest), info.sampling_rate, info.channels)
+        # Where the header is wrong, the decoder is still not asked for more than the limit, and a second to notice it
+        most = _MOST_SAMPLES / max(info.sampling_rate, _USUAL_RATE) / info.channels + 1
+        stop = offset + min(most, math.inf if duration is None else duration)
         try:
-            samples = self.decoder.get_samples_played_in_range(offset, None if duration is None else offset + duration)
+            samples = self.decoder.get_samples_played_in_range(offset, stop)
         except (RuntimeError, ValueError) as error:
             raise self._unreadable(error) from error
-        if samples.data.shape[1] == 0:
+        number = samples.data.shape[1]
+        if number == 0:
             raise AudioFileError(f"{self.name} has no samples at offset {offset} s. Leave it out.")
-        return samples.data.mean(0).numpy(), samples.sample_rate
+        rate = samples.sample_rate
+        _check_length(self.name, number / rate, rate, info.channels)
+        if duration is None and number / rate < rest - _INEXACT_SECONDS and not self.is_length_guessed:
+            raise AudioFileError(
+                f"{self.name} is cut off: it has {number / rate:.3f} s after {offset} s instead of {rest:.3f} s. "
+                f"{GET_AGAIN}"
+            )
+        waveform = samples.data.mean(0).numpy()
+        return _Part(rate, len(waveform), iter([_check_samples(self.name, waveform)]))
 
     def _unreadable(self, error: Exception) -> AudioFileError:
         return AudioFileError(
             f"{self.name} can be read neither by soundfile nor by torchcodec ({error}). Leave it out."
         )
+
+
+def _is_adts(file: AudioFile) -> bool:
+    """Whether a file is AAC without a container. Its length is a guess from its size."""
+    if isinstance(file, bytes):
+        start = file[:2]
+    elif isinstance(file, (str, os.PathLike)):
+        with open(file, "rb") as opened:
+            start = opened.read(2)
+    else:
+        file.seek(0)
+        start = file.read(2)
+        file.seek(0)
+    return start in (b"\xff\xf1", b"\xff\xf9")
 
 
 def _resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

@@ -2,12 +2,19 @@
 # Licensed under the MIT License; see LICENSE.
 """Labels of clips: reads one class, any number of classes, or events from the columns of a dataset."""
 
+import logging
+import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import datasets
 
 from .events import is_events
+
+
+logger = logging.getLogger(__name__)
 
 
 SINGLE_LABEL = "single_label_classification"
@@ -188,6 +195,20 @@ def read_class_columns(
         hot = zip(*(table[column] for column in columns), strict=True)
         values[split] = [[index for index, value in enumerate(row) if value] for row in hot]
     return datasets.List(datasets.ClassLabel(names=list(columns))), values
+
+
+def warn_of_similar(names: Iterable[str], dataset: str) -> None:
+    """Log a warning with the classes whose names look like spellings of one name: they stay different classes."""
+    spellings = defaultdict(list)
+    for name in names:
+        words = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        spellings[re.sub(r"^0+(?=\d+$)", "", words)].append(repr(name))
+    found = [", ".join(alike) for alike in spellings.values() if len(alike) > 1]
+    if found:
+        logger.warning(
+            f"{dataset} has different classes whose names differ only in case, spaces, leading zeros or the code of a "
+            f"letter: {'; '.join(found)}. If they are the same class, give them the same name."
+        )
 
 
 def values_of(rows: datasets.Dataset, column: str, where: str) -> list[Any]:

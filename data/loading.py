@@ -6,30 +6,35 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.json
 
 from . import ragas
 from .audio import AUDIO_EXTENSIONS
+from .borders import Border, border_of_folder, border_of_hub, hub_audio_only
 from .events import is_events, merge_events, read_event_lists, read_events
-from .labels import find_label_column, listed, read_class_columns, read_classes, read_one_class, values_of
+from .labels import (
+    class_names,
+    find_label_column,
+    listed,
+    read_class_columns,
+    read_classes,
+    read_one_class,
+    values_of,
+    warn_of_similar,
+)
 from .readable import clip_paths
 
 
 logger = logging.getLogger(__name__)
 
-
-_METADATA_READERS: dict[str, Callable[[Path], pa.Table]] = {
-    "metadata.csv": partial(pyarrow.csv.read_csv, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)),
-    "metadata.jsonl": pyarrow.json.read_json,
-}
 
 _SPLIT_OF_FOLDER = {word: str(split) for split, words in datasets.data_files.SPLIT_KEYWORDS.items() for word in words}
 
@@ -58,13 +63,16 @@ def load_clips(
 
             - `"ragas"`, the dataset that this package synthesises;
             - a folder written by `save_to_disk`;
-            - a folder with `metadata.csv` or `metadata.jsonl`, whose column `file_name` has paths relative to it;
+            - a folder with `metadata.csv` or `metadata.jsonl`, whose column `file_name` has paths, relative to it or
+              absolute;
             - a folder with parquet files in `data/`, as `polyaudio dataset build` and `push_to_hub` write them;
             - a folder with a folder of audio files for each class;
             - the name of a dataset on the Hugging Face Hub;
             - a loaded dataset with the same columns.
 
-            Folders of audio files and of metadata may be divided into `train`, `validation` and `test` folders.
+            Folders of audio files and of metadata may be divided into `train`, `validation` and `test` folders. Audio
+            outside the folder of a dataset is not read, except below the folders of the environment variable
+            `POLYAUDIO_AUDIO_ROOTS`. Audio outside of parquet files and of datasets on the Hub is never read.
         audio_column: the column with the audio.
         label_column: the column with the class of each clip, as class index, number or name, or with a list of its
             classes. The default is the only column with a usual name (`label`, `raga`, `class` ...), or else the only
@@ -86,12 +94,13 @@ def load_clips(
         seconds) and `label` (`ClassLabel`). A dataset without splits becomes the split `train`.
 
     Raises:
-        ValueError: the dataset does not exist, a column is missing or could be one of several, or a clip has no label
-            or group.
+        ValueError: the dataset does not exist or names audio outside its folder, a column is missing or could be one
+            of several, or a clip has no label or group.
     """
     if label_columns and (label_column or label_separator):
         raise ValueError("Leave out label_column and label_separator if you pass label_columns.")
-    clips, dataset = _load(dataset, seed), name_of(dataset)
+    loaded, dataset = _load(dataset, seed), name_of(dataset)
+    clips = loaded.splits
     features = next(iter(clips.values())).features
     if group_column is None and all("recording" in split.column_names for split in clips.values()):
         group_column = "recording"
@@ -125,7 +134,10 @@ def load_clips(
     else:
         label, values = read_one_class(clips, label_column, dataset)
 
-    audio = datasets.DatasetDict({split: _only_audio(rows, audio_column) for split, rows in clips.items()})
+    warn_of_similar(class_names(label), dataset)
+    audio = datasets.DatasetDict(
+        {split: loaded.audio(rows, audio_column, f"{dataset}, split {split}") for split, rows in clips.items()}
+    )
     recordings = _recordings_from_paths(audio) if group_column is None else _texts(clips, group_column, dataset)
     folds = None if fold_column is None else _texts(clips, fold_column, dataset)
     for split, rows in audio.items():
@@ -160,21 +172,21 @@ def load_recordings(
         The clips, with only the column `audio` (`Audio(decode=False)`).
 
     Raises:
-        ValueError: the dataset, the split or the column does not exist, the column has no audio, or there are no
-            clips.
+        ValueError: the dataset, the split or the column does not exist, the column has no audio, there are no clips,
+            or the dataset names audio outside its folder.
     """
-    splits = _load(dataset, seed, labelled=False, streaming=streaming)
+    loaded = _load(dataset, seed, labelled=False, streaming=streaming)
     dataset = name_of(dataset)
-    if split not in splits:
-        raise ValueError(f"{dataset} has no split {split!r}, only {listed(splits)}. Pass another `split`.")
-    rows = splits[split]
+    if split not in loaded.splits:
+        raise ValueError(f"{dataset} has no split {split!r}, only {listed(loaded.splits)}. Pass another `split`.")
+    rows = loaded.splits[split]
     where = f"{dataset}, split {split}"
     if isinstance(rows, datasets.IterableDataset):
         return _only_audio_of_stream(rows, audio_column, where)
     _check_audio_column(rows.features, audio_column, where)
     if len(rows) == 0:
         raise ValueError(f"{where}, has no clips.")
-    rows = _only_audio(rows, audio_column)
+    rows = loaded.audio(rows, audio_column, where)
     return _as_stream(rows, seed) if streaming else rows
 
 
@@ -212,7 +224,8 @@ def _only_audio_of_stream(rows: datasets.IterableDataset, audio_column: str, whe
     rows = rows.select_columns(audio_column)
     if audio_column != "audio":
         rows = rows.rename_column(audio_column, "audio")
-    rows = rows.cast(datasets.Features({"audio": datasets.Audio(decode=False)}))
+    features = datasets.Features({"audio": datasets.Audio(decode=False)})
+    rows = rows.cast(features).map(hub_audio_only, features=features)
     try:
         is_empty = next(iter(rows), None) is None
     except ImportError as error:  # audio files without metadata need torchcodec
@@ -233,23 +246,38 @@ def _as_stream(rows: datasets.Dataset, seed: int) -> datasets.IterableDataset:
     return rows.to_iterable_dataset(num_shards=shards)
 
 
+class _Loaded(NamedTuple):
+    """The splits of a dataset, and where their audio may be: anywhere in a dataset that the caller has loaded."""
+
+    splits: datasets.DatasetDict | datasets.IterableDatasetDict
+    border: Border | None = None
+
+    def audio(self, rows: datasets.Dataset, audio_column: str, where: str) -> datasets.Dataset:
+        """The column `audio` of a split. Raises `ValueError` if its audio is outside the border."""
+        rows = _only_audio(rows, audio_column)
+        if self.border is not None:
+            self.border.check(rows, where)
+        return rows
+
+
 def _load(
     dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict,
     seed: int,
     *,
     labelled: bool = True,
     streaming: bool = False,
-) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+) -> _Loaded:
     """The splits of a dataset; with `streaming`, the splits of a dataset on the Hub are streams."""
     if isinstance(dataset, datasets.DatasetDict):
-        return dataset
+        return _Loaded(dataset)
     if isinstance(dataset, datasets.Dataset):
-        return datasets.DatasetDict(train=dataset)
+        return _Loaded(datasets.DatasetDict(train=dataset))
     dataset = os.fspath(dataset)
     if dataset == "ragas":
-        return ragas.build_ragas(seed)
+        return _Loaded(ragas.build_ragas(seed))
     folder = Path(dataset)
     if not folder.is_dir():
+        border = border_of_hub()
         try:
             loaded = datasets.load_dataset(dataset, **({"streaming": True} if streaming else {}))
         except (FileNotFoundError, ConnectionError) as error:  # FileNotFoundError also if it is not on the Hub
@@ -262,8 +290,10 @@ def _load(
                 f"its files and pass their folder: `hf download {dataset} --repo-type dataset --local-dir FOLDER`."
             ) from error
     elif (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        border = border_of_folder(folder, is_open=True)
         loaded = datasets.load_from_disk(folder)
     elif any(folder.glob("data/*.parquet")):
+        border = border_of_folder(folder, is_open=False)
         try:
             loaded = datasets.load_dataset(str(folder))
         except datasets.exceptions.DatasetGenerationError as error:
@@ -272,8 +302,9 @@ def _load(
                 "again."
             ) from error
     else:
+        border = border_of_folder(folder, is_open=True)
         loaded = _load_audio_folder(folder, labelled)
-    return loaded if isinstance(loaded, dict) else datasets.DatasetDict(train=loaded)
+    return _Loaded(loaded if isinstance(loaded, dict) else datasets.DatasetDict(train=loaded), border)
 
 
 def _load_audio_folder(folder: Path, labelled: bool) -> datasets.DatasetDict:
@@ -313,6 +344,9 @@ def _load_split(folder: Path, metadata: pa.Table | None, labelled: bool) -> data
         if path.suffix.lower() in AUDIO_EXTENSIONS
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    unnamed = [path for path in files if not _is_utf8(str(path))]
+    if unnamed:
+        raise ValueError(f"The name of {str(unnamed[0])!r} is not UTF-8, which datasets need. Rename it.")
     if files and not labelled:
         return datasets.Dataset.from_dict({"audio": list(map(str, files))})
     loose = [path for path in files if path.parent == folder]
@@ -326,15 +360,24 @@ def _load_split(folder: Path, metadata: pa.Table | None, labelled: bool) -> data
     return datasets.Dataset.from_dict({"audio": list(map(str, files)), "label": labels})
 
 
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python's stand-in for bytes of other encodings
+        return False
+    return True
+
+
 def _read_metadata(folder: Path) -> pa.Table | None:
     """The metadata table of a folder, with the paths of the files in the column `audio`; `None` without metadata."""
-    found = [folder / name for name in _METADATA_READERS if (folder / name).is_file()]
+    readers = {"metadata.csv": _read_csv, "metadata.jsonl": pyarrow.json.read_json}
+    found = [folder / name for name in readers if (folder / name).is_file()]
     if not found:
         return None
     if len(found) > 1:
         raise ValueError(f"{folder} holds both {found[0].name} and {found[1].name}. Keep one of them.")
     try:
-        table = _METADATA_READERS[found[0].name](found[0])
+        table = readers[found[0].name](found[0])
     except pa.ArrowInvalid as error:
         raise ValueError(f"{found[0]} cannot be read: {error}") from error
     names = table["file_name"].to_pylist() if "file_name" in table.column_names else []
@@ -343,11 +386,24 @@ def _read_metadata(folder: Path) -> pa.Table | None:
             f"{found[0]} needs a path in every row of a column `file_name`, and no column `audio`; its columns are "
             f"{listed(table.column_names)}."
         )
-    for name in names:
-        # A dataset of somebody else must not make this machine read, and perhaps publish, a file outside its folder
-        if os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == ".." or "://" in name:
-            raise ValueError(f"{found[0]} names {name!r}. Only relative paths to files inside {folder} are read.")
-    return table.drop_columns("file_name").append_column("audio", pa.array([str(folder / name) for name in names]))
+    return table.drop_columns("file_name").append_column(
+        "audio", pa.array([os.path.join(folder, name) for name in names])
+    )
+
+
+def _read_csv(path: Path) -> pa.Table:
+    """Read a CSV file. Whole numbers that are written in more than one way, such as `1` and `01`, stay text."""
+    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    table = pyarrow.csv.read_csv(path, parse_options=options)
+    kinds = {field.name: pa.string() for field in table.schema if pa.types.is_integer(field.type)}
+    text = pyarrow.csv.read_csv(
+        path, parse_options=options, convert_options=pyarrow.csv.ConvertOptions(column_types=kinds)
+    )
+    for name in kinds:
+        numbers = table[name].cast(pa.string())
+        if not pyarrow.compute.all(pyarrow.compute.equal(numbers, text[name])).as_py():  # where there is a number
+            table = table.set_column(table.column_names.index(name), name, text[name])
+    return table
 
 
 def _texts(clips: datasets.DatasetDict, column: str, dataset: str) -> dict[str, list[str]]:
@@ -357,27 +413,46 @@ def _texts(clips: datasets.DatasetDict, column: str, dataset: str) -> dict[str, 
 
 
 def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:
-    """The recordings of clips: paths within the common and the split folder, without the suffix of a chunk."""
+    """
+    The recordings of clips: paths within the common and the split folder, without the suffix of a chunk.
+
+    Clips of different splits belong to one recording only if they are different chunks of it. Where a name is in two
+    splits, such as `train/dog/1.wav` and `test/dog/1.wav`, each split has counted for itself, and the split becomes a
+    part of the recording.
+    """
     paths = {
-        split: [path and PurePosixPath(path.lstrip("/")) for path in clip_paths(rows)] for split, rows in clips.items()
+        split: [PurePosixPath(path.lstrip("/")) if path else None for path in clip_paths(rows)]
+        for split, rows in clips.items()
     }
     folders = {path.parent for split in paths.values() for path in split if path}
     root = os.path.commonpath(folders) if folders else ""
 
-    def recording(path: PurePosixPath) -> str:
+    def name(path: PurePosixPath) -> str:
         parts = path.relative_to(root).with_suffix("").parts
-        # Chunks of one recording that are in different splits must have the same recording
         if len(clips) > 1 and len(parts) > 1 and parts[0].lower() in _SPLIT_OF_FOLDER:
             parts = parts[1:]
-        return _CHUNK_SUFFIX.sub("", "/".join(parts))
+        return "/".join(parts)
 
-    unknown = sum(path is None for split in paths.values() for path in split)
+    names = {
+        split: [None if path is None else name(path) for path in split_paths] for split, split_paths in paths.items()
+    }
+    unknown = sum(name is None for split in names.values() for name in split)
     if unknown:
         logger.warning(
             f"{unknown} clips have neither a recording nor a path, so each counts as a recording of its own. If "
             "several were cut from one recording, pass the column with their recordings (`group_column`)."
         )
+    splits_of = defaultdict(set)
+    for split, split_names in names.items():
+        for own in filter(None, split_names):
+            splits_of[own].add(split)
+    is_counted_apart = {_CHUNK_SUFFIX.sub("", own) for own, splits in splits_of.items() if len(splits) > 1}
+
+    def recording(split: str, own: str) -> str:
+        stem = _CHUNK_SUFFIX.sub("", own)
+        return f"{split}/{stem}" if stem in is_counted_apart else stem
+
     return {
-        split: [recording(path) if path else f"{split}/{row}" for row, path in enumerate(split_paths)]
-        for split, split_paths in paths.items()
+        split: [f"{split}/{row}" if own is None else recording(split, own) for row, own in enumerate(split_names)]
+        for split, split_names in names.items()
     }

@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import datasets
+import pyarrow as pa
+import pyarrow.compute
 
-from .audio import AudioFile, AudioFileError, decode_audio
+from .audio import AudioFile, AudioFileError, check_audio
 
 
 logger = logging.getLogger(__name__)
@@ -48,12 +50,26 @@ def clip_paths(clips: datasets.Dataset) -> list[str | None]:
     return [path for table in tables for path in table["audio"].combine_chunks().field("path").to_pylist()]
 
 
-def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, list[BadClip]]:
+def clip_files(clips: datasets.Dataset) -> list[str | None]:
+    """Return the path of each clip whose audio is in that file, `None` for clips with their audio in the dataset."""
+    files: list[str | None] = []
+    for table in clips.select_columns("audio").with_format("arrow").iter(batch_size=1000):
+        audio = table["audio"].combine_chunks()
+        sizes = pa.compute.binary_length(audio.field("bytes")).to_pylist()
+        paths = audio.field("path").to_pylist()
+        files += [None if size else path or None for path, size in zip(paths, sizes, strict=True)]
+    return files
+
+
+def drop_unreadable(
+    clips: datasets.DatasetDict, *, in_parts: bool = False
+) -> tuple[datasets.DatasetDict, list[BadClip]]:
     """
     Decode every clip once and leave out those that cannot be read.
 
     Args:
         clips: what `load_clips` returns.
+        in_parts: whether only parts of the clips will be read, so that they may be of any length.
 
     Returns:
         The readable clips, and the others with the reasons.
@@ -63,7 +79,7 @@ def drop_unreadable(clips: datasets.DatasetDict) -> tuple[datasets.DatasetDict, 
     """
     readable, bad = datasets.DatasetDict(), []
     for split, rows in clips.items():
-        reasons = _decode_all(rows.select_columns("audio"), split)
+        reasons = _decode_all(rows.select_columns("audio"), split, in_parts)
         bad += [
             BadClip(clip_name(rows[row]["audio"], row), reason, split) for row, reason in enumerate(reasons) if reason
         ]
@@ -82,12 +98,12 @@ def report_bad_clips(bad_clips: Sequence[BadClip]) -> None:
     logger.warning("\n".join([f"{len(bad_clips)} clips cannot be read and are left out:", *lines]))
 
 
-def _decode_all(rows: datasets.Dataset, split: str) -> list[str | None]:
+def _decode_all(rows: datasets.Dataset, split: str, in_parts: bool) -> list[str | None]:
     """The reason why each clip cannot be read, or `None` if it can."""
 
     def reason(row: int) -> str | None:
         try:
-            decode_audio(audio_file(rows[row]["audio"]))
+            check_audio(audio_file(rows[row]["audio"]), in_parts=in_parts)
         except AudioFileError as error:
             return str(error)
         return None

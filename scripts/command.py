@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from .terminal import plain, plain_streams
+
 
 class Command(Protocol):
     """The `main` of a command: it takes the arguments, by default those of the process, and returns the exit code."""
@@ -30,7 +32,7 @@ def command(run: Callable[[list[str]], int | None]) -> Command:
     @functools.wraps(run)
     def main(argv: list[str] | None = None) -> int:
         try:
-            with printed_log():
+            with plain_streams(), printed_log():
                 return run(sys.argv[1:] if argv is None else argv) or 0
         except (ValueError, OSError) as error:
             if os.environ.get("POLYAUDIO_TRACEBACK"):
@@ -39,7 +41,7 @@ def command(run: Callable[[list[str]], int | None]) -> Command:
             message = str(error)
             if "Original Traceback" in message:  # an error in a DataLoader worker has its own message in the last line
                 message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
-            print(f"polyaudio {name}: {' '.join(message.split())}", file=sys.stderr)
+            print(plain(f"polyaudio {name}: {' '.join(message.split())}"), file=sys.stderr)
             return 2
 
     return main
@@ -61,15 +63,19 @@ def printed_log() -> Iterator[None]:
 
 class _Printer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
+        print(
+            plain(self.format(record), keep="\n"), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        )
 
 
 def argument_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
     """An argument parser whose help ends with examples."""
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=f"polyaudio {name}",
         description=description,
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.color = False  # type: ignore[attr-defined]  # of Python 3.14; commands print nothing that steers a terminal
+    return parser

@@ -11,8 +11,8 @@ from .options import add_action, add_label_arguments, add_output_arguments, load
 DESCRIPTION = """\
 Divide a dataset into training and test clips, or into folds. No recording is in two parts, and each class is divided
 as evenly as that allows. The division is written as splits.csv and as a folder that `polyaudio train --dataset` reads.
-For folds, train with --fold-column fold. The folder refers to the audio files, so do not move them. Audio that is
-stored in the dataset itself is copied.
+For folds, train with --fold-column fold. The folder holds hard links to the audio files, or copies where the file
+system has no hard links. Audio that is stored in the dataset itself is copied.
 
 Splits and folds that the dataset has are kept: a `test` split is cut from `train` only if it is missing. The
 recordings come from --group-column or from the paths of the files. With --infer-groups they come from the audio. At

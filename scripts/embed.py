@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .command import argument_parser, command
 from .options import add_run_arguments
+from .terminal import plain
 
 
 DESCRIPTION = """\
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> int:
     for result in embedder.run(todo, num_workers=args.workers, description="Embedding"):
         if result.features is None:
             failed += 1
-            tqdm.write(f"polyaudio embed: {result.error}", file=sys.stderr)  # does not break the progress bar
+            tqdm.write(plain(f"polyaudio embed: {result.error}"), file=sys.stderr)  # does not break the progress bar
         else:
             output.write(result.file, result.features)
     output.finish()

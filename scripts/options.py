@@ -114,6 +114,7 @@ def add_action(
         "--audio-column", default="audio", metavar="NAME", help="column with the audio (default: audio)"
     )
     parser.set_defaults(run=run)
+    parser.color = False  # as that of `argument_parser`
     return parser
 
 

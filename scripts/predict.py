@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from .command import argument_parser, command
 from .options import add_run_arguments
+from .terminal import plain
 
 
 DESCRIPTION = """\
@@ -67,7 +68,9 @@ def main(argv: list[str]) -> int:
     for prediction in predictor.run(files, num_workers=args.workers, description="Labelling"):
         predictions[prediction.file] = prediction
         if prediction.error is not None:
-            tqdm.write(f"polyaudio predict: {prediction.error}", file=sys.stderr)  # does not break the progress bar
+            tqdm.write(
+                plain(f"polyaudio predict: {prediction.error}"), file=sys.stderr
+            )  # does not break the progress bar
 
     readable = [predictions[file] for file in files if predictions[file].error is None]
     if args.json:
@@ -76,11 +79,11 @@ def main(argv: list[str]) -> int:
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
         for prediction in readable:
-            print(prediction.file)
+            print(plain(prediction.file))
             for event in prediction.events or ():
-                print(f"{event.onset:8.2f} {event.offset:8.2f}  {event.score:7.2%}  {event.label}")
+                print(f"{event.onset:8.2f} {event.offset:8.2f}  {event.score:7.2%}  {plain(event.label)}")
             for label in prediction.labels or ():
-                print(f"  {label.score:7.2%}  {label.label}")
+                print(f"  {label.score:7.2%}  {plain(label.label)}")
     failed = len(files) - len(readable)
     if failed:
         print(f"polyaudio predict: {failed} of {len(files)} files could not be read", file=sys.stderr)

@@ -172,7 +172,7 @@ def _load_windows(
             process_index=args.process_index,
             num_processes=args.world_size,
         )
-    readable, bad_clips = drop_unreadable(DatasetDict({windows.split: recordings}))
+    readable, bad_clips = drop_unreadable(DatasetDict({windows.split: recordings}), in_parts=True)
     report_bad_clips(bad_clips)
     return WaveformWindows(
         readable[windows.split],

@@ -71,7 +71,8 @@ def test_table_and_data_set_agree(folder, tmp_path, capsys):
     assert len(rows) == 40
     for part, own in clips.items():
         listed = [row for row in rows if row["split"] == part]
-        assert [row["clip"] for row in listed] == [audio["path"] for audio in own["audio"]]
+        original = [Path(row["clip"]).relative_to(folder) for row in listed]
+        assert original == [Path(audio["path"]).relative_to(output / "audio") for audio in own["audio"]]
         assert [row["recording"] for row in listed] == own["recording"][:]
         assert [row["label"] for row in listed] == own.features["label"].int2str(own["label"][:])
         assert own["label"][:].count(0) == len(own) / 2
@@ -136,7 +137,8 @@ def test_folds(folder, tmp_path, capsys):
     # read again, the folds are the data's own
     assert split(tmp_path / "out", tmp_path / "again", "--fold-column", "fold") == 0
     assert "No recording is in two folds" in capsys.readouterr().out
-    assert table(tmp_path / "again") == table(tmp_path / "out")
+    first, again = ([list(row.values())[1:] for row in table(tmp_path / name)] for name in ("out", "again"))
+    assert again == first
 
 
 def test_own_folds_that_part_a_recording(tmp_path, capsys):
@@ -306,8 +308,9 @@ def test_recordings_are_inferred_exactly(takes, tmp_path, capsys):
     assert not set(clips["train"]["recording"]) & set(clips["test"]["recording"])
 
 
-def test_a_random_split_of_them_is_refused(takes, tmp_path, capsys):
+def test_a_random_split_of_them_is_refused(takes, tmp_path, capsys, monkeypatch):
     folder, recording_of, raga_of = takes
+    monkeypatch.setenv("POLYAUDIO_AUDIO_ROOTS", str(folder))  # the dataset below holds links
     rng = np.random.default_rng(1)
     side_of = {name: "test" if rng.random() < 0.25 else "train" for name in sorted(recording_of)}
     for name, side in side_of.items():

@@ -3,6 +3,7 @@
 """Reading audio files, sound and broken ones."""
 
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import soundfile
 import torch
 
 import polyaudio
-from polyaudio.data.audio import AudioFileError, audio_info, decode_audio, load_audio
+from polyaudio.data import audio
+from polyaudio.data.audio import AudioFileError, audio_info, check_audio, decode_audio, load_audio
 
 
 FORMATS = [
@@ -115,6 +117,101 @@ def test_truncated_file(tmp_path, name, subtype, share):
         load_audio(path, 16_000)
 
 
+CONTAINERS = sorted(set(soundfile.available_formats()) - {"RAW", "SD2"})  # neither is one file with a header
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_no_truncated_container_is_read_as_a_shorter_clip(container):
+    """Every container and coding of libsndfile: whole or refused, wherever the file ends."""
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (4_000, 2))
+    written = []
+    for subtype in soundfile.available_subtypes(container):
+        for channels in (1, 2):
+            file = io.BytesIO()
+            try:
+                soundfile.write(file, samples[:, :channels], 8_000, format=container, subtype=subtype)
+            except (soundfile.LibsndfileError, ValueError):
+                continue  # this coding needs another rate or number of channels
+            written.append(subtype)
+            data = file.getvalue()
+            for percent in (*range(10, 100, 10), 99):
+                with pytest.raises(AudioFileError):
+                    load_audio(data[: len(data) * percent // 100], 8_000)
+    assert written
+
+
+@pytest.mark.parametrize("container", ["RF64", "W64", "NIST", "VOC", "SVX", "AIFF", "AU", "CAF", "WAVEX"])
+def test_containers_that_are_read(container):
+    file = io.BytesIO()
+    soundfile.write(file, tone(rate=16_000), 16_000, format=container, subtype="PCM_16")
+    np.testing.assert_allclose(load_audio(file, 16_000), tone(rate=16_000), atol=1e-4)
+
+
+def test_containers_that_cannot_be_checked(tmp_path):
+    soundfile.write(tmp_path / "clip.wav", tone(), 44_100, format="IRCAM", subtype="PCM_16")
+    with pytest.raises(AudioFileError, match=r"clip\.wav is in the container IRCAM.*Convert it to wav or flac"):
+        load_audio(tmp_path / "clip.wav", 16_000)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("FLAC", "PCM_16")]
+)
+@pytest.mark.parametrize("second", ["itself", "another", "another rate"])
+def test_recordings_in_one_file(container, subtype, second):
+    """`cat a.ogg b.ogg > both.ogg`: libsndfile reads the first."""
+
+    def encoded(seed: int, rate: int) -> bytes:
+        file = io.BytesIO()
+        samples = np.random.default_rng(seed).uniform(-0.5, 0.5, 2 * rate)
+        soundfile.write(file, samples, rate, format=container, subtype=subtype)
+        return file.getvalue()
+
+    first = encoded(0, 16_000)
+    both = first + {"itself": first, "another": encoded(1, 16_000), "another rate": encoded(1, 24_000)}[second]
+    for read in (lambda data: load_audio(data, 16_000), check_audio):
+        with pytest.raises(AudioFileError, match="several recordings one after the other"):
+            read(both)
+    tag = b"TAG" + bytes(125)
+    assert len(load_audio(first + tag, 16_000)) == 32_000
+    if container != "OGG":
+        assert len(load_audio(b"ID3\4\0\0\0\0\1\0" + bytes(128) + first, 16_000)) == 32_000
+
+
+def mp3_without_length(samples: np.ndarray, rate: int) -> bytes:
+    """An mp3 as encoders write it to a pipe, without the length in its first frame."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="VARIABLE")
+    return re.sub(b"Xing|Info", bytes(4), file.getvalue(), count=1)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100])
+@pytest.mark.parametrize("silent", [slice(0, 1), slice(1, 2)], ids=["silence first", "silence last"])
+def test_mp3_without_a_length(rate, silent):
+    """libsndfile guesses the length of such a file from its first frame. It read a third of this, or refused it."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 4 * rate)).astype(np.float32)
+    noise[silent] = 0
+    data = mp3_without_length(noise.ravel(), rate)
+    waveform = load_audio(data, rate)
+    assert 0 <= len(waveform) - 8 * rate <= 4 * 1152  # the padding of the encoder
+    assert audio_info(data).duration == len(waveform) / rate
+    first, second = waveform[rate : 3 * rate].std(), waveform[5 * rate : 7 * rate].std()
+    assert min(first, second) < 0.01 < 0.1 < max(first, second)
+    part = load_audio(data, rate, offset=2.0, duration=1.0)
+    np.testing.assert_allclose(part, waveform[2 * rate : 3 * rate], atol=1e-6)
+    for cut in (len(data) // 3, len(data) // 2, len(data) - 5):
+        with pytest.raises(AudioFileError, match="cut off"):
+            load_audio(data[:cut], rate)
+
+
+def test_mp3_of_two_without_a_length():
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000)
+    one, other = mp3_without_length(noise, 16_000), mp3_without_length(noise, 24_000)
+    twice = load_audio(one + b"ID3\4\0\0\0\0\0\x05title" + one, 16_000)
+    assert abs(len(twice) - 2 * len(load_audio(one, 16_000))) < 2 * 1152
+    with pytest.raises(AudioFileError, match="several recordings"):
+        load_audio(one + other, 16_000)
+
+
 def test_damaged_flac(tmp_path):
     path = tmp_path / "damaged.flac"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 44_100), 44_100)
@@ -138,17 +235,36 @@ def test_wav_that_counts_its_header_into_the_data(wav):
     assert len(load_audio(bytes(data), 44_100)) == 44_100
 
 
+def claiming(flac: bytes, samples: int) -> bytes:
+    """A flac whose header gives another number of samples."""
+    data = bytearray(flac)
+    data[21] = data[21] & 0xF0 | samples >> 32
+    data[22:26] = struct.pack(">I", samples & 0xFFFFFFFF)
+    return bytes(data)
+
+
 def test_flac_that_claims_a_wrong_length(tmp_path):
     soundfile.write(tmp_path / "claim.flac", tone(), 44_100)
-    data = bytearray((tmp_path / "claim.flac").read_bytes())
-    data[21] &= 0xF0
-    data[22:26] = bytes(4)  # 0 samples: unknown
+    data = (tmp_path / "claim.flac").read_bytes()
     with pytest.raises(AudioFileError, match="has no length in its header"):
-        load_audio(bytes(data), 16_000)
-    data[21] |= 0x0F
-    data[22:26] = b"\xff" * 4  # 68 thousand million samples
+        load_audio(claiming(data, 0), 16_000)
     with pytest.raises(AudioFileError, match="cut off or damaged"):
-        load_audio(bytes(data), 16_000)
+        load_audio(claiming(data, 2**24), 16_000)
+
+
+def test_files_that_decode_to_hours(tmp_path):
+    """A few bytes can claim, and hold, days of silence. Parts of such a file can be read."""
+    soundfile.write(tmp_path / "claim.flac", tone(), 44_100)
+    data = claiming((tmp_path / "claim.flac").read_bytes(), 10 * 3600 * 44_100)
+    for read in (lambda data: load_audio(data, 16_000), decode_audio, check_audio):
+        with pytest.raises(AudioFileError, match=r"too long: 10\.0 hours decode to 5\.9 GiB, and at most 3\.4 hours"):
+            read(data)
+    assert len(load_audio(data, 16_000, duration=0.5)) == 8_000
+    assert audio_info(data).duration == 36_000
+    soundfile.write(tmp_path / "claim8.flac", tone(), 8_000)
+    data = claiming((tmp_path / "claim8.flac").read_bytes(), 10 * 3600 * 8_000)
+    with pytest.raises(AudioFileError, match=r"10\.0 hours decode to 1\.1 GiB, and at most 9\.3 hours"):
+        decode_audio(data)
 
 
 @pytest.mark.parametrize("rate", [1, 2_000_000_000])
@@ -217,7 +333,7 @@ def test_other_formats_go_to_torchcodec(tmp_path, monkeypatch):
                 raise RuntimeError("Invalid data found")
 
         def get_samples_played_in_range(self, start, stop):
-            data = torch.tensor([[0.5], [1.0]]).expand(2, round(((stop or 2.0) - start) * 16_000))
+            data = torch.tensor([[0.5], [1.0]]).expand(2, round((min(stop, 2.0) - start) * 16_000))
             return types.SimpleNamespace(data=data, sample_rate=16_000)
 
     decoders = types.ModuleType("torchcodec.decoders")
@@ -232,6 +348,17 @@ def test_other_formats_go_to_torchcodec(tmp_path, monkeypatch):
     assert len(load_audio(path, 8_000)) == 16_000
     assert audio_info(path) == (2.0, 16_000, 2)
     assert set(seen) == {str(path)}
+    AudioDecoder.metadata = types.SimpleNamespace(duration_seconds=3.0, sample_rate=16_000, num_channels=2)
+    with pytest.raises(
+        AudioFileError, match=r"clip\.m4a is cut off: it has 2\.000 s after 0\.0 s instead of 3\.000 s"
+    ):
+        load_audio(path, 8_000)
+    assert len(load_audio(path, 8_000, duration=1.0)) == 8_000
+    monkeypatch.setattr(audio, "_MOST_SAMPLES", 3 * 16_000)  # of both channels: 1.5 s
+    for seconds in (3.0, 1.0):  # by the header, and by what comes
+        AudioDecoder.metadata = types.SimpleNamespace(duration_seconds=seconds, sample_rate=16_000, num_channels=2)
+        with pytest.raises(AudioFileError, match=r"clip\.m4a is too long"):
+            load_audio(path, 8_000)
     path.write_bytes(b"garbage")
     with pytest.raises(AudioFileError, match=r"clip\.m4a can be read neither .*Invalid data"):
         load_audio(path, 16_000)

@@ -4,6 +4,8 @@
 
 import functools
 import json
+import sys
+from pathlib import Path
 
 import datasets
 import pytest
@@ -14,6 +16,10 @@ from polyaudio.data.loading import load_clips, load_recordings
 from polyaudio.data.splits import check_clips
 from polyaudio.data.streams import StreamedWindows
 from polyaudio.data.windows import AudioClips
+
+
+BYTES = (("bytes", "binary"), ("path", "string"))
+TEXT = datasets.Value("string")
 
 
 def test_class_folders(class_folders):
@@ -73,6 +79,26 @@ def test_split_folders(tmp_path):
         load_clips(str(tmp_path))
 
 
+def test_the_same_file_names_in_two_splits(tmp_path, caplog):
+    """train/dog/1.wav and test/dog/1.wav: the audio tells whether they are one recording, their names do not."""
+    for split in ("train", "test"):
+        for name in ("dog/1.wav", "dog/2_clip1.wav", "cat/1.wav"):
+            write_clip(tmp_path / split / name)
+    write_clip(tmp_path / "test" / "dog" / "2_clip2.wav")
+    write_clip(tmp_path / "train" / "dog" / "3.wav")
+    clips = load_clips(str(tmp_path))
+    assert clips["train"]["recording"][:] == ["train/cat/1", "train/dog/1", "train/dog/2", "dog/3"]
+    assert clips["test"]["recording"][:] == ["test/cat/1", "test/dog/1", "test/dog/2", "test/dog/2"]
+    check_clips(clips["train"], clips["test"])
+    assert not caplog.records
+    rows = [f"{name},{number % 2},{number}" for number, name in enumerate(["dog/1.wav", "dog/2_clip1.wav"])]
+    for split in ("train", "test"):
+        (tmp_path / split / "metadata.csv").write_text("\n".join(["file_name,label,recording", *rows]) + "\n")
+    named = load_clips(str(tmp_path))
+    with pytest.raises(ValueError, match=r"same recording.*: 0, 1"):  # a column knows
+        check_clips(named["train"], named["test"])
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_metadata(tmp_path, kind):
     rows = [
@@ -97,14 +123,149 @@ def test_metadata(tmp_path, kind):
     assert load_clips(str(tmp_path), label_column="artist")["train"].features["label"].num_classes == 2
 
 
-@pytest.mark.parametrize("name", ["../secret.wav", "/etc/secret.wav", "a/../../secret.wav", "file:///secret.wav"])
-def test_metadata_cannot_leave_its_folder(tmp_path, name):
+def test_numbers_are_read_as_they_are_written(tmp_path, caplog):
+    """001, 01 and 1 are three classes, and three recordings; numbers that are written in one way stay numbers."""
+    labels = ["001", "01", "1", "10", "9"]
+    for number in range(5):
+        write_clip(tmp_path / f"{number}.wav")
+    lines = [f"{number}.wav,{label},{label},{number + 7}" for number, label in enumerate(labels)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label,artist,size", *lines]) + "\n")
+    rows = load_clips(str(tmp_path), group_column="artist")["train"]
+    assert rows.features["label"].int2str(rows["label"][:]) == labels
+    assert rows["recording"][:] == labels
+    assert "differ only in case, spaces, leading zeros or the code of a letter: '001', '01', '1'." in caplog.text
+    caplog.clear()
+    rows = load_clips(str(tmp_path), label_column="size")["train"]
+    assert rows.features["label"].names == ["7", "8", "9", "10", "11"]
+    assert not caplog.records
+
+
+def test_similar_names_of_classes(tmp_path, caplog):
+    names = ["bass", "Bass", "bass ", "caf\u00e9", "cafe\u0301", "drum"]
+    rows = audio_column([wav_bytes(tmp_path / f"{i}.wav") for i in range(6)]).add_column("label", names)
+    rows.save_to_disk(tmp_path / "saved")
+    clips = load_clips(str(tmp_path / "saved"))["train"]
+    assert clips.features["label"].int2str(clips["label"][:]) == names
+    (record,) = (record for record in caplog.records if "classes" in record.message)
+    assert "'Bass', 'bass', 'bass '; 'cafe\u0301', 'caf\u00e9'. If they are the same class" in record.message
+
+
+NAMES = ["../secret.wav", "{}/secret.wav", "a/../../secret.wav", "file:///secret.wav", "link.wav", "folder/secret.wav"]
+
+
+def with_links(tmp_path) -> Path:
+    """A folder with links to a file, and to a folder, that are not in it."""
     write_clip(tmp_path / "secret.wav")
     folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "metadata.csv").write_text(f"file_name,label\n{name},a\n")
-    with pytest.raises(ValueError, match="Only relative paths to files inside"):
+    write_clip(folder / "x" / "1.wav")
+    (folder / "link.wav").symlink_to(tmp_path / "secret.wav")
+    (folder / "folder").symlink_to(tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("column", ["file_name", "sound"])
+def test_metadata_cannot_leave_its_folder(tmp_path, monkeypatch, name, column):
+    folder = with_links(tmp_path)
+    monkeypatch.chdir(folder)
+    name = name.format(tmp_path)
+    lines = {"file_name": f"file_name,label\nx/1.wav,a\n{name},b\n", "sound": f"file_name,sound\nx/1.wav,{name}\n"}
+    (folder / "metadata.csv").write_text(lines[column])
+    audio_column = "audio" if column == "file_name" else column
+    for load in (
+        load_recordings,
+        functools.partial(load_clips, label_column="label" if column != "sound" else column),
+    ):
+        with pytest.raises(ValueError, match=r"a file outside the dataset.*POLYAUDIO_AUDIO_ROOTS"):
+            load(str(folder), audio_column=audio_column)
+        monkeypatch.setenv("POLYAUDIO_AUDIO_ROOTS", f"/nowhere:{tmp_path}")
+        if "://" in name:
+            with pytest.raises(ValueError, match="a file outside the dataset"):
+                load(str(folder), audio_column=audio_column)
+        else:
+            load(str(folder), audio_column=audio_column)
+        monkeypatch.delenv("POLYAUDIO_AUDIO_ROOTS")
+
+
+def test_class_folders_cannot_leave_their_folder(tmp_path, monkeypatch):
+    folder = with_links(tmp_path)
+    (folder / "link.wav").rename(folder / "x" / "link.wav")
+    with pytest.raises(ValueError, match=rf"link\.wav', a file outside the dataset \({tmp_path}/secret\.wav\)"):
         load_clips(str(folder))
+    with pytest.raises(ValueError, match="a file outside the dataset"):
+        load_recordings(str(folder), streaming=True)
+    monkeypatch.setenv("POLYAUDIO_AUDIO_ROOTS", str(tmp_path))
+    assert len(load_clips(str(folder))["train"]) == 2
+    (folder / "x" / "link.wav").unlink()
+    (folder / "x" / "2.wav").symlink_to(folder / "x" / "1.wav")
+    monkeypatch.delenv("POLYAUDIO_AUDIO_ROOTS")
+    (tmp_path / "elsewhere").symlink_to(folder)
+    assert len(load_clips(str(tmp_path / "elsewhere"))["train"]) == 2  # links within, and to the dataset itself
+
+
+def test_metadata_with_absolute_paths_inside(tmp_path):
+    path = write_clip(tmp_path / "a" / "1.wav")
+    (tmp_path / "metadata.csv").write_text(f"file_name,label\n{path},a\n")
+    assert load_clips(str(tmp_path))["train"][0]["audio"]["path"] == str(path)
+
+
+def test_a_snapshot_in_the_cache_of_the_hub_holds_links(tmp_path):
+    blob = write_clip(tmp_path / "blobs" / "abc.wav")
+    folder = tmp_path / "snapshots" / "0123" / "a"
+    folder.mkdir(parents=True)
+    (folder / "1.wav").symlink_to(blob)
+    assert len(load_clips(str(folder.parent))["train"]) == 1
+
+
+def test_saved_and_parquet_data_cannot_leave_their_folder(tmp_path, monkeypatch):
+    secret = str(write_clip(tmp_path / "secret.wav"))
+    plain = audio_column([wav_bytes(tmp_path / "1.wav"), secret, {"bytes": b"", "path": secret}])
+    rows = plain.add_column("label", [*"aba"])
+    storage = datasets.Features({"audio": {name: datasets.Value(kind) for name, kind in BYTES}, "label": TEXT})
+    saved = datasets.Dataset.from_list(rows.to_list(), features=storage)
+    saved.save_to_disk(tmp_path / "saved")
+    (tmp_path / "built" / "data").mkdir(parents=True)
+    rows.to_parquet(tmp_path / "built" / "data" / "train-00000-of-00001.parquet")
+    monkeypatch.setattr(datasets, "load_dataset", functools.partial(of_hub, datasets.load_dataset, rows))
+    for dataset in (tmp_path / "saved", tmp_path / "built", "someone/secrets"):
+        for streaming in (False, True):
+            if streaming and dataset == "someone/secrets":
+                continue
+            with pytest.raises(ValueError, match=r"secret\.wav', a file outside the dataset"):
+                load_recordings(str(dataset), streaming=streaming)
+        with pytest.raises(ValueError, match=r"secret\.wav', a file outside the dataset"):
+            load_clips(str(dataset))
+    monkeypatch.setenv("POLYAUDIO_AUDIO_ROOTS", str(tmp_path))
+    assert len(load_clips(str(tmp_path / "saved"))["train"]) == 3
+    for dataset in (tmp_path / "built", "someone/secrets"):  # of others, most often
+        with pytest.raises(ValueError, match="must hold its audio itself"):
+            load_clips(str(dataset))
+    assert len(load_clips(rows)["train"]) == 3  # what the caller loaded is the caller's
+
+
+def of_hub(load_dataset, rows: datasets.Dataset, name: str, streaming: bool = False):
+    """Stands for `datasets.load_dataset`: one dataset on the Hub."""
+    if name != "someone/secrets":
+        return load_dataset(name)
+    return {"train": rows.to_iterable_dataset()} if streaming else datasets.DatasetDict(train=rows)
+
+
+@pytest.mark.parametrize("path", ["{}/secret.wav", "file://{}/secret.wav", "file://{}/secret.wav::hf://datasets/a/b"])
+def test_a_stream_of_the_hub_reads_no_file_of_this_machine(tmp_path, monkeypatch, path, caplog):
+    write_clip(tmp_path / "secret.wav")
+    rows = audio_column([wav_bytes(tmp_path / "1.wav"), path.format(tmp_path)])
+    monkeypatch.setattr(datasets, "load_dataset", functools.partial(of_hub, datasets.load_dataset, rows))
+    clips = load_recordings("someone/secrets", streaming=True)
+    assert len(list(StreamedWindows(clips, 8_000, endless=False))) == 1
+    assert "1 of the 2 clips" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
+def test_a_name_that_is_not_utf8(tmp_path):
+    write_clip(tmp_path / "a" / "1.wav").rename(tmp_path / "a" / "\udcff.wav")
+    for load in (load_clips, load_recordings):
+        with pytest.raises(ValueError, match=r"udcff\.wav' is not UTF-8, which datasets need\. Rename it"):
+            load(str(tmp_path))
 
 
 def test_bad_metadata(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from builders import audio_column, wav_bytes
+from builders import audio_column, wav_bytes, write_clip
+from polyaudio.data import audio
 from polyaudio.data.loading import load_clips
 from polyaudio.data.readable import drop_unreadable
 
@@ -29,6 +30,18 @@ def test_drop_unreadable(class_folders):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="None of the 7 clips of split train can be read"):
         drop_unreadable(load_clips(str(class_folders)))
+
+
+def test_long_clips_are_left_out_unless_parts_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "_MOST_SAMPLES", 10 * 16_000)
+    long = write_clip(tmp_path / "long.wav", seconds=11)
+    clips = datasets.DatasetDict(train=audio_column([wav_bytes(tmp_path / "1.wav"), str(long)]))
+    readable, bad = drop_unreadable(clips)
+    assert len(readable["train"]) == 1
+    assert "long.wav is too long" in bad[0].reason
+    readable, bad = drop_unreadable(clips, in_parts=True)
+    assert len(readable["train"]) == 2
+    assert not bad
 
 
 def test_drop_unreadable_without_paths(tmp_path):

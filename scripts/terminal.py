@@ -1,0 +1,72 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Keeps text from files, such as labels and file names, from steering the terminal that it is printed to."""
+
+import contextlib
+import sys
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+
+# Categories of characters that move the cursor, change colours or the direction of text, or break lines: control,
+# format, half of a character (in file names that are not UTF-8), line and paragraph separators.
+_STEERING = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+
+# Of these, what Indic and Persian words are written with.
+_JOINERS = "\u200c\u200d"
+
+
+def plain(text: object, *, keep: str = "") -> str:
+    r"""
+    Return a text with each character that can steer a terminal as `\u001b`. JSON stays the same JSON.
+
+    Args:
+        text: any object; its `str` is used.
+        keep: such characters that are kept.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in keep or character in _JOINERS or unicodedata.category(character) not in _STEERING
+        else _escaped(character)
+        for character in text
+    )
+
+
+@contextlib.contextmanager
+def plain_streams() -> Iterator[None]:
+    """
+    Make all that is printed plain but for line breaks and tabs.
+
+    Progress bars, which go to standard error, also return to the start of the line and, with several bars, move up.
+    """
+    output, errors = _PlainStream(sys.stdout, "\n\t"), _PlainStream(sys.stderr, "\n\t\r", "\x1b[A")
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):  # type: ignore[type-var]
+        yield
+
+
+class _PlainStream:
+    """A text stream that writes to another one, and is that one in everything else."""
+
+    def __init__(self, stream: TextIO, keep: str, sequence: str | None = None):
+        self._stream, self._keep, self._sequence = stream, keep, sequence
+
+    def write(self, text: str) -> int:
+        parts = text.split(self._sequence) if self._sequence else [text]
+        self._stream.write((self._sequence or "").join(plain(part, keep=self._keep) for part in parts))
+        return len(text)
+
+    def writelines(self, lines: Iterator[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
