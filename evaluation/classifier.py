@@ -92,8 +92,9 @@ def evaluate_clips(
     task = task_of(clips.features["label"])
     prediction = trainer.predict(dataset)
     if task == FRAMES:
-        is_cut = isinstance(dataset, ClipWindows)
-        clip_of_window = np.array([clip for clip, _ in dataset.windows]) if is_cut else np.arange(len(clips))
+        clip_of_window = np.arange(len(clips))
+        if isinstance(dataset, ClipWindows):
+            clip_of_window = np.array([clip for clip, _ in dataset.windows])
         return _score_timelines(prediction, clip_of_window, clips, config, feature_extractor, folder)
     logits = _logits(prediction)
     if isinstance(dataset, ClipWindows):

@@ -41,13 +41,13 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         crop_seconds: float | None,
         keep_padding: bool,
     ) -> None:
-        if keep_padding:
-            frames, what = feature_extractor.max_length, f"max_length={feature_extractor.max_length}"
-        elif crop_seconds:
+        frames: float = feature_extractor.max_length
+        what = f"max_length={feature_extractor.max_length}"
+        if crop_seconds and not keep_padding:
             frames = crop_seconds * feature_extractor.sampling_rate / feature_extractor.hop_length
             what = f"crop_seconds={crop_seconds:g}"
-        else:
-            frames, what = min(feature_extractor.max_length, config.max_frames), "max_length"
+        elif not keep_padding:
+            frames = min(frames, config.max_frames)
         patches = math.ceil(frames / config.patch_size)
         if patches > config.max_time_patches:
             raise ValueError(
@@ -86,7 +86,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     ) -> dict[str, Any]:
         if padding == "longest" or (padding is None and feature_extractor.mask_padding):
             return {"padding": "longest", "return_attention_mask": True}
-        call = {"padding": "max_length", "mask_padding": is_part, "return_attention_mask": True}
+        call: dict[str, Any] = {"padding": "max_length", "mask_padding": is_part, "return_attention_mask": True}
         if padding is not None:
             grid = grid or self.window_grid(config, feature_extractor)
             call["max_length"] = grid.step // grid.hop

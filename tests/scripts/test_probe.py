@@ -93,9 +93,8 @@ def test_features_of_sslam(folder, sslam, tmp_path, kind):
             with torch.no_grad():
                 tokens = model(**inputs).last_hidden_state[0]
             vectors.append({"cls": [tokens[0]], "mean": [tokens[1:].mean(0)], "both": [tokens[0], tokens[1:].mean(0)]})
-        expected = np.average(
-            [torch.cat(vector[kind]) for vector in vectors], axis=0, weights=[(len(window) - 240) // 160 for window in windows]
-        )
+        frames = [(len(window) - 240) // 160 for window in windows]
+        expected = np.average([torch.cat(vector[kind]) for vector in vectors], axis=0, weights=frames)
         np.testing.assert_allclose(own, expected, atol=1e-5)
         num_windows.add(len(windows))
     assert num_windows >= {1, 2, 3}

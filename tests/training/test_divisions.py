@@ -56,5 +56,5 @@ def test_within_a_split_names_group_clips(folder):
     assert division.counts["train"] == {"clips": 4, "recordings": 2}
     assert division.counts["validation"] == {"clips": 4, "recordings": 2}
     (folder / "test" / "dog" / "0.wav").rename(folder / "test" / "dog" / "take0_chunk9.wav")
-    with pytest.raises(ValueError, match="Clips of the same recording are in training and in evaluation.*dog/take0"):
+    with pytest.raises(ValueError, match=r"Clips of the same recording are in training and in evaluation.*dog/take0"):
         load_divisions(folder, DataArguments(test_size=0.25))
