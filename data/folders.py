@@ -152,14 +152,14 @@ def write_whole(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:
 
 def write_json(path: str | os.PathLike, content: Any, indent: int | None = 2) -> None:
     """Write a JSON file whole. NaN and infinity become `null`, because most readers of JSON refuse them."""
-    text = json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
     write_whole(path, lambda new: new.write_text(text + "\n", encoding="utf-8"))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Replace each NaN and infinity in a value by `None`."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

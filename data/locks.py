@@ -19,7 +19,8 @@ _held: set[str] = set()
 @contextlib.contextmanager
 def locked(path: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
     """
-    Hold the lock on a file, which is created for it and removed afterwards. Its folder is created if it is missing.
+    Hold the lock on a file, which is created for it and removed afterwards. Its folder is created if it is missing,
+    and removed again if it stays empty.
 
     Args:
         path: the file.
@@ -30,7 +31,9 @@ def locked(path: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
         OSError: the file cannot be created.
     """
     name = os.path.realpath(path)
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(name).parent
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
     while (descriptor := _try_to_lock(name)) is None:
         if not wait:
             raise BlockingIOError(f"Another process holds the lock {path}.")
@@ -40,6 +43,9 @@ def locked(path: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
     finally:
         _held.discard(name)
         _release(descriptor, name)
+        if is_new:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def _try_to_lock(name: str) -> int | None:
