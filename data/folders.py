@@ -132,9 +132,14 @@ def _sync(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def write_whole(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:
+def write_whole(path: str | os.PathLike, write: Callable[[Path], Any], *, sync: bool = True) -> None:
     """
     Let `write` fill a file with a temporary name, and rename it when it is complete, so no incomplete file is left.
+
+    Args:
+        path: the file.
+        write: writes to the path that it is called with.
+        sync: wait until the content is on the disk, so that the file is whole after a power cut too.
 
     Raises:
         OSError: the file could not be written. A file that was there does not change.
@@ -143,8 +148,9 @@ def write_whole(path: str | os.PathLike, write: Callable[[Path], Any]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{INCOMPLETE}")
     try:
         write(unfinished)
-        with open(unfinished, "rb") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with open(unfinished, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
