@@ -38,6 +38,7 @@ from .runs import (
     begin,
     check_folder,
     check_same,
+    checkpoint_of,
     clear_run,
     hold_folder,
     newest_checkpoint,
@@ -361,10 +362,13 @@ def _train(prepared: _Prepared) -> FineTuningResult:
     folder, config = output_folder(args), classifier.config
     train_clips = division.splits["train"]
     task, names = task_of(train_clips.features["label"]), class_names(train_clips.features["label"])
-    checkpoint = begin(folder, prepared.identity, args, resume=run.resume)
+    checkpoint = checkpoint_of(folder, prepared.identity, args, resume=run.resume)
     model: PreTrainedModel | PeftModel = classifier
+    base = None
     if prepared.adapter is not None:
-        model = add_adapter(classifier, prepared.adapter, run.source.name, folder, args.process_index == 0)
+        if run.source.name is None:  # the adapter needs it, and the run saves it when it begins
+            base = copy.deepcopy(classifier)
+        model = add_adapter(classifier, prepared.adapter, run.source.name or str(folder))
 
     # With a frozen encoder and clips that do not change, only the head is trained, on features computed once
     learner: torch.nn.Module = model
@@ -390,6 +394,10 @@ def _train(prepared: _Prepared) -> FineTuningResult:
         compute_metrics=metrics_of(task),
         callbacks=[stop],
     )
+    if prepared.identity is not None:
+        begin(folder, prepared.identity, checkpoint)
+        if base is not None:
+            base.save_pretrained(folder)
     trainer.train(resume_from_checkpoint=checkpoint)
     if stop.received is not None:
         raise InterruptedError(

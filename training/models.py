@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -214,23 +213,15 @@ def adapter_config(model: PreTrainedModel, lora: LoraArguments) -> LoraConfig:
     return lora_config(model, lora.lora_modules, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
 
 
-def add_adapter(
-    model: PreTrainedModel, config: LoraConfig, base: str | None, folder: Path, is_main_process: bool
-) -> LoraClassifier:
+def add_adapter(model: PreTrainedModel, config: LoraConfig, base: str) -> LoraClassifier:
     """
     Add a LoRA adapter to a classifier, in place, and log the number of trained parameters.
 
     Args:
         model: the classifier.
         config: the result of [`adapter_config`].
-        base: folder or Hub name of the base model. For a new model (`None`) the base model is saved in `folder`.
-        folder: the folder of the run.
-        is_main_process: whether this process writes files.
+        base: folder or Hub name of the base model.
     """
-    if base is None:
-        base = str(folder)
-        if is_main_process:
-            model.save_pretrained(base)
     adapted = add_lora(model, config, base)
     trainable, total = adapted.get_nb_trainable_parameters()
     logger.info(f"Trainable parameters: {trainable:,} of {total:,} ({100 * trainable / total:.4f} %)")

@@ -25,7 +25,7 @@ from .arguments import PretrainingArguments, WindowArguments, for_audio
 from .identity import RunIdentity, describe_split
 from .models import ModelSource, build_pretraining_model
 from .pretrainer import PreTrainer, PretrainingCollator, plot_mixtures
-from .runs import begin, check_folder, hold_folder
+from .runs import begin, check_folder, checkpoint_of, hold_folder
 
 
 logger = logging.getLogger(__name__)
@@ -133,9 +133,7 @@ def pretrain(
                 args,
                 windows=windows,
             )
-        checkpoint = begin(folder, identity, args, resume=resume)
-        if mixtures is not None and args.process_index == 0:
-            plot_mixtures(learner, mixtures, folder / "mixtures.png")
+        checkpoint = checkpoint_of(folder, identity, args, resume=resume)
         trainer = PreTrainer(
             model=learner,
             args=args,
@@ -144,6 +142,11 @@ def pretrain(
             processing_class=feature_extractor,
             starts_from_checkpoint=source.name is not None,
         )
+        if identity is not None:
+            begin(folder, identity, checkpoint)
+            if mixtures is not None:
+                with torch.random.fork_rng():  # the run is the same without the plot
+                    plot_mixtures(learner, mixtures.to(learner.device), folder / "mixtures.png")
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
         trainer.save_state()

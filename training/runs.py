@@ -171,11 +171,9 @@ def check_folder(
             )
 
 
-def begin(folder: Path, identity: RunIdentity | None, args: TrainingArguments, *, resume: bool) -> str | None:
+def checkpoint_of(folder: Path, identity: RunIdentity | None, args: TrainingArguments, *, resume: bool) -> str | None:
     """
-    Begin a run in its folder, or continue it. All processes of the run call this together.
-
-    A new run removes what an earlier run left there, and writes its identity. Files of others stay.
+    The checkpoint that a run continues from. All processes of the run call this together.
 
     Args:
         folder: the folder of the run.
@@ -184,29 +182,36 @@ def begin(folder: Path, identity: RunIdentity | None, args: TrainingArguments, *
         resume: whether to continue the run in the folder.
 
     Returns:
-        The checkpoint to continue from; `None` for a new run.
+        The checkpoint; `None` for a new run.
 
     Raises:
-        ValueError: the run in the folder is another one, or it has no checkpoint.
+        ValueError: the run that the checkpoint is from is another one, or there is no checkpoint.
     """
-    is_main = args.process_index == 0
+    checkpoint = args.resume_from_checkpoint
+    if not checkpoint and not resume:
+        return None
     with args.main_process_first(local=False):
-        checkpoint = args.resume_from_checkpoint
-        if is_main and identity is not None:
-            if checkpoint:
-                check_same(Path(checkpoint).parent, identity)
-            elif resume:
-                check_same(folder, identity)
-        if resume and not checkpoint:
-            checkpoint = newest_checkpoint(folder, remove_incomplete=is_main)
-            if checkpoint is None:
-                raise ValueError(_NO_CHECKPOINT.format(folder))
-        if is_main and identity is not None:
-            if not _is_in(checkpoint, folder):
-                clear_run(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            identity.write(folder)
-    return checkpoint or None
+        if identity is not None:
+            check_same(Path(checkpoint).parent if checkpoint else folder, identity)
+        checkpoint = checkpoint or newest_checkpoint(folder, remove_incomplete=args.process_index == 0)
+    if checkpoint is None:
+        raise ValueError(_NO_CHECKPOINT.format(folder))
+    return checkpoint
+
+
+def begin(folder: Path, identity: RunIdentity, checkpoint: str | None) -> None:
+    """
+    Write the identity of a run to its folder. What an earlier run left there is removed; files of others stay.
+
+    Args:
+        folder: the folder of the run.
+        identity: what the run is.
+        checkpoint: the checkpoint that it continues from. With one in the folder, nothing is removed.
+    """
+    if not _is_in(checkpoint, folder):
+        clear_run(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    identity.write(folder)
 
 
 def check_same(folder: Path, identity: RunIdentity) -> None:
