@@ -88,8 +88,15 @@ class Job:
         paths = sorted(path for pattern in self.files for path in folder.glob(pattern) if _is_visible(path, folder))
         if not paths:
             return None
-        names = [(str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]
+        names = [(str(path.relative_to(folder)), _digest(path)) for path in paths]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    if path.suffix != ".npz":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    with np.load(path) as arrays:  # in any order, and with the times at which they were written
+        return str(sorted((name, hashlib.sha256(arrays[name].tobytes()).hexdigest()) for name in arrays.files))
 
 
 def make_jobs(work: Path) -> dict[str, Job]:
@@ -111,7 +118,7 @@ def make_jobs(work: Path) -> dict[str, Job]:
     weights = ("model.safetensors", "config.json", "preprocessor_config.json")
     train = ["--config", str(work / "train.yaml"), "--dataset", clips]
     pretrain = ["--config", str(work / "pretrain.yaml"), "--dataset", clips]
-    embed = [clips, "--model", model, "--workers", "0", "--granularity", "frame"]
+    embed = [clips, "--model", model, "--workers", "0", "--granularity", "frame", "--batch-size", "1"]
     overwrite, labels = ["--overwrite"], ["--labels", *"abcdefgh"]
     return {
         "train": Job("train", train, [*train, "--lr", "1e-3"], "--output-dir", overwrite, weights, resumes=True),
@@ -354,7 +361,8 @@ def main() -> int:
             problems += trial.problems
             totals += trial.counts
     print(f"{totals['killed']} kills, {totals['full']} full disks, {len(problems)} problems")
-    print("\n".join(problems))
+    if problems:
+        print("\n".join(problems))
     return 1 if problems else 0
 
 

@@ -5,6 +5,7 @@
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ _POLL_SECONDS = 0.05
 
 # The operating system locks for a process, so it would give a lock to two threads of one
 _held: set[str] = set()
+_guard = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -33,7 +35,6 @@ def locked(path: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
     name = os.path.realpath(path)
     folder = Path(name).parent
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
     while (descriptor := _try_to_lock(name)) is None:
         if not wait:
             raise BlockingIOError(f"Another process holds the lock {path}.")
@@ -41,8 +42,9 @@ def locked(path: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        _held.discard(name)
-        _release(descriptor, name)
+        with _guard:
+            _held.discard(name)
+            _release(descriptor, name)
         if is_new:
             with contextlib.suppress(OSError):  # it is not empty
                 folder.rmdir()
@@ -50,20 +52,25 @@ def locked(path: str | os.PathLike, *, wait: bool = False) -> Iterator[None]:
 
 def _try_to_lock(name: str) -> int | None:
     """The descriptor of the locked file, or `None` if it is locked already."""
-    if name in _held:
-        return None
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _lock(descriptor)
-        # Whoever held the lock before may have removed the file since it was opened here
-        is_there = os.path.samestat(os.fstat(descriptor), os.stat(name))
-    except OSError:
-        is_there = False
-    if not is_there:
-        os.close(descriptor)
-        return None
-    _held.add(name)
-    return descriptor
+    with _guard:
+        if name in _held:
+            return None
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # who held the lock has just removed the folder
+            return None
+        try:
+            _lock(descriptor)
+            # Whoever held the lock before may have removed the file since it was opened here
+            is_there = os.path.samestat(os.fstat(descriptor), os.stat(name))
+        except OSError:
+            is_there = False
+        if not is_there:
+            os.close(descriptor)
+            return None
+        _held.add(name)
+        return descriptor
 
 
 if sys.platform == "win32":

@@ -23,18 +23,18 @@ _PARTS = ("config.json", "preprocessor_config.json", _ADAPTER, "adapter_model.*"
 
 def digest_of_model(model: str | PreTrainedModel) -> str:
     """
-    The SHA-256 of the weights and settings of a model, and of the base model of an adapter.
+    The SHA-256 of the weights of a model, and of the base model of an adapter.
 
     Args:
         model: a folder, a Hub name whose files have been downloaded, or a model. Of a folder and of a Hub name, the
-            settings of the feature extractor are included.
+            settings of the model and of its feature extractor are included.
 
     Raises:
         OSError: there is no such model.
     """
     if isinstance(model, PreTrainedModel):
         weights = {name: digest_of_array(_as_bytes(weight)) for name, weight in model.state_dict().items()}
-        return digest_of_values([weights, model.config.to_dict()])
+        return digest_of_values(weights)
     folder = Path(model) if os.path.isdir(model) else Path(str(cached_file(model, "config.json"))).parent
     total = hashlib.sha256()
     for path in sorted(folder.iterdir()):

@@ -193,7 +193,7 @@ def checkpoint_of(folder: Path, identity: RunIdentity | None, args: TrainingArgu
     with args.main_process_first(local=False):
         if identity is not None:
             check_same(Path(checkpoint).parent if checkpoint else folder, identity)
-        checkpoint = checkpoint or newest_checkpoint(folder, remove_incomplete=args.process_index == 0)
+        checkpoint = checkpoint or newest_checkpoint(folder, remove_newer=args.process_index == 0)
     if checkpoint is None:
         raise ValueError(_NO_CHECKPOINT.format(folder))
     return checkpoint
@@ -239,7 +239,7 @@ def holds_run(folder: Path) -> bool:
     """Whether a folder holds a model, a checkpoint, or the runs of a cross-validation."""
     return (
         any(True for pattern in _RESULTS for _ in folder.glob(pattern))
-        or newest_checkpoint(folder) is not None
+        or any(damage_of_checkpoint(path, only_model=True) is None for path in _checkpoints(folder).values())
         or any(map(holds_run, _runs_below(folder)))
     )
 
@@ -260,22 +260,52 @@ def clear_run(folder: Path) -> None:
         shutil.rmtree(path)
 
 
-def newest_checkpoint(folder: Path, *, remove_incomplete: bool = False) -> str | None:
+def newest_checkpoint(folder: Path, *, remove_newer: bool = False) -> str | None:
     """
-    The newest complete checkpoint of a run, or `None`. A warning names a newer one that was not written to its end.
+    The newest checkpoint of a run that it can continue from, or `None`.
 
     Args:
         folder: the folder of the run.
-        remove_incomplete: remove newer ones that are incomplete. The Trainer would take them for the newest, and
-            delete older ones instead.
+        remove_newer: remove newer ones, which are incomplete, with a warning. The Trainer would take them for the
+            newest, and delete older ones instead.
     """
-    for step, path in sorted(_checkpoints(folder).items(), reverse=True):
-        damage = _damage(path)
-        if damage is None:
-            return str(path)
-        if remove_incomplete:
-            logger.warning(f"The checkpoint of step {step} is incomplete and was removed: {damage}.")
-            shutil.rmtree(path)
+    incomplete: dict[Path, str] = {}
+    for _, path in sorted(_checkpoints(folder).items(), reverse=True):
+        damage = damage_of_checkpoint(path)
+        if damage is not None:
+            incomplete[path] = damage
+            continue
+        for newer, reason in incomplete.items() if remove_newer else ():
+            logger.warning(f"{newer} is incomplete and was removed: {reason}. The run continues from {path.name}.")
+            shutil.rmtree(newer)
+        return str(path)
+    return None
+
+
+def damage_of_checkpoint(checkpoint: Path, *, only_model: bool = False) -> str | None:
+    """
+    Why a run cannot continue from a checkpoint; `None` if it is complete.
+
+    Args:
+        checkpoint: its folder.
+        only_model: whether the model in it is enough, as `save_only_model` saves it.
+    """
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # the Trainer writes it last
+        for path in checkpoint.glob("*.safetensors"):
+            with safe_open(path, "pt"):  # compares the size of the file with its header
+                pass
+        for path in [*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]:
+            with zipfile.ZipFile(path):  # whose directory is at its end
+                pass
+        for index in checkpoint.glob("*.safetensors.index.json"):
+            for name in set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()):
+                os.stat(checkpoint / name)
+    except (OSError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
+        return str(error) or type(error).__name__
+    for what, patterns in {"weights": _WEIGHTS, "state of the optimizer": () if only_model else _OPTIMIZER}.items():
+        if patterns and not any(True for pattern in patterns for _ in checkpoint.glob(pattern)):
+            return f"it has no {what}"
     return None
 
 
@@ -292,24 +322,3 @@ def _runs_below(folder: Path) -> list[Path]:
 
 def _is_in(path: str | None, folder: Path) -> bool:
     return path is not None and Path(path).resolve().is_relative_to(folder.resolve())
-
-
-def _damage(checkpoint: Path) -> str | None:
-    """Why a run cannot continue from a checkpoint; `None` if it is complete."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # the Trainer writes it last
-        for path in checkpoint.glob("*.safetensors"):
-            with safe_open(path, "pt"):  # compares the size of the file with its header
-                pass
-        for path in [*checkpoint.glob("*.pt"), *checkpoint.glob("*.pth")]:
-            with zipfile.ZipFile(path):  # whose directory is at its end
-                pass
-        for index in checkpoint.glob("*.safetensors.index.json"):
-            for name in set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()):
-                os.stat(checkpoint / name)
-    except (OSError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
-        return str(error) or type(error).__name__
-    for what, patterns in (("weights", _WEIGHTS), ("state of the optimizer", _OPTIMIZER)):
-        if not any(True for pattern in patterns for _ in checkpoint.glob(pattern)):
-            return f"it has no {what}"
-    return None

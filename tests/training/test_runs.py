@@ -364,9 +364,9 @@ def test_the_newest_complete_checkpoint_is_taken(run, damage, caplog):
     DAMAGE[damage](newer)
     assert newest_checkpoint(run) == str(older)
     assert newer.exists()
-    assert newest_checkpoint(run, remove_incomplete=True) == str(older)
+    assert newest_checkpoint(run, remove_newer=True) == str(older)
     assert not newer.exists(), "the Trainer would take it for the newest, and delete others instead"
-    assert "The checkpoint of step 2 is incomplete and was removed" in caplog.text
+    assert "checkpoint-2 is incomplete and was removed" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["model", "optimizer", "state"])
@@ -380,6 +380,39 @@ def test_a_run_goes_on_from_the_newest_complete_checkpoint(tones, run, damage, c
     assert "is incomplete" in caplog.text
     weights = load_file(run / "model.safetensors")
     assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
+
+
+def test_a_checkpoint_with_the_model_alone_is_no_prey(tones, run):
+    """As `save_only_model` writes it: nothing to resume from, and nothing to delete unasked."""
+    for path in run.glob("*.*"):
+        if path.is_file():
+            path.unlink()
+    for path in run.glob("checkpoint-*/optimizer.pt"):
+        path.unlink()
+    before = content(run)
+    with pytest.raises(ValueError, match="There is no checkpoint"):
+        fine_tune(tones, SAMAudioConfig(**SAM_AUDIO), arguments(run), data=DATA, resume=True)
+    with pytest.raises(ValueError, match="holds another run or model"):
+        fine_tune(tones, SAMAudioConfig(**SAM_AUDIO), arguments(run), data=DATA)
+    assert content(run) == before
+
+
+def test_a_full_disk_at_a_checkpoint(tones, tmp_path, monkeypatch):
+    """torch.save raises a RuntimeError without the reason. The half-written checkpoint goes."""
+
+    def save(state, path):
+        if "checkpoint-2" in str(path):
+            Path(path).write_bytes(b"half")
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1 vs 2")
+        torch_save(state, path)
+
+    torch_save = torch.save
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match=r"checkpoint of step 2 could not be written to .*its disk has room"):
+        fine_tune(tones, SAMAudioConfig(**SAM_AUDIO), arguments(tmp_path / "run"), data=DATA)
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-1"]
+    monkeypatch.undo()
+    fine_tune(tones, SAMAudioConfig(**SAM_AUDIO), arguments(tmp_path / "run"), data=DATA, resume=True)
 
 
 def test_no_complete_checkpoint(tones, run):
