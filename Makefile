@@ -15,7 +15,7 @@ PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 .PHONY: demo test test-fast nightly hf-tests matrix lock coverage lint static bench clean
 
 demo: $(VENV)/installed
-	$(BIN)/polyaudio demo --output runs/demo
+	$(BIN)/polyaudio demo --output runs/demo --overwrite
 
 test: $(VENV)/installed
 	$(PYTEST) tests

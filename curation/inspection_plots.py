@@ -4,12 +4,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import datasets
 import numpy as np
 from matplotlib.figure import Figure
 
 from ..data.audio import AudioFileError, load_audio
+from ..data.folders import write_whole
 from ..data.labels import class_names, classes_of_clips
 from ..data.readable import audio_file
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
@@ -27,7 +29,7 @@ def plot_durations(seconds: Sequence[float], path: str | os.PathLike) -> None:
     axes.hist(seconds, bins=min(50, max(10, len(seconds) // 5)))
     axes.set(xlabel="seconds", ylabel="clips", title=f"Durations of {len(seconds)} clips")
     axes.grid(alpha=0.3)
-    figure.savefig(path)
+    write_whole(path, partial(figure.savefig, format="png"))
 
 
 def plot_classes(sizes: Mapping[str, int], path: str | os.PathLike) -> None:
@@ -42,7 +44,7 @@ def plot_classes(sizes: Mapping[str, int], path: str | os.PathLike) -> None:
     shown = f"the {len(names)} largest of {len(sizes)} classes" if len(names) < len(sizes) else "all classes"
     axes.set(xlabel="clips", title=f"Clips of {shown}")
     axes.grid(axis="x", alpha=0.3)
-    figure.savefig(path)
+    write_whole(path, partial(figure.savefig, format="png"))
 
 
 def plot_examples(clips: datasets.DatasetDict, path: str | os.PathLike, examples: int = 3) -> None:
@@ -81,7 +83,7 @@ def plot_examples(clips: datasets.DatasetDict, path: str | os.PathLike, examples
             axes.set_yticks([])
         grid[index, 0].set_title(name, loc="left", fontsize=8, parse_math=False)
     figure.suptitle("Log-mel energies over seconds")
-    figure.savefig(path, dpi=80)
+    write_whole(path, partial(figure.savefig, format="png", dpi=80))
 
 
 def _readable(rows: datasets.Dataset, candidates: Sequence[int], number: int, rate: int) -> list[np.ndarray]:

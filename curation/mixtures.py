@@ -215,7 +215,10 @@ def write_mixtures(
         sounds = [_load(recordings, sources[index], sampling_rate) for index in chosen]
         waveform, starts = _mix(sounds, rng, samples, level_range)
         name = f"{number:05d}-{folder.name}.flac"
-        soundfile.write(folder / name, waveform, sampling_rate)
+        try:
+            soundfile.write(folder / name, waveform, sampling_rate)
+        except soundfile.LibsndfileError as error:
+            raise OSError(f"{folder / name} cannot be written: {error} Check that its disk has room.") from error
         if events:
             rows += [
                 {

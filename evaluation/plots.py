@@ -4,6 +4,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..data.events import Event, checked_scores, class_indices, event_times
+from ..data.folders import write_whole
 from .results import PrecisionRecall
 from .tables import one_line
 
@@ -45,7 +47,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: str | 
         for row, column in np.argwhere(matrix):
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=color)
-    figure.savefig(path)
+    write_whole(path, partial(figure.savefig, format="png"))
 
 
 def plot_precision_recall(curves: PrecisionRecall, path: str | os.PathLike) -> None:
@@ -61,7 +63,7 @@ def plot_precision_recall(curves: PrecisionRecall, path: str | os.PathLike) -> N
     legend = axes.legend(lines, numbers, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the curves
     for text, title in zip(legend.get_texts(), titles, strict=True):
         text.set(text=title, parse_math=False)  # set here, because a legend omits names that begin with `_`
-    figure.savefig(path)
+    write_whole(path, partial(figure.savefig, format="png"))
 
 
 def plot_losses(log_history: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> bool:
@@ -96,7 +98,7 @@ def plot_losses(log_history: Sequence[Mapping[str, Any]], path: str | os.PathLik
     axes.set(xlabel="step", ylabel="loss", title="Losses")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path)
+    write_whole(path, partial(figure.savefig, format="png"))
     return True
 
 
@@ -138,4 +140,4 @@ def plot_timeline(
     axes.set_title(title, parse_math=False)
     if len(labels) <= _MOST_NAMED_CLASSES:
         axes.set_yticks(range(len(labels)), labels, parse_math=False)
-    figure.savefig(path)
+    write_whole(path, partial(figure.savefig, format="png"))

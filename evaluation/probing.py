@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
+from ..data.folders import write_json, write_whole
 from ..data.labels import SINGLE_LABEL, task_of
 from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
@@ -18,7 +19,6 @@ from ..inference.files import ClipReader
 from ..integration.version import __version__
 from ..modeling.loading import choose_device, initialise_like, load_config, load_encoder, load_feature_extractor
 from .probe import C_GRID, ProbeReport, linear_probe, make_folds
-from .writing import write_json
 
 
 def probe(
@@ -145,14 +145,19 @@ def probe(
     )
     if output is not None:
         write_json(Path(output, "probe.json"), report.to_dict())
-        np.savez(
-            Path(output, "features.npz"),
-            features=vectors[0],
-            labels=labels,
-            recordings=recordings,
-            folds=trained.folds,
-            probabilities=trained.probabilities,
-        )
+        arrays = {
+            "features": vectors[0],
+            "labels": labels,
+            "recordings": recordings,
+            "folds": trained.folds,
+            "probabilities": trained.probabilities,
+        }
+
+        def save(path: Path) -> None:
+            with open(path, "wb") as file:  # np.savez would add an extension to a name
+                np.savez(file, **arrays)
+
+        write_whole(Path(output, "features.npz"), save)
     return report
 
 

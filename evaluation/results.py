@@ -2,7 +2,6 @@
 # Licensed under the MIT License; see LICENSE.
 """The result of an evaluation, as a typed object and as the dict in `evaluation.json`."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -147,12 +146,3 @@ class Evaluation:
             clips=Scores.from_dict(content["clips"]),
             recordings=Scores.from_dict(content["recordings"]) if "recordings" in content else None,
         )
-
-
-def finite(value: Any) -> Any:
-    """Replace each NaN and infinity in a value, which JSON does not have, by `None`."""
-    if isinstance(value, Mapping):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

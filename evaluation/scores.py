@@ -8,9 +8,10 @@ import numpy as np
 import sklearn.metrics
 from transformers import EvalPrediction
 
+from ..data.folders import finite
 from .intervals import multi_label_intervals, single_label_intervals
 from .metrics import classification_metrics, d_prime
-from .results import Evaluation, PrecisionRecall, Scores, finite
+from .results import Evaluation, PrecisionRecall, Scores
 
 
 # The most frequent classes, whose curves of precision and recall are kept

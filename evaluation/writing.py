@@ -6,12 +6,12 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..data.folders import write_json
 from .plots import plot_confusion_matrix, plot_precision_recall
-from .results import Evaluation, finite
+from .results import Evaluation
 
 
 def write_evaluation(evaluation: Evaluation, folder: str | os.PathLike) -> None:
@@ -21,7 +21,8 @@ def write_evaluation(evaluation: Evaluation, folder: str | os.PathLike) -> None:
     `evaluation.json` has all scores except for those of the plots, which have their own files. For single labels,
     these are `confusion_matrix.json` (the labels, and the confusion matrices of clips and of recordings) and
     `confusion_matrix.png` (the matrix of clips). For several labels, they are `precision_recall.json` and
-    `precision_recall.png`. NaN and infinity become `null`.
+    `precision_recall.png`. NaN and infinity become `null`. `evaluation.json` is written last, so where it is, the
+    others are.
 
     Args:
         evaluation: the result of `evaluate_predictions`, `score_events` or `evaluate_clips`.
@@ -33,7 +34,6 @@ def write_evaluation(evaluation: Evaluation, folder: str | os.PathLike) -> None:
     for part in evaluation.parts:
         for name in ("confusion_matrix", "precision_recall"):
             content[part].pop(name, None)
-    write_json(folder / "evaluation.json", content)
     matrix, curves = evaluation.clips.confusion_matrix, evaluation.clips.precision_recall
     if matrix is not None:
         matrices = {part: scores.confusion_matrix for part, scores in evaluation.parts.items()}
@@ -42,14 +42,9 @@ def write_evaluation(evaluation: Evaluation, folder: str | os.PathLike) -> None:
     if curves is not None:
         write_json(folder / "precision_recall.json", asdict(curves), indent=None)
         plot_precision_recall(curves, folder / "precision_recall.png")
+    write_json(folder / "evaluation.json", content)
 
 
 def read_evaluation(folder: str | os.PathLike) -> Evaluation:
     """Read the evaluation that [`write_evaluation`] wrote to a folder, without the data of the plots."""
     return Evaluation.from_dict(json.loads(Path(folder, "evaluation.json").read_text(encoding="utf-8")))
-
-
-def write_json(path: str | os.PathLike, content: Any, indent: int | None = 2) -> None:
-    """Write a JSON file. NaN and infinity become `null`, because most readers of JSON refuse them."""
-    text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")

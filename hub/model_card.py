@@ -15,10 +15,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ..data.folders import write_json, write_whole
 from ..evaluation.results import Evaluation
 from ..evaluation.summary import RunsSummary
 from ..evaluation.tables import class_table, interval_table, one_line, score_table, summary_table, title_of
-from ..evaluation.writing import write_json
 from ..integration.version import __version__
 from .markdown import escape, fenced, inline_code, markdown_table
 from .usage import CLIPS, DATA_TITLE, FRAMES, PRETRAINING, SEVERAL_LABELS, USAGE_TITLE, usage_sections
@@ -172,7 +172,7 @@ def write_model_card(folder: str | Path, run: RunDescription, evaluation: Evalua
         "## Limits of use",
         "\n".join(f"- {limit}" for limit in limits),
     ]
-    ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
+    write_whole(folder / "README.md", ModelCard("\n\n".join(sections) + "\n").save)
 
 
 def write_pretraining_card(
@@ -212,7 +212,7 @@ def write_pretraining_card(
         "clips and compares the model with the same model untrained.\n"
         f"- The features are less useful for audio that does not resemble {inline_code(run.dataset)}.",
     ]
-    ModelCard("\n\n".join(sections) + "\n").save(folder / "README.md")
+    write_whole(folder / "README.md", ModelCard("\n\n".join(sections) + "\n").save)
 
 
 def write_summary(folder: str | Path, run: RunDescription, summary: RunsSummary, title: str) -> None:
@@ -253,7 +253,8 @@ def write_summary(folder: str | Path, run: RunDescription, summary: RunsSummary,
         "`summary.json`.",
         *_training(run),
     ]
-    (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+    text = "\n\n".join(sections) + "\n"
+    write_whole(folder / "README.md", lambda new: new.write_text(text, encoding="utf-8"))
 
 
 def _beginning(folder: Path, run: RunDescription, data: ModelCardData, introduction: str) -> list[str]:

@@ -2,17 +2,46 @@
 # Licensed under the MIT License; see LICENSE.
 """Writing the features of files to a folder."""
 
+import contextlib
 import json
+import logging
 import os
-import shutil
 import zipfile
-from collections.abc import Callable
+import zlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
+
+from ..data.digests import digest_of_array, digest_of_file
+from ..data.folders import write_json, write_whole
+from ..data.locks import locked
+
+
+logger = logging.getLogger(__name__)
+
+# What reading a damaged file raises
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, SafetensorError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """
+    What the features of all files in a folder have in common.
+
+    Args:
+        model: name of the model, for messages. A model that was moved or renamed is the same.
+        weights: its digest, see `digest_of_model`.
+        granularity, window, padding: arguments of [`embed`].
+    """
+
+    model: str
+    weights: str
+    granularity: str
+    window: float | None
+    padding: str
 
 
 class FeatureFolder:
@@ -23,9 +52,12 @@ class FeatureFolder:
     follows from the path of the file relative to `root`. So files with the same name in different folders, or in later
     runs, do not overwrite each other's features.
 
+    `index.jsonl` has a line for each file whose features were written, with the digests of the audio and of the
+    features. Several processes can write to a folder at the same time.
+
     Args:
         folder: the folder.
-        settings: the settings that the features are computed with. All features in a folder have the same settings.
+        settings: what the features are computed with. All features in a folder have the same settings.
         files: the audio files.
         format: `"npy"` or `"safetensors"`.
         single_file: write all features to one file.
@@ -34,12 +66,15 @@ class FeatureFolder:
         ValueError: the folder has features with other settings, or a file is not below `root`.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], files: list[str], format: str, single_file: bool):
+    def __init__(self, folder: Path, settings: FeatureSettings, files: list[str], format: str, single_file: bool):
         self.archive = folder / ("features.npz" if format == "npy" else "features.safetensors")
         self.single_file = single_file
         self.clips = folder / "parts" if single_file else folder  # parts of an unfinished archive
         self.suffix = f".{format}"
-        self.root = _settle(folder / "embed.json", settings, files)
+        self.index, self.lock = folder / "index.jsonl", folder / ".embed.lock"
+        with locked(self.lock, wait=True):
+            self.root = _settle(folder / "embed.json", settings, files)
+        self.states = {file: _state(file) for file in files}
 
     def __str__(self) -> str:
         return str(self.archive if self.single_file else self.clips)
@@ -51,66 +86,159 @@ class FeatureFolder:
         return self.clips / (self._name(file) + self.suffix)
 
     def find_done(self, files: list[str]) -> set[str]:
-        """The files whose features exist already."""
-        archived = self._archived_names() if self.single_file and self.archive.exists() else set()
-        return {file for file in files if self._path(file).exists() or self._name(file) in archived}
+        """The files whose features are there, complete, and were computed from the audio that the files have now."""
+        entries, archived = self._read_index(), self._archived_digests()
+
+        def is_done(file: str) -> bool:
+            name = self._name(file)
+            part = self._read(self._path(file))
+            digest = archived.get(name) if part is None else digest_of_array(part)
+            if name not in entries or digest != entries[name]["features"]:
+                return False
+            try:
+                return digest_of_file(file) == entries[name]["audio"]
+            except OSError:  # reading it tells why
+                return False
+
+        return {file for file in files if is_done(file)}
 
     def write(self, file: str, features: np.ndarray) -> None:
         """Write the features of a file."""
+        path = self._path(file)
+        features = np.ascontiguousarray(features)
 
-        def save(path: Path) -> None:
+        def save(unfinished: Path) -> None:
             if self.suffix == ".safetensors":
-                save_file({"features": np.ascontiguousarray(features)}, path)
+                save_file({"features": features}, unfinished)
             else:
-                with open(path, "wb") as opened:  # np.save would add an extension to a name
+                with open(unfinished, "wb") as opened:  # np.save would add an extension to a name
                     np.save(opened, features)
 
-        _write_whole(self._path(file), save)
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                write_whole(path, save, sync=False)  # the index shows whether the file is whole
+                break
+            except FileNotFoundError:  # another process has just moved all parts and removed their folders
+                if path.parent.exists():
+                    raise
+        if _state(file) == self.states[file]:  # otherwise nobody knows which audio the features are those of
+            entry = {"file": self._name(file), "audio": digest_of_file(file), "features": digest_of_array(features)}
+            self._add_to_index(entry)
 
     def finish(self) -> None:
         """With `single_file`, move all features into one file."""
-        if not self.clips.exists() or not self.single_file:
+        if not self.single_file:
             return
-        parts = {
-            path.relative_to(self.clips).as_posix().removesuffix(self.suffix): path
-            for path in sorted(self.clips.rglob(f"*{self.suffix}"))
-        }
-        if parts:
-            _write_whole(self.archive, lambda path: self._pack(path, parts))
-        shutil.rmtree(self.clips)
+        with locked(self.lock, wait=True):
+            if not self.clips.exists():
+                return
+            parts = {
+                path.relative_to(self.clips).as_posix().removesuffix(self.suffix): path
+                for path in sorted(self.clips.rglob(f"*{self.suffix}"))
+            }
+            parts = {name: path for name, path in parts.items() if self._read(path) is not None}
+            if parts:
+                write_whole(self.archive, lambda path: self._pack(path, parts))
+            for part in parts.values():
+                part.unlink()
+            for folder in sorted((path for path in self.clips.rglob("*") if path.is_dir()), reverse=True):
+                with contextlib.suppress(OSError):  # another process has written to it
+                    folder.rmdir()
+            with contextlib.suppress(OSError):
+                self.clips.rmdir()
 
-    def _archived_names(self) -> set[str]:
-        if self.suffix == ".npy":
-            with zipfile.ZipFile(self.archive) as archive:
-                return {name.removesuffix(".npy") for name in archive.namelist()}
-        with safe_open(self.archive, "np") as archive:
-            return set(archive.keys())
+    def _read_index(self) -> dict[str, dict[str, str]]:
+        """What the index has of each file. Lines that a killed process has not written to their end are left out."""
+        entries = {}
+        if self.index.exists():
+            for line in self.index.read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    entry = json.loads(line)
+                    entries[entry["file"]] = {name: entry[name] for name in ("audio", "features")}
+        return entries
+
+    def _add_to_index(self, entry: dict[str, str]) -> None:
+        # In one call, so that lines of several processes do not mix, and on a new line after one that was cut off
+        line = f"\n{json.dumps(entry)}\n".encode()
+        descriptor = os.open(self.index, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def _read(self, path: Path) -> np.ndarray | None:
+        """The features in a file; `None` if there is none, or a damaged one."""
+        try:
+            return load_file(path)["features"] if self.suffix == ".safetensors" else np.load(path)
+        except _DAMAGED:
+            return None
+
+    def _archived_digests(self) -> dict[str, str]:
+        """The digests of the features in the file with all features; none if that file is damaged."""
+        if not self.single_file or not self.archive.exists():
+            return {}
+        try:
+            if self.suffix == ".npy":
+                with np.load(self.archive) as archive:
+                    return {name: digest_of_array(archive[name]) for name in archive.files}
+            with safe_open(self.archive, "np") as archive:
+                return {name: digest_of_array(archive.get_tensor(name)) for name in archive.keys()}  # noqa: SIM118  it is no dict
+        except _DAMAGED as error:
+            logger.warning(f"{self.archive} is damaged ({error}). What it has is computed again.")
+            return {}
 
     def _pack(self, path: Path, parts: dict[str, Path]) -> None:
-        if self.suffix == ".safetensors":  # the old file and the parts stay until the new file is complete
-            tensors = load_file(self.archive) if self.archive.exists() else {}
-            save_file(tensors | {name: load_file(part)["features"] for name, part in parts.items()}, path)
+        """Write all features to one file: those that are in one already, and the parts, which replace them."""
+        old = self._archived_digests().keys() - parts.keys()
+        if self.suffix == ".safetensors":
+            tensors = load_file(self.archive) if old else {}
+            save_file(
+                {name: tensors[name] for name in old}
+                | {name: load_file(part)["features"] for name, part in parts.items()},
+                path,
+            )
             return
         with zipfile.ZipFile(path, "w") as packed:  # an npz file is a zip of npy files
-            if self.archive.exists():
+            if old:
                 with zipfile.ZipFile(self.archive) as archive:
-                    for name in archive.namelist():
-                        if name.removesuffix(".npy") not in parts:
-                            packed.writestr(name, archive.read(name))
+                    for name in sorted(old):
+                        packed.writestr(f"{name}.npy", archive.read(f"{name}.npy"))
             for name, part in parts.items():
                 packed.write(part, f"{name}.npy")
 
 
-def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
+def _state(file: str) -> tuple[int, int] | None:
+    """What changes when a file is written to; `None` if it is missing."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _settle(path: Path, settings: FeatureSettings, files: list[str]) -> str:
     """Return the root of the first run if the settings are the same. In a new folder, record settings and root."""
     folders = [os.path.dirname(os.path.abspath(file)) for file in files]
     if not path.exists():
         root = os.path.commonpath(folders)
-        _write_whole(path, lambda new: new.write_text(json.dumps(settings | {"root": root}, indent=2) + "\n"))
+        write_json(path, asdict(settings) | {"root": root})
         return root
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    root = kept.pop("root")
-    for name, value in settings.items():
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        root, kept_model = kept["root"], kept["model"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is damaged, so nobody knows what the features in {path.parent} were computed with. Choose "
+            "another output folder."
+        ) from error
+    if kept.get("weights") != settings.weights:
+        raise ValueError(
+            f"{path.parent} has features of other weights than {settings.model} has now: those of {kept_model}, as it "
+            "was then. Choose another output folder."
+        )
+    for name in ("granularity", "window", "padding"):
+        value = getattr(settings, name)
         if kept.get(name) != value:
             raise ValueError(
                 f"{path.parent} has features with {name}={kept.get(name)} instead of {value}. Choose another "
@@ -123,14 +251,3 @@ def _settle(path: Path, settings: dict[str, Any], files: list[str]) -> str:
             "output folder."
         )
     return root
-
-
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name and rename it when it is complete, so no incomplete file is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}.tmp")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

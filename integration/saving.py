@@ -38,7 +38,7 @@ require_version("transformers>=5.20", "What loads this model needs a newer one: 
 
 # polyaudio, or the package of the copies beside a model
 _PACKAGE = (__package__ or "").removesuffix(".integration")
-_STAMP = "# Copied from polyaudio "
+STAMP = "# Copied from polyaudio "
 _PARTIAL = "_saving"  # a Trainer does not push files whose names begin with an underscore
 # The files that transformers loads weights from. If one remains from an earlier model, transformers could load it.
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
@@ -247,9 +247,9 @@ def _flatten(path: Path) -> tuple[str, list[Path]]:
         lines[node.lineno - 1] = line
         imported.append(target)
     header = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    if not any(line.startswith(_STAMP) for line in lines[:header]):
+    if not any(line.startswith(STAMP) for line in lines[:header]):
         version = import_module(_PACKAGE).__version__
-        lines.insert(header, f"{_STAMP}{version}. The MIT License: https://opensource.org/license/mit")
+        lines.insert(header, f"{STAMP}{version}. The MIT License: https://opensource.org/license/mit")
     return "\n".join(lines), imported
 
 

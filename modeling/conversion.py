@@ -4,9 +4,10 @@
 
 A checkpoint file is untrusted input. It is read without running any code in it, and files that contain more than
 tensors, containers and numbers are refused, unless `allow_pickle` is set. A published repository is read as JSON and
-safetensors; its Python files are never run. The output has safetensors only.
+safetensors; its Python files are never run. The output has safetensors only, and is written whole or not at all.
 """
 
+import fnmatch
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
-from ..data.folders import write_json
+from ..data.folders import restore, whole_folder, write_json
+from ..integration.saving import STAMP, WEIGHTS
 from .checkpoint_io import ConvertedModel, read_torch_checkpoint
 from .checkpoint_sam_audio import is_sam_carnatic_checkpoint, load_sam_carnatic_checkpoint
 from .conversion_sslam import (
@@ -69,6 +71,11 @@ PUBLISHED_FORMATS = (
 )
 
 
+_REPORT = "conversion_report.json"
+# What a folder that is overwritten may hold, beside code
+_OWN_FILES = ("config.json", "preprocessor_config.json", *WEIGHTS, _REPORT)
+
+
 @dataclass(frozen=True)
 class Conversion:
     """
@@ -101,6 +108,7 @@ def convert(
     labels: list[str] | None = None,
     original_config: str | os.PathLike | None = None,
     allow_pickle: bool = False,
+    overwrite: bool = False,
 ) -> Conversion:
     """
     Convert a checkpoint of another project into a folder for `from_pretrained`.
@@ -116,12 +124,15 @@ def convert(
         original_config: sam-carnatic: the original's `config.yaml`, for a `final_model.pth`.
         allow_pickle: read a file that contains more than tensors. This can run any code, so set it only for a file
             that you trust.
+        overwrite: replace a converted model that is in `output`.
+
+    Model, feature extractor and report are written together or not at all.
 
     Raises:
-        OSError: a file cannot be read.
+        OSError: a file cannot be read, or the disk is full.
         UnsafeCheckpointError: a `ValueError`: the file contains more than tensors, and `allow_pickle` is not set.
-        ValueError: the checkpoint has none of the formats or lacks the part, an option does not apply to it, or
-            `labels` are not as many as the classes. Nothing has been written.
+        ValueError: the checkpoint has none of the formats or lacks the part, an option does not apply to it, `labels`
+            are not as many as the classes, or `output` must not be replaced. Nothing has been written.
     """
     name = os.fspath(checkpoint)
     options = {"what": what, "weights": weights, "original_config": original_config}
@@ -134,7 +145,7 @@ def convert(
             raise ValueError(f"`allow_pickle` does not apply to {name}, which is not a file. Leave it out.")
         config = load_config(name)
         converted = _load(PUBLISHED_FORMATS, name, config, (name, config), options)
-    return _save(converted, name, Path(output), labels)
+    return _save(converted, name, Path(output), labels, overwrite)
 
 
 def _load(
@@ -160,7 +171,28 @@ def _load(
     raise ValueError(f"{name} cannot be converted: it is {found}. It must be {known}.")
 
 
-def _save(converted: ConvertedModel, name: str, folder: Path, labels: list[str] | None) -> Conversion:
+def _check_output(output: Path, overwrite: bool) -> None:
+    """Raises `ValueError` for a folder that must not be replaced."""
+    restore(output)
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    foreign = [path.name for path in output.iterdir() if not _is_own(path)] if output.is_dir() else [output.name]
+    if foreign:
+        raise ValueError(
+            f"{output} already exists and holds something else than a converted model ({sorted(foreign)[0]}). Name "
+            "another folder."
+        )
+    if not overwrite:
+        raise ValueError(f"{output} already holds a model. Name another folder, or pass overwrite (--overwrite).")
+
+
+def _is_own(path: Path) -> bool:
+    if path.suffix == ".py":
+        return STAMP in path.read_text(encoding="utf-8", errors="replace")
+    return any(fnmatch.fnmatch(path.name, name) for name in _OWN_FILES)
+
+
+def _save(converted: ConvertedModel, name: str, output: Path, labels: list[str] | None, overwrite: bool) -> Conversion:
     model = converted.model
     if labels is not None:
         if converted.what != "classifier":
@@ -171,22 +203,26 @@ def _save(converted: ConvertedModel, name: str, folder: Path, labels: list[str] 
             )
         model.config.id2label = dict(enumerate(labels))
         model.config.label2id = {label: index for index, label in enumerate(labels)}
-    model.save_pretrained(folder)
-    converted.feature_extractor.save_pretrained(folder)
-    report = None
-    if converted.keys:
-        report = folder / "conversion_report.json"
-        write_json(
-            report,
-            {"checkpoint": name, "what": converted.what, "weights": converted.weights, "keys": converted.keys},
-        )
+    _check_output(output, overwrite)
+    report = {"checkpoint": name, "what": converted.what, "weights": converted.weights, "keys": converted.keys}
+    try:
+        with whole_folder(output) as folder:
+            model.save_pretrained(folder)
+            converted.feature_extractor.save_pretrained(folder)
+            if converted.keys:
+                write_json(folder / _REPORT, report)
+    except OSError as error:
+        raise OSError(
+            f"Nothing was written to {output}: {error.__cause__ or error}. Check that the folder can be written to "
+            "and that its disk has room, then convert again."
+        ) from error
     return Conversion(
-        folder,
+        output,
         type(model).__name__,
         model.num_parameters(),
         class_names_of(model.config) if converted.what == "classifier" else None,
         converted.keys,
-        report,
+        output / _REPORT if converted.keys else None,
     )
 
 

@@ -62,6 +62,7 @@ def main(argv: list[str]) -> None:
         help="also read a file that contains other Python objects than tensors. Such a file can run any code, so use "
         "this only for files that you trust",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a converted model in that folder")
     args = parser.parse_args(argv)
 
     from ..modeling.conversion import convert

@@ -26,8 +26,9 @@ the whole clip (utterance, class token) are averaged, weighted by the length of 
 
 The features of FILE are written to DIR/FILE.npy. The path is relative to the folder that contains all files. With
 --single-file they are written to DIR/features.npz or DIR/features.safetensors, under the name FILE. DIR/embed.json
-records the settings. Files whose features exist already are skipped, so you can restart a run that was stopped. Files
-that cannot be read are listed, and the exit code is then 1."""
+records the model and the settings, and DIR/index.jsonl the SHA-256 of each audio file and of its features. What the
+same weights computed from the same audio, and what is complete, is skipped, so you can restart a run that was stopped.
+Several processes can write to one folder. Files that cannot be read are listed, and the exit code is then 1."""
 
 EXAMPLES = """\
   polyaudio embed recordings/ --model ta012/SSLAM_pretrain --granularity utterance --output features
@@ -55,8 +56,9 @@ def main(argv: list[str]) -> int:
     from tqdm.auto import tqdm
 
     from ..inference.embedding import Embedder
-    from ..inference.feature_folder import FeatureFolder
+    from ..inference.feature_folder import FeatureFolder, FeatureSettings
     from ..inference.files import find_files
+    from ..modeling.digests import digest_of_model
 
     files = find_files(args.files)
     embedder = Embedder(
@@ -68,7 +70,8 @@ def main(argv: list[str]) -> int:
         device=args.device,
     )
     model_name = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
-    settings = {"model": model_name, "granularity": args.granularity, "window": args.window, "padding": args.padding}
+    weights = digest_of_model(args.model)
+    settings = FeatureSettings(model_name, weights, args.granularity, args.window, args.padding)
     output = FeatureFolder(Path(args.output), settings, files, args.format, args.single_file)
     done = set() if args.overwrite else output.find_done(files)
     failed = 0

@@ -45,6 +45,7 @@ def main(argv: list[str]) -> None:
             windows=arguments["data"],
             plot_mixtures_of=others.plot_mixtures,
             resume=others.resume,
+            overwrite=others.overwrite,
             recipe=recipe.name,
             command=shlex.join(["polyaudio", "pretrain", *argv]),
         ).commit_url

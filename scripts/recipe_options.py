@@ -51,7 +51,14 @@ def parse_recipe(
         allow_abbrev=False,
     )
     parser.add_argument("--dataset", help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`")
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the output folder")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the newest complete checkpoint in the output folder"
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a run that is in the output folder; files of your own in it stay",
+    )
     parser.add_argument(
         "--config",
         metavar="RECIPE",

@@ -48,6 +48,7 @@ def main(argv: list[str]) -> None:
         "lora": arguments["lora"] if others.lora else None,
         "freeze_encoder": classifier.freeze_encoder,
         "resume": others.resume,
+        "overwrite": others.overwrite,
         "recipe": recipe.name,
         "command": shlex.join(["polyaudio", "train", *argv]),
     }

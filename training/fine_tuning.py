@@ -2,17 +2,18 @@
 # Licensed under the MIT License; see LICENSE.
 """Fine-tuning: one run, or several runs over folds and seeds."""
 
+import contextlib
 import copy
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainingArguments, set_seed
 
 from ..augmentation.arguments import AugmentationArguments
@@ -29,9 +30,20 @@ from ..hub.model_card import RunDescription, environment, write_model_card, writ
 from ..hub.push import push_run
 from .arguments import AudioTrainingArguments, DataArguments, LoraArguments, for_audio
 from .divisions import Division, load_divisions
-from .inputs import encode, make_inputs, nothing_is_random
-from .models import ModelSource, add_adapter, build_classifier, train_head_only
-from .runs import StopOnSignal, checkpoint_to_resume, output_folder
+from .identity import RUN_FILE, RunIdentity, describe_split
+from .inputs import Inputs, encode, make_inputs, nothing_is_random
+from .models import ModelSource, adapter_config, add_adapter, build_classifier, train_head_only
+from .runs import (
+    StopOnSignal,
+    begin,
+    check_folder,
+    check_same,
+    checkpoint_of,
+    clear_run,
+    hold_folder,
+    newest_checkpoint,
+    output_folder,
+)
 from .trainer import AudioTrainer
 
 
@@ -83,8 +95,10 @@ class _Run:
     lora: LoraArguments | None
     freeze_encoder: bool
     resume: bool
+    overwrite: bool
     recipe: str | None
     command: str | None
+    digests: dict[str, str] = field(default_factory=dict)  # of the audio files, which several runs share
 
     def __post_init__(self):
         if self.lora is not None and self.freeze_encoder:
@@ -122,6 +136,7 @@ def fine_tune(
     lora: LoraArguments | None = None,
     freeze_encoder: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     recipe: str | None = None,
     command: str | None = None,
 ) -> FineTuningResult:
@@ -137,7 +152,9 @@ def fine_tune(
         augmentation: augmentation of training clips, by default none.
         lora: train a LoRA adapter and the head instead of all weights.
         freeze_encoder: train the head only.
-        resume: continue from the last checkpoint in the output folder.
+        resume: continue from the newest complete checkpoint in the output folder. Data, labels, model and settings
+            must be those that the run began with; workers, device, logging and upload may differ.
+        overwrite: replace a run that the output folder holds. Its files are removed, and other files stay.
         recipe: name of the recipe that the settings come from, for the model card.
         command: the command line of the run, for the model card.
 
@@ -147,8 +164,8 @@ def fine_tune(
         The model, its feature extractor and the scores of the held-out clips.
 
     Raises:
-        ValueError: the dataset cannot be divided, training and held-out clips share audio, or the settings contradict
-            each other or the model.
+        ValueError: the dataset cannot be divided, training and held-out clips share audio, the settings contradict
+            each other or the model, the output folder holds another run, or another run is using it.
         InterruptedError: SIGINT or SIGTERM stopped the run after it saved a checkpoint.
 
     Example:
@@ -169,13 +186,17 @@ def fine_tune(
         lora=lora,
         freeze_encoder=freeze_encoder,
         resume=resume,
+        overwrite=overwrite,
         recipe=recipe,
         command=command,
     )
     if run.data.folds is not None or run.data.fold_column is not None:
         raise ValueError("fine_tune makes one run. Call cross_validate to make a run for each fold.")
-    (division,) = load_divisions(dataset, run.data)
-    return _train(run, division, for_audio(args or AudioTrainingArguments()))
+    args = for_audio(args or AudioTrainingArguments())
+    with hold_folder(args) as folder:
+        check_folder(folder, run.source, args, resume=resume, overwrite=overwrite)
+        (division,) = load_divisions(dataset, run.data)
+        return _train(_prepare(run, division, args))
 
 
 def cross_validate(
@@ -189,6 +210,7 @@ def cross_validate(
     lora: LoraArguments | None = None,
     freeze_encoder: bool = False,
     resume: bool = False,
+    overwrite: bool = False,
     recipe: str | None = None,
     command: str | None = None,
 ) -> CrossValidationResult:
@@ -197,7 +219,7 @@ def cross_validate(
 
     Args:
         seeds: seeds of the runs, by default `args.seed` only.
-        resume: skip the runs that are finished, and continue the others from their last checkpoints.
+        resume: skip the runs that are finished, and continue the others from their newest complete checkpoints.
 
     The other arguments and the errors are those of [`fine_tune`]. Each run has its own folder in `args.output_dir`.
 
@@ -218,38 +240,44 @@ def cross_validate(
         lora=lora,
         freeze_encoder=freeze_encoder,
         resume=resume,
+        overwrite=overwrite,
         recipe=recipe,
         command=command,
     )
-    divisions, seeds = load_divisions(dataset, run.data), list(seeds or [args.seed])
-    model_type = run.source.make_config().model_type
-    folder = output_folder(args)
+    with hold_folder(args) as folder:
+        check_folder(folder, run.source, args, resume=resume, overwrite=overwrite, needs_checkpoint=False)
+        return _train_all(run, load_divisions(dataset, run.data), list(seeds or [args.seed]), args)
+
+
+def _train_all(
+    run: _Run, divisions: Sequence[Division], seeds: Sequence[int], args: TrainingArguments
+) -> CrossValidationResult:
+    """Train once for each division and each seed, and write the summary."""
+    folder, is_main_process = output_folder(args), args.process_index == 0
+    if is_main_process and not run.resume:
+        clear_run(folder)
     evaluations: dict[str, Evaluation] = {}
     for division in divisions:
         for seed in seeds:
             parts = [division.name] if division.name else []
             parts += [f"seed-{seed}"] if len(seeds) > 1 else []
-            name, own_folder = "/".join(parts), folder.joinpath(*parts)
-            if resume and (own_folder / "evaluation.json").is_file():
-                logger.info(f"The run in {own_folder} is finished.")
-                evaluations[name] = read_evaluation(str(own_folder))
-                continue
-            own = copy.copy(args)
-            own.seed, own.output_dir = seed, str(own_folder)
-            has_checkpoint = any(own_folder.glob("checkpoint-*"))
-            evaluations[name] = _train(replace(run, resume=resume and has_checkpoint), division, own).evaluation
+            name, own = "/".join(parts), copy.copy(args)
+            own.seed, own.output_dir = seed, str(folder.joinpath(*parts))
+            # The lock on the folder of all runs does not keep a run of its own out of one of them
+            with hold_folder(own) if parts else contextlib.nullcontext():
+                evaluations[name] = _train_or_read(run, division, own)
     summary = summarise_runs(list(evaluations.values()), list(evaluations))
-    if args.process_index == 0:
+    if is_main_process:
         kinds = ["folds"] if divisions[0].name else []
         kinds += ["seeds"] if len(seeds) > 1 else []
         description = RunDescription(
             model_name=folder.name,
-            model_type=model_type,
+            model_type=run.source.make_config().model_type,
             dataset=run.dataset,
             split_description=divisions[0].description,
             leak_status=divisions[0].leaks,
-            command=command,
-            recipe=recipe,
+            command=run.command,
+            recipe=run.recipe,
             seeds={"split": run.data.split_seed},
         )
         title = f"{folder.name}: {len(evaluations)} runs, {' and '.join(kinds)}"
@@ -257,22 +285,90 @@ def cross_validate(
     return CrossValidationResult(evaluations, summary, folder)
 
 
-def _train(run: _Run, division: Division, args: TrainingArguments) -> FineTuningResult:
-    """Train on one division, evaluate on its held-out clips, and write a complete model folder."""
-    set_seed(args.seed)
+def _train_or_read(run: _Run, division: Division, args: TrainingArguments) -> Evaluation:
+    """The evaluation of a run that is finished, if it is to be resumed; otherwise train."""
     folder = output_folder(args)
-    train_clips = division.splits["train"]
-    label = train_clips.features["label"]
+    has_checkpoint = run.resume and newest_checkpoint(folder) is not None
+    prepared = _prepare(replace(run, resume=has_checkpoint), division, args)
+    is_finished = run.resume and all((folder / name).is_file() for name in ("evaluation.json", "README.md"))
+    if prepared.identity is not None and (is_finished or (run.resume and (folder / RUN_FILE).is_file())):
+        check_same(folder, prepared.identity)
+    if not is_finished:
+        return _train(prepared).evaluation
+    logger.info(f"The run in {folder} is finished.")
+    return read_evaluation(folder)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """
+    A run that can begin: everything that its arguments and its data can make impossible has been tried.
+
+    Args:
+        run, division, args: what it is made from.
+        model: the classifier, without an adapter.
+        feature_extractor: the model's.
+        adapter: the configuration of the adapter to train.
+        inputs: datasets and collators.
+        identity: what the run is, in the main process.
+    """
+
+    run: _Run
+    division: Division
+    args: TrainingArguments
+    model: PreTrainedModel
+    feature_extractor: SequenceFeatureExtractor
+    adapter: LoraConfig | None
+    inputs: Inputs
+    identity: RunIdentity | None
+
+
+def _prepare(run: _Run, division: Division, args: TrainingArguments) -> _Prepared:
+    set_seed(args.seed)
+    label = division.splits["train"].features["label"]
     task, names = task_of(label), class_names(label)
-    classifier, feature_extractor = build_classifier(run.source, names, task, run.data.crop_seconds)
-    config = classifier.config
-    model: PreTrainedModel | PeftModel = classifier
+    model, feature_extractor = build_classifier(run.source, names, task, run.data.crop_seconds)
     if run.freeze_encoder:
-        train_head_only(classifier)
-    if run.lora is not None:
-        model = add_adapter(classifier, run.lora, run.source.name, folder, args.process_index == 0)
-    inputs = make_inputs(division.splits, config, feature_extractor, run.data, run.augmentation, args.seed)
+        train_head_only(model)
+    adapter = None if run.lora is None else adapter_config(model, run.lora)
+    inputs = make_inputs(division.splits, model.config, feature_extractor, run.data, run.augmentation, args.seed)
     _set_evaluation(args, task, has_validation="validation" in inputs.datasets)
+    identity = None
+    if args.process_index == 0:
+        identity = RunIdentity.of(
+            "train",
+            run.dataset,
+            {name: describe_split(clips, run.dataset, run.digests) for name, clips in division.splits.items()},
+            names,
+            run.source,
+            model.config,
+            feature_extractor,
+            args,
+            task=task,
+            fold=division.name,
+            data=run.data,
+            augmentation=run.augmentation,
+            lora=run.lora is not None,
+            lora_settings=run.lora or LoraArguments(),
+            freeze_encoder=run.freeze_encoder,
+        )
+    return _Prepared(run, division, args, model, feature_extractor, adapter, inputs, identity)
+
+
+def _train(prepared: _Prepared) -> FineTuningResult:
+    """Train on one division, evaluate on its held-out clips, and write a complete model folder."""
+    run, division, args = prepared.run, prepared.division, prepared.args
+    classifier, feature_extractor, inputs = prepared.model, prepared.feature_extractor, prepared.inputs
+    folder, config = output_folder(args), classifier.config
+    train_clips = division.splits["train"]
+    task, names = task_of(train_clips.features["label"]), class_names(train_clips.features["label"])
+    checkpoint = checkpoint_of(folder, prepared.identity, args, resume=run.resume)
+    model: PreTrainedModel | PeftModel = classifier
+    base = None
+    if prepared.adapter is not None:
+        if run.source.name is None:  # the adapter needs it, and the run saves it when it begins
+            base = copy.deepcopy(classifier)
+        model = add_adapter(classifier, prepared.adapter, run.source.name or str(folder))
 
     # With a frozen encoder and clips that do not change, only the head is trained, on features computed once
     learner: torch.nn.Module = model
@@ -298,7 +394,11 @@ def _train(run: _Run, division: Division, args: TrainingArguments) -> FineTuning
         compute_metrics=metrics_of(task),
         callbacks=[stop],
     )
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(args) if run.resume else args.resume_from_checkpoint)
+    if prepared.identity is not None:
+        begin(folder, prepared.identity, checkpoint)
+        if base is not None:
+            base.save_pretrained(folder)
+    trainer.train(resume_from_checkpoint=checkpoint)
     if stop.received is not None:
         raise InterruptedError(
             f"{stop.received} stopped the run at step {trainer.state.global_step}. A checkpoint is in {folder}: run "

@@ -7,10 +7,10 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig
 from transformers import (
     AutoModelForAudioClassification,
     AutoModelForAudioFrameClassification,
@@ -208,24 +208,20 @@ def train_head_only(model: PreTrainedModel) -> None:
     logger.info(f"Trainable parameters: {trainable:,} of {total:,}")
 
 
-def add_adapter(
-    model: PreTrainedModel, lora: LoraArguments, base: str | None, folder: Path, is_main_process: bool
-) -> LoraClassifier:
+def adapter_config(model: PreTrainedModel, lora: LoraArguments) -> LoraConfig:
+    """The configuration of a LoRA adapter for a classifier. Raises `ValueError` for wrong settings."""
+    return lora_config(model, lora.lora_modules, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
+
+
+def add_adapter(model: PreTrainedModel, config: LoraConfig, base: str) -> LoraClassifier:
     """
     Add a LoRA adapter to a classifier, in place, and log the number of trained parameters.
 
     Args:
         model: the classifier.
-        lora: the settings of the adapter.
-        base: folder or Hub name of the base model. For a new model (`None`) the base model is saved in `folder`.
-        folder: the folder of the run.
-        is_main_process: whether this process writes files.
+        config: the result of [`adapter_config`].
+        base: folder or Hub name of the base model.
     """
-    if base is None:
-        base = str(folder)
-        if is_main_process:
-            model.save_pretrained(base)
-    config = lora_config(model, lora.lora_modules, lora.lora_rank, lora.lora_alpha, lora.lora_dropout)
     adapted = add_lora(model, config, base)
     trainable, total = adapted.get_nb_trainable_parameters()
     logger.info(f"Trainable parameters: {trainable:,} of {total:,} ({100 * trainable / total:.4f} %)")

@@ -3,12 +3,14 @@
 """The Trainer for self-supervised pre-training, its collator, and a plot of the mixtures of stage 2."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainerCallback
 
+from ..data.folders import write_whole
 from ..data.streams import StreamedWindows, stream_loader
 from ..modeling.traits import traits_of
 from .arguments import PretrainingArguments
@@ -178,7 +180,7 @@ def plot_mixtures(model: PreTrainedModel, batch: BatchFeature, path: Path) -> No
             for start in batch["mix_starts"].tolist():
                 length = (~is_mixed).sum().item() // 2 * model.config.patch_size
                 axes[row, column].axvspan(start, start + length, alpha=0.25, color="white")
-    figure.savefig(path)
+    write_whole(path, partial(figure.savefig, format="png"))
 
 
 __all__ = ["CollapseError", "PreTrainer", "PretrainingCollator", "plot_mixtures"]

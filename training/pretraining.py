@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset
-from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, set_seed
+from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, set_seed
 
 from ..augmentation.waveforms import RollAndGain
 from ..data.loading import load_recordings, name_of
@@ -22,9 +22,10 @@ from ..evaluation.plots import plot_losses
 from ..hub.model_card import RunDescription, environment, write_pretraining_card
 from ..hub.push import push_run
 from .arguments import PretrainingArguments, WindowArguments, for_audio
+from .identity import RunIdentity, describe_split
 from .models import ModelSource, build_pretraining_model
 from .pretrainer import PreTrainer, PretrainingCollator, plot_mixtures
-from .runs import checkpoint_to_resume, output_folder
+from .runs import begin, check_folder, checkpoint_of, hold_folder
 
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def pretrain(
     windows: WindowArguments | None = None,
     plot_mixtures_of: int = 0,
     resume: bool = False,
+    overwrite: bool = False,
     recipe: str | None = None,
     command: str | None = None,
 ) -> PretrainingResult:
@@ -70,7 +72,10 @@ def pretrain(
         windows: column, split and length of the windows, by default 10 s.
         plot_mixtures_of: number of clips whose mixtures are plotted in `mixtures.png` before training. For stage 2 of
             SSLAM only.
-        resume: continue from the last checkpoint in the output folder.
+        resume: continue from the newest complete checkpoint in the output folder. Data, model and settings must be
+            those that the run began with; workers, device, logging and upload may differ. Of a stream, only the name
+            of the dataset and the number of its shards are compared.
+        overwrite: replace a run that the output folder holds. Its files are removed, and other files stay.
         recipe: name of the recipe that the settings come from, for the model card.
         command: the command line of the run, for the model card.
 
@@ -80,7 +85,8 @@ def pretrain(
         The model, its feature extractor and its folder.
 
     Raises:
-        ValueError: the dataset cannot be read, or the settings contradict each other or the model.
+        ValueError: the dataset cannot be read, the settings contradict each other or the model, the output folder
+            holds another run, or another run is using it.
         CollapseError: the model has collapsed.
 
     Example:
@@ -93,55 +99,73 @@ def pretrain(
     ```
     """
     args, windows = for_audio(args or PretrainingArguments()), windows or WindowArguments()
-    source, folder = ModelSource.of(model), output_folder(args)
+    source = ModelSource.of(model)
     if args.n_gpu > 1:
         raise ValueError(
             "Start one process for each GPU, with accelerate launch (accelerate launch -m polyaudio.scripts.pretrain)."
         )
-    checkpoint = checkpoint_to_resume(args) if resume else args.resume_from_checkpoint
-    set_seed(args.seed)
-    learner, feature_extractor = build_pretraining_model(source, windows.crop_seconds)
-    clips = _load_windows(dataset, windows, feature_extractor.sampling_rate, args)
-    collator = PretrainingCollator(feature_extractor, learner.config)
-    if _mixes(learner):
-        # A last batch with one clip has no other clip to mix it with
-        args.dataloader_drop_last = True
-        batch_size = args.per_device_train_batch_size * args.world_size
-        if isinstance(clips, WaveformWindows) and len(clips) < batch_size:
-            raise ValueError(
-                f"There are {len(clips)} recordings, but a batch has {batch_size}. Use a smaller "
-                "per_device_train_batch_size (--batch-size)."
+    with hold_folder(args) as folder:
+        check_folder(folder, source, args, resume=resume, overwrite=overwrite)
+        set_seed(args.seed)
+        learner, feature_extractor = build_pretraining_model(source, windows.crop_seconds)
+        clips = _load_windows(dataset, windows, feature_extractor.sampling_rate, args)
+        collator = PretrainingCollator(feature_extractor, learner.config)
+        if _mixes(learner):
+            # A last batch with one clip has no other clip to mix it with
+            args.dataloader_drop_last = True
+            batch_size = args.per_device_train_batch_size * args.world_size
+            if isinstance(clips, WaveformWindows) and len(clips) < batch_size:
+                raise ValueError(
+                    f"There are {len(clips)} recordings, but a batch has {batch_size}. Use a smaller "
+                    "per_device_train_batch_size (--batch-size)."
+                )
+        mixtures = _choose_mixtures(learner, clips, collator, plot_mixtures_of) if plot_mixtures_of else None
+        identity = None
+        if args.process_index == 0:
+            identity = RunIdentity.of(
+                "pretrain",
+                name_of(dataset),
+                {windows.split: describe_split(clips.clips, name_of(dataset), {})},
+                [],
+                source,
+                learner.config,
+                feature_extractor,
+                args,
+                windows=windows,
             )
-    if plot_mixtures_of and args.process_index == 0:
-        _draw_mixtures(learner, clips, collator, plot_mixtures_of, folder)
-
-    trainer = PreTrainer(
-        model=learner,
-        args=args,
-        train_dataset=clips,
-        data_collator=collator,
-        processing_class=feature_extractor,
-        starts_from_checkpoint=source.name is not None,
-    )
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
-    trainer.save_state()
-    history = trainer.state.log_history
-    if trainer.is_world_process_zero():
-        plot_losses(history, folder / "losses.png")
-        run = RunDescription(
-            model_name=folder.name,
-            model_type=learner.config.model_type,
-            dataset=name_of(dataset),
-            command=command,
-            recipe=recipe,
-            seeds={"training": args.seed},
-            base_model=source.name,
-            versions=environment(args.device),
+        checkpoint = checkpoint_of(folder, identity, args, resume=resume)
+        trainer = PreTrainer(
+            model=learner,
+            args=args,
+            train_dataset=clips,
+            data_collator=collator,
+            processing_class=feature_extractor,
+            starts_from_checkpoint=source.name is not None,
         )
-        write_pretraining_card(folder, run, history, _describe(windows, clips))
-        logger.info(f"The model is in {folder}: AutoModel.from_pretrained({str(folder)!r})")
-    return PretrainingResult(learner, feature_extractor, folder, history, push_run(trainer))
+        if identity is not None:
+            begin(folder, identity, checkpoint)
+            if mixtures is not None:
+                with torch.random.fork_rng():  # the run is the same without the plot
+                    plot_mixtures(learner, mixtures.to(learner.device), folder / "mixtures.png")
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_model()
+        trainer.save_state()
+        history = trainer.state.log_history
+        if trainer.is_world_process_zero():
+            plot_losses(history, folder / "losses.png")
+            run = RunDescription(
+                model_name=folder.name,
+                model_type=learner.config.model_type,
+                dataset=name_of(dataset),
+                command=command,
+                recipe=recipe,
+                seeds={"training": args.seed},
+                base_model=source.name,
+                versions=environment(args.device),
+            )
+            write_pretraining_card(folder, run, history, _describe(windows, clips))
+            logger.info(f"The model is in {folder}: AutoModel.from_pretrained({str(folder)!r})")
+        return PretrainingResult(learner, feature_extractor, folder, history, push_run(trainer))
 
 
 def _mixes(model: PreTrainedModel) -> bool:
@@ -189,14 +213,10 @@ def _describe(windows: WindowArguments, clips: WaveformWindows | StreamedWindows
     return f"{amount} of the split {windows.split}, cut at random to {windows.crop_seconds:g} s in each epoch."
 
 
-def _draw_mixtures(
-    model: PreTrainedModel,
-    clips: torch.utils.data.Dataset,
-    collator: PretrainingCollator,
-    num_clips: int,
-    folder: Path,
-) -> None:
-    """Write `mixtures.png` with the first clips of the dataset and their mixtures of stage 2."""
+def _choose_mixtures(
+    model: PreTrainedModel, clips: torch.utils.data.Dataset, collator: PretrainingCollator, num_clips: int
+) -> BatchFeature:
+    """A batch of the first clips of the dataset, to plot their mixtures of stage 2."""
     if not _mixes(model):
         raise ValueError("plot_mixtures_of (--plot-mixtures) needs a model in stage 2: stage 1 does not mix clips.")
     items = list(itertools.islice(iter(clips), num_clips))
@@ -204,5 +224,4 @@ def _draw_mixtures(
         raise ValueError(
             "plot_mixtures_of (--plot-mixtures) must be at least 2, and so must the number of recordings."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_mixtures(model, collator(items), folder / "mixtures.png")
+    return collator(items)

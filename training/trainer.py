@@ -25,7 +25,7 @@ from ..modeling.traits import traits_of
 from .ema import ModelEMA
 from .frozen import is_frozen
 from .optimization import cosine_with_floor, layer_scales, scale_learning_rates
-from .runs import output_folder
+from .runs import damage_of_checkpoint, output_folder
 
 
 logger = logging.getLogger(__name__)
@@ -149,6 +149,22 @@ class AudioTrainer(Trainer):
         super().save_model(output_dir, _internal_call=True)
         if self.ema is not None and self.args.should_save:
             self.ema.save(output_folder(self.args) if output_dir is None else output_dir)
+
+    def _save_checkpoint(self, model, trial):
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError) as error:
+            # torch.save raises a RuntimeError without the reason
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+                raise
+            folder = output_folder(self.args)
+            checkpoint = folder / f"checkpoint-{self.state.global_step}"
+            if self.args.should_save and damage_of_checkpoint(checkpoint) is not None:
+                shutil.rmtree(checkpoint, ignore_errors=True)
+            raise OSError(
+                f"The checkpoint of step {self.state.global_step} could not be written to {folder}: {error}. Check "
+                "that its disk has room, then run again with resume (--resume) if there is an earlier checkpoint."
+            ) from error
 
     def create_model_card(self, *args, **kwargs) -> None:
         # Trainer would replace the card of polyaudio with a draft

@@ -306,7 +306,7 @@ main(sys.argv[1:])
 """
     arguments = ["build", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--chunk", "1"]
     assert subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True).returncode == 9
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.incomplete", "in"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.incomplete", ".out.lock", "in"]
     assert main(arguments) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 

@@ -397,6 +397,18 @@ def test_arguments_out_of_range(folder, tmp_path, capsys, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_told(folder, tmp_path, monkeypatch, capsys):
+    """soundfile raises a RuntimeError."""
+
+    def refuse(*arguments) -> None:
+        raise soundfile.LibsndfileError(2)
+
+    monkeypatch.setattr(soundfile, "write", refuse)
+    assert mix(folder, tmp_path / "out", "--clips", 2) == 2
+    assert "cannot be written: System error" in capsys.readouterr().err.replace("Error : ", "")
+    assert not list(tmp_path.iterdir())
+
+
 def test_mix_dataset_from_python(folder, mixed, tmp_path, capsys):
     clips = load_clips(str(folder))
     counts = {"num_clips": 30, "num_validation_clips": 12, "num_test_clips": 12}

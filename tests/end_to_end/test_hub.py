@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builders import write_clip
 from hub_server import WRITE_TOKEN, HubServer
 
 
@@ -397,3 +398,33 @@ def test_strangers_load_from_their_cache_when_offline(hub, owner, stranger, stra
     assert report.keys() == stranger.keys()
     assert all(report[name] == pytest.approx(value, abs=1e-6) for name, value in stranger.items())
     assert len(hub.requests) == before
+
+
+MEASURED = """
+import os, sys
+from polyaudio.scripts.embed import main as embed
+from polyaudio.scripts.evaluate import main as evaluate
+from polyaudio.scripts.train import main as train
+
+name, clips, other = "tester/sam_audio-ForAudioClassification", sys.argv[1], sys.argv[2]
+codes = [evaluate([name, "--dataset", clips]), evaluate([name, "--dataset", clips, "--output", other + "/report"])]
+arguments = [clips, "--model", name, "--granularity", "utterance", "--workers", "0", "--output", other + "/features"]
+codes += [embed(arguments), embed(arguments)]
+arguments = ["--model-name-or-path", name, "--dataset", clips, "--output-dir", other + "/run", "--epochs", "1"]
+codes += [train([*arguments, "--test-size", "0.4"]), train([*arguments, "--test-size", "0.4", "--resume"])]
+print("\\ncodes", codes, os.listdir("."))
+"""
+
+
+def test_commands_make_no_folder_of_the_name_of_a_model(owner, online, tmp_path):
+    """Every later command there would take it for the model."""
+    clips, other, here = tmp_path / "clips", tmp_path / "other", tmp_path / "here"
+    for label in ("LABEL_0", "LABEL_1", "LABEL_2"):
+        for number in range(4):
+            write_clip(clips / label / f"{label}{number}.wav", 0.5 + 0.1 * number, 16_000)
+    here.mkdir()
+    environment = {**os.environ, **online, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", MEASURED, clips, other]
+    done = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True)
+    assert "codes [0, 0, 0, 0, 0, 0] []" in done.stdout, done.stderr[-3000:]
+    assert "0 files written, 12 existed already" in done.stdout

@@ -1,6 +1,7 @@
 """`polyaudio embed`: features of real files, in batches as alone, written once and never lost."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -202,14 +203,64 @@ def test_other_encoders(folder, tmp_path):
 
 def test_what_is_there_is_kept_unless_it_is_to_be_overwritten(folder, sslam, tmp_path, capsys):
     features = embed(folder, sslam, tmp_path)
-    np.save(tmp_path / "b" / "x.wav.npy", np.zeros(1))
+    kept = (tmp_path / "c.wav.npy").stat().st_mtime_ns
     (tmp_path / "b" / "x.flac.npy").unlink()
-    again = embed(folder, sslam, tmp_path)
+    assert_near(embed(folder, sslam, tmp_path), features)
     assert "1 files written, 5 existed already" in capsys.readouterr().out
-    assert again.pop("b/x.wav").shape == (1,)
-    assert_near(again, {name: values for name, values in features.items() if name != "b/x.wav"})
+    assert (tmp_path / "c.wav.npy").stat().st_mtime_ns == kept
     assert_near(embed(folder, sslam, tmp_path, "--overwrite"), features)
-    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+    assert (tmp_path / "c.wav.npy").stat().st_mtime_ns > kept
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_what_is_not_whole_or_not_from_this_model_is_computed_again(folder, sslam, tmp_path, capsys):
+    features = embed(folder, sslam, tmp_path)
+    np.save(tmp_path / "b" / "x.wav.npy", np.zeros(1))  # not what the model computed
+    (tmp_path / "c.wav.npy").write_bytes(b"")
+    path = tmp_path / "d.wav.npy"
+    path.write_bytes(path.read_bytes()[:-8])
+    capsys.readouterr()
+    assert_near(embed(folder, sslam, tmp_path), features)
+    assert "3 files written, 3 existed already" in capsys.readouterr().out
+
+
+def test_another_sound_or_other_weights_of_the_same_name(folder, sslam, tmp_path, capsys):
+    recordings, model = shutil.copytree(folder, tmp_path / "in"), shutil.copytree(sslam, tmp_path / "model")
+    before = embed(recordings, model, tmp_path / "out")
+    state = (recordings / "d.wav").stat()
+    soundfile.write(recordings / "d.wav", soundfile.read(recordings / "d.wav")[0][::-1], 16000)
+    assert (recordings / "d.wav").stat().st_size == state.st_size
+    os.utime(recordings / "d.wav", ns=(state.st_atime_ns, state.st_mtime_ns))
+    capsys.readouterr()
+    after = embed(recordings, model, tmp_path / "out")
+    assert "1 files written, 5 existed already" in capsys.readouterr().out
+    assert not np.allclose(after["d.wav"], before["d.wav"])
+
+    moved = shutil.copytree(model, tmp_path / "moved")  # the same weights
+    assert_near(embed(recordings, moved, tmp_path / "out"), after)
+    assert "0 files written, 6 existed already" in capsys.readouterr().out
+    other = SSLAMModel.from_pretrained(model)
+    torch.nn.init.zeros_(next(other.parameters()))
+    other.save_pretrained(model)
+    embed(recordings, model, tmp_path / "out", code=2)
+    assert "has features of other weights" in capsys.readouterr().err
+    assert_near(read(tmp_path / "out"), after)
+
+
+@pytest.mark.parametrize("format", ["npy", "safetensors"])
+def test_a_damaged_file_of_all_features_is_replaced(folder, sslam, tmp_path, capsys, format):
+    arguments = [str(folder), "--model", str(sslam), "--output", str(tmp_path), "--granularity", "utterance"]
+    arguments += ["--workers", "0", "--format", format, "--single-file"]
+    assert main(arguments) == 0
+    path = tmp_path / ("features.npz" if format == "npy" else "features.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "is damaged" in captured.err
+    assert "features of 6 files written" in captured.out
+    assert main(arguments) == 0
+    assert "0 files written, 6 existed already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("format", ["npy", "safetensors"])
@@ -241,6 +292,7 @@ def test_a_stopped_run_goes_on(folder, sslam, tmp_path, monkeypatch, format):
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
         "embed.json",
         "features.npz" if format == "npy" else "features.safetensors",
+        "index.jsonl",
     ]
 
     def load() -> dict[str, np.ndarray]:
