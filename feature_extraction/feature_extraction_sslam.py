@@ -11,6 +11,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
+from ..configuration.limits import check_sizes
 from ..integration.saving import PortableFeatureExtractorMixin
 from .batch_output import as_batch_feature
 from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
@@ -76,7 +77,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             Whether calls return `attention_mask` by default.
 
     Raises:
-        ValueError: `padding_side` is not `"right"`.
+        ValueError: a size is outside `SIZES` in `configuration/limits.py`, or `padding_side` is not `"right"`.
 
     Example:
 
@@ -104,6 +105,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         return_attention_mask: bool = True,
         **kwargs,
     ):
+        check_sizes({"feature_size": feature_size, "sampling_rate": sampling_rate, "max_length": max_length})
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,

@@ -15,7 +15,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
 from ..configuration.configuration_sslam import EATConfig
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
-from .checkpoint_io import ConvertedModel
+from .checkpoint_io import ConvertedModel, build_converted, section_of
 from .checkpoint_sslam import convert_fairseq_checkpoint, is_fine_tuned
 from .loading import load_feature_extractor
 from .modeling_sslam import SSLAMForAudioClassification, SSLAMForPreTraining, SSLAMModel
@@ -50,15 +50,14 @@ def load_fairseq_checkpoint(
         "classifier": SSLAMForAudioClassification,
         "pretraining": SSLAMForPreTraining,
     }[what]
-    model = model_class(converted.config)
-    model.load_state_dict(converted.state_dict)
     feature_extractor = fairseq_feature_extractor(checkpoint["cfg"])
+    model = build_converted(model_class, converted.config, converted.state_dict)
     return ConvertedModel(model, feature_extractor, what, converted.report, weights)
 
 
 def fairseq_feature_extractor(cfg: Mapping[str, Any]) -> SSLAMFeatureExtractor:
     """The feature extractor for the features that the checkpoint was trained on: their length and normalisation."""
-    task = cfg.get("task") or {}
+    task = section_of(cfg, "task") if cfg.get("task") else {}
     settings: dict[str, Any] = {}
     if task.get("esc50_eval"):  # the original fine-tunes on ESC-50 and Speech Commands with their own statistics
         settings = {"mean": -6.627, "std": 5.359}
