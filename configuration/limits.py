@@ -2,8 +2,8 @@
 # Licensed under the MIT License; see LICENSE.
 """The largest sizes that a configuration, a feature extractor and a JSON file may have.
 
-Files of a model come from strangers. A size in them is checked before anything of that size is built, so that a damaged
-or hostile file ends in an error and not in a full memory. No model that is known comes near the limits.
+Files of a model come from strangers. A size in them is checked before anything of that size is built, so that a
+damaged or hostile file ends in an error and not in a full memory. No model that is known comes near the limits.
 """
 
 import json
@@ -50,6 +50,10 @@ SIZES = {
     "n_fft": (1, 2**16),
     "hop_length": (1, 2**16),
     "max_length": (1, 2**17),
+    # The rank of an adapter
+    "r": (1, 2**10),
+    "init_r": (1, 2**10),
+    "target_r": (1, 2**10),
 }
 _MOST_LAYERS = 64  # values of a list
 # The names that transformers has for activations, except those of functions that it downloads

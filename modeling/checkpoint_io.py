@@ -229,7 +229,9 @@ def _check_pickle(path: str | os.PathLike, file: BinaryIO) -> None:
 
 def _is_allowed(name: str) -> bool:
     module, _, attribute = name.partition(" ")
-    if module == "torch" and (attribute.endswith("Storage") or isinstance(getattr(torch, attribute, None), torch.dtype)):
+    if module == "torch" and (
+        attribute.endswith("Storage") or isinstance(getattr(torch, attribute, None), torch.dtype)
+    ):
         return True
     return name in _ALLOWED or (module == "numpy.dtypes" and attribute.endswith("DType"))
 
