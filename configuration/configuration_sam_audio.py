@@ -7,7 +7,7 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .limits import CheckedConfigMixin
+from ..integration.limits import CheckedConfigMixin
 
 
 # Number of values in a frame of each front end, if the configuration does not say

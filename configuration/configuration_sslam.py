@@ -7,8 +7,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ..integration.limits import CheckedConfigMixin, check_sizes
 from .audioset_labels import AUDIOSET_LABELS
-from .limits import CheckedConfigMixin, check_sizes
 
 
 @strict

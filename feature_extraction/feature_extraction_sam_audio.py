@@ -10,7 +10,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
-from ..configuration.limits import check_sizes
+from ..integration.limits import check_sizes
 from ..integration.saving import PortableFeatureExtractorMixin
 from .batch_output import as_batch_feature
 from .spectrogram import mel_filters, power_spectrogram
@@ -53,7 +53,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
 
     Raises:
         ValueError: `frontend` is unknown, `feature_size` does not fit it, a size is outside `SIZES` in
-            `configuration/limits.py`, or `padding_side` is not `"right"`.
+            `integration/limits.py`, or `padding_side` is not `"right"`.
 
     Example:
 

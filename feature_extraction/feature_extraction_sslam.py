@@ -11,7 +11,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
-from ..configuration.limits import check_sizes
+from ..integration.limits import check_sizes
 from ..integration.saving import PortableFeatureExtractorMixin
 from .batch_output import as_batch_feature
 from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
@@ -77,7 +77,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             Whether calls return `attention_mask` by default.
 
     Raises:
-        ValueError: a size is outside `SIZES` in `configuration/limits.py`, or `padding_side` is not `"right"`.
+        ValueError: a size is outside `SIZES` in `integration/limits.py`, or `padding_side` is not `"right"`.
 
     Example:
 

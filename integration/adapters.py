@@ -22,7 +22,7 @@ from transformers.utils import (
     logging,
 )
 
-from ..configuration.limits import check_sizes, read_json
+from .limits import check_sizes, read_json
 
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import struct
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -80,7 +80,9 @@ class UnsafeCheckpointError(ValueError):
     """A checkpoint contains more than tensors, containers and numbers, so reading it could run unknown code."""
 
 
-def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False) -> dict[str, Any]:
+def read_torch_checkpoint(
+    path: str | os.PathLike, *, allow_pickle: bool = False, also_allowed: Collection[str] = ()
+) -> dict[str, Any]:
     """
     Read a dictionary that `torch.save` wrote, onto the CPU.
 
@@ -88,6 +90,7 @@ def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False
         path: the file.
         allow_pickle: read any object, with a warning. Unpickling runs any code that the author of the file put into
             it, so pass `True` only for a file that you trust.
+        also_allowed: further objects that the file may contain, as `"module name"`. `torch.load` must know them.
 
     Returns:
         The saved dictionary: tensors, Python containers, strings and numbers, including numpy numbers.
@@ -102,7 +105,7 @@ def read_torch_checkpoint(path: str | os.PathLike, *, allow_pickle: bool = False
         is_zip = zipfile.is_zipfile(file)
         if not allow_pickle:
             try:
-                _check_pickles(path, file, is_zip)
+                _check_pickles(path, file, is_zip, _ALLOWED.union(also_allowed))
             except UnsafeCheckpointError:
                 raise
             except _DAMAGED as error:
@@ -170,12 +173,12 @@ def _damaged(path: str | os.PathLike, error: BaseException) -> ValueError:
     return ValueError(f"{path} is not a checkpoint that can be read ({reason}). Copy or download the file again.")
 
 
-def _check_pickles(path: str | os.PathLike, file: BinaryIO, is_zip: bool) -> None:
+def _check_pickles(path: str | os.PathLike, file: BinaryIO, is_zip: bool, allowed: Collection[str]) -> None:
     """
     Check a file of `torch.save` before its pickles are read.
 
     Raises:
-        UnsafeCheckpointError: a pickle contains something that is not in `_ALLOWED`.
+        UnsafeCheckpointError: a pickle contains something that is not allowed.
         ValueError: the file is not one of `torch.save`, or is much larger when it is read.
     """
     if is_zip:
@@ -187,7 +190,7 @@ def _check_pickles(path: str | os.PathLike, file: BinaryIO, is_zip: bool) -> Non
                 if entry.filename.endswith(".pkl"):
                     if entry.file_size > _LARGEST_PICKLE:
                         raise ValueError(f"{entry.filename} in it has {entry.file_size} bytes")
-                    _check_pickle(path, io.BytesIO(archive.read(entry)))
+                    _check_pickle(path, io.BytesIO(archive.read(entry)), allowed)
         return
     file.seek(0)
     if file.read(1) != pickle.PROTO:  # torch before 1.6 wrote bare pickles
@@ -202,13 +205,13 @@ def _check_pickles(path: str | os.PathLike, file: BinaryIO, is_zip: bool) -> Non
         is_tar = False
     file.seek(0)
     if first != _MAGIC or is_tar:  # a tar archive is older still, and torch would unpack it
-        _check_pickle(path, file)  # a pickle of unknown objects says which
+        _check_pickle(path, file, allowed)  # a pickle of unknown objects says which
         raise ValueError("it was not written by torch.save")
     for _ in range(_LEGACY_PICKLES):
-        _check_pickle(path, file)
+        _check_pickle(path, file, allowed)
 
 
-def _check_pickle(path: str | os.PathLike, file: BinaryIO) -> None:
+def _check_pickle(path: str | os.PathLike, file: BinaryIO, allowed: Collection[str]) -> None:
     start = file.tell()
     memo: list[Any] = []
     for opcode, argument, position in pickletools.genops(file):
@@ -219,7 +222,7 @@ def _check_pickle(path: str | os.PathLike, file: BinaryIO) -> None:
         found = argument if opcode.name in ("GLOBAL", "INST") else None
         if opcode.name == "STACK_GLOBAL":
             found = " ".join(map(str, memo[-2:]))
-        if found is not None and not _is_allowed(found):
+        if found is not None and not _is_allowed(found, allowed):
             raise UnsafeCheckpointError(
                 f"{path} was refused: it contains {found.replace(' ', '.')}, which is not a tensor, container or "
                 "number. Reading it could run code that is hidden in the file. If you trust its origin, pass "
@@ -227,13 +230,13 @@ def _check_pickle(path: str | os.PathLike, file: BinaryIO) -> None:
             )
 
 
-def _is_allowed(name: str) -> bool:
+def _is_allowed(name: str, allowed: Collection[str]) -> bool:
     module, _, attribute = name.partition(" ")
     if module == "torch" and (
         attribute.endswith("Storage") or isinstance(getattr(torch, attribute, None), torch.dtype)
     ):
         return True
-    return name in _ALLOWED or (module == "numpy.dtypes" and attribute.endswith("DType"))
+    return name in allowed or (module == "numpy.dtypes" and attribute.endswith("DType"))
 
 
 def _check_tensors(checkpoint: dict[str, Any], path: str | os.PathLike) -> None:

@@ -12,8 +12,8 @@ import torch
 import yaml
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
-from ..configuration.limits import check_sizes
 from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
+from ..integration.limits import check_sizes
 from .checkpoint_io import ConvertedModel, build_converted, section_of, weights_of
 from .modeling_sam_audio import SAMAudioForAudioClassification
 

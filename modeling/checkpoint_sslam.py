@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from ..configuration.configuration_sslam import SSLAMConfig, label_fields, scaled_size
-from ..configuration.limits import check_sizes
+from ..integration.limits import check_sizes
 from .checkpoint_io import section_of, weights_of
 
 

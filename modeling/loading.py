@@ -24,8 +24,8 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
 from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME, cached_file
 
-from ..configuration.limits import read_json
 from ..integration.adapters import read_adapter_config
+from ..integration.limits import read_json
 from ..integration.registry import MODEL_TYPES, load_class
 from .traits import traits_of
 

@@ -5,6 +5,8 @@
 import importlib
 import sys
 
+from .command import exit_code
+
 
 COMMANDS = {
     "train": "train a classifier on a labelled dataset, from scratch or from a checkpoint",
@@ -34,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"polyaudio: there is no command {argv[0]!r}; choose from {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
+    return exit_code("polyaudio", lambda: importlib.import_module(f".{argv[0]}", __package__).main(argv[1:]))
 
 
 if __name__ == "__main__":
