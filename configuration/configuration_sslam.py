@@ -302,6 +302,8 @@ def scaled_size(size: int, ratio: float) -> int:
     Raises:
         ValueError: one of them is no number, or the width is larger than any real one.
     """
+    if not isinstance(size, int):
+        raise ValueError(f"`hidden_size` must be an integer, got {size!r:.40}.")
     check_sizes({"hidden_size": size})
     if not isinstance(ratio, int | float) or not 0 <= ratio <= 1024:
         raise ValueError(f"`mlp_ratio` must be a number from 0 to 1024, got {ratio!r:.40}.")

@@ -86,9 +86,11 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             feature_size = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}[frontend]
         if padding_value is None:
             padding_value = math.log(_MEL_FLOOR) if frontend == "log_mel" else 0.0
-        n_fft, hop_length = n_fft or _FRAMES[frontend][0], hop_length or _FRAMES[frontend][1]
+        n_fft = _FRAMES[frontend][0] if n_fft is None else n_fft
+        hop_length = _FRAMES[frontend][1] if hop_length is None else hop_length
         check_sizes(
             {"feature_size": feature_size, "sampling_rate": sampling_rate, "n_fft": n_fft, "hop_length": hop_length}
+            | {"padding_value": padding_value}
         )
         super().__init__(
             feature_size=feature_size,

@@ -106,6 +106,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         **kwargs,
     ):
         check_sizes({"feature_size": feature_size, "sampling_rate": sampling_rate, "max_length": max_length})
+        check_sizes({"mean": mean, "std": std, "padding_value": padding_value})
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,

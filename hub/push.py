@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from ..integration.limits import read_json
+from ..integration.limits import check_code, read_json, shards_of
 
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 # What belongs to a model: weights, settings, licence, and the reports of runs. The code that `auto_map` names and the
 # pictures and sounds that the card shows belong to it too. Nothing else is pushed.
 _PUSHED = (
-    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "config.json"),
+    *("model.safetensors", "model*-*-of-*.safetensors", "model.safetensors.index.json", "config.json"),
     *("generation_config.json", "preprocessor_config.json", "processor_config.json", "feature_extractor.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
     *("adapter_model.safetensors", "adapter_config.json", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"),
@@ -36,7 +36,6 @@ _PUSHED = (
 )
 _MEDIA = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".wav", ".flac", ".mp3", ".ogg")
 _LINK = re.compile(r'\]\(([^)\s]+)|src="([^"]+)"')
-_SHARD = re.compile(r"model-[\w-]+\.safetensors")
 # What a run leaves in its folder for itself. Some of it are pickles, and the arguments of a run can hold a token.
 _RUN_FILES = (
     *("_*", ".*", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl", "ema.safetensors", "trainer_state.json"),
@@ -286,10 +285,8 @@ def _code(folder: Path) -> set[str]:
     waiting: list[str] = []
     for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
         settings = read_json(folder / name) if (folder / name).is_file() else {}
-        auto_map = settings.get("auto_map") or {}
-        if not isinstance(auto_map, dict):
-            raise ValueError(f"`auto_map` in {folder / name} must be an object.")
-        for value in auto_map.values():  # for a tokenizer a pair, of which one can be missing
+        check_code(settings, folder / name)
+        for value in (settings.get("auto_map") or {}).values():  # for a tokenizer a pair, of which one can be missing
             references = value if isinstance(value, list) else [value]
             waiting += [f"{one.split('.')[0]}.py" for one in references if isinstance(one, str) and "--" not in one]
     names: set[str] = set()
@@ -321,11 +318,7 @@ def _check_complete(folder: Path) -> None:
             if (folder / "model.safetensors").is_file() or not index.is_file():
                 weights = {"model.safetensors"}
             else:
-                weight_map = read_json(index).get("weight_map")
-                shards = list(weight_map.values()) if isinstance(weight_map, dict) else [None]
-                if not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in shards):
-                    raise ValueError(f"{index} names other files than model-*.safetensors in its folder")
-                weights = set(shards)
+                weights = shards_of(index)
         for name in sorted(weights):
             with safe_open(folder / name, "np"):  # compares the header with the size of the file
                 pass

@@ -9,6 +9,7 @@ damaged or hostile file ends in an error and not in a full memory. No model that
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
@@ -63,15 +64,19 @@ _ACTIVATIONS = (
     *("sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "prelu"),
 )
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
+_SHARD = re.compile(r"model[\w.]*-\d+-of-\d+\.safetensors")
+# How attention is computed is the choice of whoever loads a model. These settings can name code that is downloaded.
+_NOT_FROM_FILES = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 _LARGEST_JSON = 2**24  # bytes; the names of 2**18 classes need half of it
 
 
 def check_sizes(settings: Mapping[str, Any]) -> None:
     """
-    Check the sizes among the settings of a model or a feature extractor. Settings that are `None` are left out.
+    Check the sizes among the settings of a model or a feature extractor, and the numbers that audio is normalised
+    with. Settings that are `None` are left out.
 
     Raises:
-        ValueError: a size is no integer, or smaller or larger than in `SIZES`.
+        ValueError: a size is no integer, or smaller or larger than in `SIZES`; a number is none, or not finite.
     """
     for name, (smallest, largest) in SIZES.items():
         value = settings.get(name)
@@ -85,6 +90,41 @@ def check_sizes(settings: Mapping[str, Any]) -> None:
                 raise ValueError(f"`{name}` must be an integer, got {_short(one)}.")
             if not smallest <= one <= largest:
                 raise ValueError(f"`{name}` must be from {smallest} to {largest}, got {_short(one)}.")
+    for name in ("mean", "std", "padding_value"):
+        value = settings.get(name)
+        if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise ValueError(f"`{name}` must be a finite number, got {_short(value)}.")
+    if settings.get("std") is not None and settings["std"] <= 0:
+        raise ValueError(f"`std` must be above 0, got {settings['std']}.")
+
+
+def check_code(settings: Mapping[str, Any], path: str | os.PathLike) -> None:
+    """
+    Check the parts of a `config.json` or `preprocessor_config.json` that name classes.
+
+    Raises:
+        ValueError: `architectures` or `auto_map` has another form than transformers writes.
+    """
+    architectures, auto_map = settings.get("architectures") or [], settings.get("auto_map") or {}
+    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
+        raise ValueError(f"`architectures` in {path} must be a list of names.")
+    if not isinstance(auto_map, dict) or not all(isinstance(value, str | list) for value in auto_map.values()):
+        raise ValueError(f"`auto_map` in {path} must give a class to each Auto class.")
+
+
+def shards_of(path: str | os.PathLike) -> set[str]:
+    """
+    The names of the files that an index of weights, `model.safetensors.index.json`, names.
+
+    Raises:
+        OSError: the index cannot be opened.
+        ValueError: it is damaged, or names other files than shards in its own folder.
+    """
+    weight_map = read_json(path).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else [None]
+    if not names or not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in names):
+        raise ValueError(f"{path} must name files like model-00001-of-00002.safetensors in its folder, and no others.")
+    return set(names)
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:
@@ -120,6 +160,8 @@ class CheckedConfigMixin(_ConfigBase):
             check_sizes({"num_labels": len(labels)})
             if not isinstance(labels, Mapping) or {str(key) for key in labels} != set(map(str, range(len(labels)))):
                 raise ValueError("`id2label` must give a name to each class: {0: ..., 1: ..., ...}.")
+            if not all(isinstance(label, str | int | float) for label in labels.values()):
+                raise ValueError("The names in `id2label` must be text or numbers.")
         dtype = settings.get("torch_dtype") or settings.get("dtype")
         if dtype is not None and str(dtype).removeprefix("torch.") not in _DTYPES:
             raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)}, got {_short(dtype)}.")
@@ -130,6 +172,12 @@ class CheckedConfigMixin(_ConfigBase):
             if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"`{name}` must be finite and at least 0, got {value}.")
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """A configuration from the content of a `config.json`; see `PreTrainedConfig.from_dict`."""
+        settings = {name: value for name, value in config_dict.items() if name not in _NOT_FROM_FILES}
+        return super().from_dict(settings, **kwargs)
 
     @classmethod
     def _dict_from_json_file(cls, json_file: str | os.PathLike):

@@ -45,7 +45,7 @@ _ALLOWED = {
     *("numpy._core.multiarray scalar", "numpy.core.multiarray scalar", "numpy dtype"),
 }
 # Without the tensors, whose content is stored elsewhere. An object of a pickle takes up to 72 times its bytes.
-_LARGEST_PICKLE = 2**23
+_LARGEST_PICKLE = 2**21
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first object in a file of torch before 1.6
 _LEGACY_PICKLES = 5  # magic number, version, system, content, names of the storages
 # What the readers of torch and of pickles raise for a damaged file

@@ -4,7 +4,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -22,10 +22,16 @@ from transformers import (
 )
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
-from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME, cached_file
+from transformers.utils import (
+    CONFIG_NAME,
+    FEATURE_EXTRACTOR_NAME,
+    PROCESSOR_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    cached_file,
+)
 
 from ..integration.adapters import read_adapter_config
-from ..integration.limits import read_json
+from ..integration.limits import check_code, read_json, shards_of
 from ..integration.registry import MODEL_TYPES, load_class
 from .traits import traits_of
 
@@ -76,18 +82,43 @@ def load_model(
     return model, info
 
 
+def _check_settings(path: str) -> None:
+    check_code(read_json(path), path)
+
+
+_CHECKS: dict[str, Callable[[str], Any]] = {
+    CONFIG_NAME: _check_settings,
+    FEATURE_EXTRACTOR_NAME: _check_settings,
+    PROCESSOR_NAME: _check_settings,
+    SAFE_WEIGHTS_INDEX_NAME: shards_of,
+    "adapter_config.json": read_adapter_config,
+}
+
+
 @contextlib.contextmanager
-def _reading(model_name: str) -> Iterator[None]:
-    """Check the JSON files of a model before transformers reads them, and say of errors where they are."""
-    for name in (CONFIG_NAME, FEATURE_EXTRACTOR_NAME, PROCESSOR_NAME, "adapter_config.json"):
-        path = cached_file(model_name, name, _raise_exceptions_for_missing_entries=False)
-        if path is not None:
-            (read_adapter_config if name == "adapter_config.json" else read_json)(path)
+def config_errors(name: str) -> Iterator[None]:
+    """Turn errors of a configuration, which huggingface_hub defines, into `ValueError`, as all others are."""
     try:
         yield
     except StrictDataclassError as error:  # the reason is below the name of the check
         reason = str(error).strip().rpartition("\n")[2].strip()
-        raise ValueError(f"The configuration of {model_name} is wrong: {reason}") from error
+        raise ValueError(f"The configuration of {name} is wrong. {reason}") from error
+
+
+@contextlib.contextmanager
+def _reading(model_name: str) -> Iterator[None]:
+    """Check the JSON files of a model before transformers reads them, and say of errors where they are."""
+    for name, check in _CHECKS.items():
+        path = cached_file(model_name, name, _raise_exceptions_for_missing_entries=False)
+        if path is not None:
+            check(path)
+    try:
+        with config_errors(model_name):
+            yield
+    except ImportError as error:
+        if error.name is not None:  # a module that is really missing
+            raise
+        raise ValueError(f"{model_name} cannot be loaded here: {error}") from error
     except SafetensorError as error:
         raise ValueError(f"The weights in {model_name} are damaged ({error}). Copy or download them again.") from error
 
@@ -100,7 +131,8 @@ def make_config(model_type: str, checkpoint: str | None, settings: dict[str, Any
         ValueError: a model of this type has no such setting.
     """
     if checkpoint is None:
-        config = AutoConfig.for_model(model_type, **settings)
+        with config_errors(f"a new model of type {model_type}"):
+            config = AutoConfig.for_model(model_type, **settings)
     else:
         config = load_config(checkpoint, **settings)
     unknown = [name for name in settings if not hasattr(type(config)(), name)]

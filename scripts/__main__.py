@@ -23,7 +23,11 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
+    return exit_code("polyaudio", lambda: run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Call the command that the arguments begin with."""
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: polyaudio <command> [--help] ...\n\ncommands:")
         print("\n".join(f"  {name:<10}{description}" for name, description in COMMANDS.items()))
@@ -36,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in COMMANDS:
         print(f"polyaudio: there is no command {argv[0]!r}; choose from {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return exit_code("polyaudio", lambda: importlib.import_module(f".{argv[0]}", __package__).main(argv[1:]))
+    return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
 
 
 if __name__ == "__main__":

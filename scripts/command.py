@@ -8,6 +8,7 @@ import errno
 import functools
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -77,11 +78,15 @@ def exit_code(name: str, call: Callable[[], int | None]) -> int:
 def _output_is_closed() -> bool:
     """Whether nobody reads the output any more. Python then must not write what is left when it ends."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        output = sys.stdout.fileno()
+    except OSError:  # not a file
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 @contextlib.contextmanager

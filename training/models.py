@@ -22,7 +22,7 @@ from transformers import (
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from ..data.labels import FRAMES, MULTI_LABEL
-from ..modeling.loading import load_feature_extractor, load_model, make_config, make_feature_extractor
+from ..modeling.loading import config_errors, load_feature_extractor, load_model, make_config, make_feature_extractor
 from ..modeling.traits import has_frame_head, traits_of
 from .arguments import LoraArguments
 from .frozen import freeze_encoder
@@ -92,7 +92,8 @@ class ModelSource:
         if given is None:
             return make_config(self.model_type, self.checkpoint, {**self.settings, **fields})
         config = copy.deepcopy(given)
-        config.update({**self.settings, **fields})
+        with config_errors("the model"):
+            config.update({**self.settings, **fields})
         return config
 
     def load(self, auto_class: type[_BaseAutoModelClass], config: PreTrainedConfig) -> PreTrainedModel:

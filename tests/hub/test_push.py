@@ -296,7 +296,7 @@ def test_an_index_that_points_outside_is_refused(folder, tmp_path, capsys):
     for name in ("../private.safetensors", str(tmp_path / "private.safetensors"), 7, None, "id_rsa"):
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"weight": name}}))
         assert push_here([str(folder), "tester/ragas", "--dry-run"]) == 2
-        assert "names other files than model-*.safetensors" in capsys.readouterr().err
+        assert "must name files like model-00001-of-00002.safetensors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["README.md", "losses.png", "modeling_x.py", "model.safetensors"])
