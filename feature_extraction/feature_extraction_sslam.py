@@ -133,9 +133,10 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         and `padding_value` is the value before normalisation.
         """
         settings = {**feature_extractor_dict}
+        check_sizes(settings)
         if "mask_padding" not in settings:
             settings["mask_padding"] = settings.pop("return_attention_mask", False)
-            before = settings.pop("padding_value", 0.0)
+            before = settings.pop("padding_value", None) or 0.0
             mean, std = settings.get("mean", -4.268), settings.get("std", 4.569)
             settings["padding_value"] = (before - mean) / (2 * std)
         return super().from_dict(settings, **kwargs)
