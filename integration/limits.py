@@ -89,7 +89,7 @@ def check_sizes(settings: Mapping[str, Any]) -> None:
                 continue
             if not isinstance(one, Integral) or isinstance(one, bool):
                 raise ValueError(f"`{name}` must be an integer, got {_short(one)}.")
-            if not smallest <= one <= largest:
+            if not smallest <= int(one) <= largest:
                 raise ValueError(f"`{name}` must be from {smallest} to {largest}, got {_short(one)}.")
     for name in ("mean", "std", "padding_value"):
         value = settings.get(name)
@@ -122,10 +122,11 @@ def shards_of(path: str | os.PathLike) -> set[str]:
         ValueError: it is damaged, or names other files than shards in its own folder.
     """
     weight_map = read_json(path).get("weight_map")
-    names = list(weight_map.values()) if isinstance(weight_map, dict) else [None]
-    if not names or not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in names):
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    shards = {name for name in names if isinstance(name, str) and _SHARD.fullmatch(name)}
+    if not shards or not all(isinstance(name, str) and name in shards for name in names):
         raise ValueError(f"{path} must name files like model-00001-of-00002.safetensors in its folder, and no others.")
-    return set(names)
+    return shards
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any]:

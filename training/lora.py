@@ -131,7 +131,7 @@ def merge_adapter(adapter: str | os.PathLike, output: str | os.PathLike) -> None
     adapter_name = os.fspath(adapter)
     config = load_config(adapter_name)
     auto_class = AutoModelForAudioFrameClassification if labels_frames(config) else AutoModelForAudioClassification
-    model, _ = load_model(auto_class, adapter_name)
+    model: Any = load_model(auto_class, adapter_name)[0]
     if not model._hf_peft_config_loaded:
         raise ValueError(f"{adapter} is not an adapter.")
     for name, module in list(model.named_modules()):
