@@ -7,13 +7,15 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ..integration.limits import CheckedConfigMixin
+
 
 # Number of values in a frame of each front end, if the configuration does not say
 FRONTENDS = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}
 
 
 @strict
-class SAMAudioConfig(PreTrainedConfig):
+class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
     r"""
     Configuration of [`SAMAudioModel`] and of the models built on it: a convolutional encoder over the frames of a
     clip, learnable segment tokens that attend to the frames, masked segment prediction, contrastive segment learning

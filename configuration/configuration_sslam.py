@@ -7,11 +7,12 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ..integration.limits import CheckedConfigMixin, check_sizes
 from .audioset_labels import AUDIOSET_LABELS
 
 
 @strict
-class SSLAMConfig(PreTrainedConfig):
+class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
     r"""
     Configuration of [`SSLAMModel`] and of the models built on it. The defaults give the base model of SSLAM
     (https://arxiv.org/abs/2506.12222), which is also the base model of EAT (https://arxiv.org/abs/2401.03497).
@@ -279,7 +280,7 @@ class EATConfig(SSLAMConfig):
 
         if "mlp_ratio" in config_dict:
             hidden_size = config_dict.get("hidden_size", cls.hidden_size)
-            config_dict["intermediate_size"] = int(hidden_size * config_dict.pop("mlp_ratio"))
+            config_dict["intermediate_size"] = scaled_size(hidden_size, config_dict.pop("mlp_ratio"))
         num_classes = config_dict.pop("num_classes", None)
         if config_dict.pop("model_variant", "pretrain") == "finetune":
             config_dict["fc_norm_eps"] = 1e-5  # nn.LayerNorm's default there, 1e-6 in the fairseq original
@@ -292,6 +293,21 @@ class EATConfig(SSLAMConfig):
         fields = self.to_dict()
         del fields["model_type"]
         return SSLAMConfig(**fields, attn_implementation=self._attn_implementation, name_or_path=self.name_or_path)
+
+
+def scaled_size(size: int, ratio: float) -> int:
+    """
+    The width of a layer that is `ratio` times as wide as another.
+
+    Raises:
+        ValueError: one of them is no number, or the width is larger than any real one.
+    """
+    if not isinstance(size, int):
+        raise ValueError(f"`hidden_size` must be an integer, got {size!r:.40}.")
+    check_sizes({"hidden_size": size})
+    if not isinstance(ratio, int | float) or not 0 <= ratio <= 1024:
+        raise ValueError(f"`mlp_ratio` must be a number from 0 to 1024, got {ratio!r:.40}.")
+    return int(size * ratio)
 
 
 def label_fields(num_labels: int) -> dict[str, Any]:

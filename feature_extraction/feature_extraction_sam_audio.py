@@ -10,6 +10,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
+from ..integration.limits import check_sizes
 from ..integration.saving import PortableFeatureExtractorMixin
 from .batch_output import as_batch_feature
 from .spectrogram import mel_filters, power_spectrogram
@@ -51,7 +52,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             Whether calls return `attention_mask` by default.
 
     Raises:
-        ValueError: `frontend` is unknown, `feature_size` does not fit it, or `padding_side` is not `"right"`.
+        ValueError: `frontend` is unknown, `feature_size` does not fit it, a size is outside `SIZES` in
+            `integration/limits.py`, or `padding_side` is not `"right"`.
 
     Example:
 
@@ -84,6 +86,12 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             feature_size = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}[frontend]
         if padding_value is None:
             padding_value = math.log(_MEL_FLOOR) if frontend == "log_mel" else 0.0
+        n_fft = _FRAMES[frontend][0] if n_fft is None else n_fft
+        hop_length = _FRAMES[frontend][1] if hop_length is None else hop_length
+        check_sizes(
+            {"feature_size": feature_size, "sampling_rate": sampling_rate, "n_fft": n_fft, "hop_length": hop_length}
+            | {"padding_value": padding_value}
+        )
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
@@ -94,8 +102,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         if self.padding_side != "right":
             raise ValueError(f"`padding_side` must be 'right', got {self.padding_side!r}.")
         self.frontend = frontend
-        self.n_fft = n_fft or _FRAMES[frontend][0]
-        self.hop_length = hop_length or _FRAMES[frontend][1]
+        self.n_fft = n_fft
+        self.hop_length = hop_length
         if frontend == "log_mel":
             self.mel_filters = mel_filters(self.n_fft, feature_size, sampling_rate)
         elif frontend == "tonic_chroma":

@@ -11,6 +11,7 @@ from transformers.feature_extraction_sequence_utils import SequenceFeatureExtrac
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
+from ..integration.limits import check_sizes
 from ..integration.saving import PortableFeatureExtractorMixin
 from .batch_output import as_batch_feature
 from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
@@ -76,7 +77,7 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             Whether calls return `attention_mask` by default.
 
     Raises:
-        ValueError: `padding_side` is not `"right"`.
+        ValueError: a size is outside `SIZES` in `integration/limits.py`, or `padding_side` is not `"right"`.
 
     Example:
 
@@ -104,6 +105,8 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         return_attention_mask: bool = True,
         **kwargs,
     ):
+        check_sizes({"feature_size": feature_size, "sampling_rate": sampling_rate, "max_length": max_length})
+        check_sizes({"mean": mean, "std": std, "padding_value": padding_value})
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
@@ -130,9 +133,10 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         and `padding_value` is the value before normalisation.
         """
         settings = {**feature_extractor_dict}
+        check_sizes(settings)
         if "mask_padding" not in settings:
             settings["mask_padding"] = settings.pop("return_attention_mask", False)
-            before = settings.pop("padding_value", 0.0)
+            before = settings.pop("padding_value", None) or 0.0
             mean, std = settings.get("mean", -4.268), settings.get("std", 4.569)
             settings["padding_value"] = (before - mean) / (2 * std)
         return super().from_dict(settings, **kwargs)

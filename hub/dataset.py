@@ -13,7 +13,8 @@ from .push import hub_errors
 
 def push_dataset(folder: str | os.PathLike, repo: str, *, private: bool = False) -> str:
     """
-    Upload a dataset folder, and remove the parquet files that were in `data/` of the repository before.
+    Upload the parquet files and the README.md of a dataset folder, and remove the parquet files that were in `data/`
+    of the repository before.
 
     Args:
         folder: a folder that `build_dataset` wrote.
@@ -28,7 +29,8 @@ def push_dataset(folder: str | os.PathLike, repo: str, *, private: bool = False)
     """
     folder = Path(folder)
     api, outdated = HfApi(library_name="polyaudio"), "data/*.parquet"
-    again = ["hf", "upload", repo, str(folder), ".", "--repo-type", "dataset", "--delete", outdated]
+    again = ["hf", "upload", repo, str(folder), ".", "--repo-type", "dataset"]
+    again += ["--include", "README.md", "--include", outdated, "--delete", outdated]
     with hub_errors(api.endpoint, repo, folder, shlex.join([*again, *(["--private"] if private else [])])):
         api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)
         if private and not api.repo_info(repo, repo_type="dataset").private:
@@ -40,6 +42,7 @@ def push_dataset(folder: str | os.PathLike, repo: str, *, private: bool = False)
             repo_id=repo,
             repo_type="dataset",
             folder_path=folder,
+            allow_patterns=["README.md", outdated],
             delete_patterns=outdated,
             commit_message="Upload dataset",
         ).commit_url

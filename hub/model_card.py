@@ -5,6 +5,8 @@
 import math
 import os
 import platform
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -37,6 +39,19 @@ _PLOTS = {
     "losses.png": "Losses",
     "mixtures.png": "Mixtures of clips, as the model hears them",
 }
+
+_SECRET = r"(?:token(?!iz|s)|secret|passw(?:or)?d|passphrase|credentials?|api[-_]?key|access[-_]?key|private[-_]?key)"
+_SECRET_FLAG = re.compile(rf"--[\w-]*{_SECRET}[\w-]*", re.IGNORECASE)
+_SECRETS = [
+    # --hub-token=X, TOKEN=X, {"token": "X"}
+    (re.compile(rf"(--[\w-]*{_SECRET}[\w-]*=).*", re.IGNORECASE | re.DOTALL), r"\1***"),
+    (re.compile(rf"([\w-]*{_SECRET}[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&}}]+", re.IGNORECASE), r"\1***"),
+    # https://user:password@host/path?signature=X
+    (re.compile(r"(\w+://)[^/\s@'\"]+@"), r"\1***@"),
+    (re.compile(r"(\w+://[^\s?'\"]+\?)[^\s'\"#]+"), r"\1***"),
+    # Hugging Face, OpenAI and others, GitHub, GitLab, AWS, Slack, JSON web tokens
+    (re.compile(r"\b(?:hf_|sk-|gh[oprsu]_|github_pat_|glpat-|AKIA|xox[a-z]-|eyJ)[\w.-]{8,}"), "***"),
+]
 
 _KINDS = {
     "single_label_classification": "audio classifier",
@@ -81,7 +96,7 @@ def environment(device: "str | torch.device | None" = None) -> dict[str, str]:
 @dataclass(frozen=True)
 class RunDescription:
     """
-    What a model card and a summary say about a training run.
+    What a model card and a summary say about a training run. Secrets in the command and the names are left out.
 
     Args:
         model_name: the name of the model in the metadata.
@@ -112,6 +127,13 @@ class RunDescription:
     license: str | None = None
     adapter: bool = False
     versions: Mapping[str, str] = field(default_factory=environment)
+
+    def __post_init__(self) -> None:
+        for name in ("command", "dataset", "base_model", "model_name", "recipe"):
+            value = getattr(self, name)
+            clean = _command_without_secrets if name == "command" else without_secrets
+            if value is not None:
+                object.__setattr__(self, name, clean(value))  # the dataclass is frozen
 
 
 def write_model_card(folder: str | Path, run: RunDescription, evaluation: Evaluation) -> None:
@@ -300,6 +322,27 @@ def _evaluation(evaluation: Evaluation, folder: Path) -> list[str]:
 
 def _plots(folder: Path) -> list[str]:
     return [f"![{title}]({name})" for name, title in _PLOTS.items() if (folder / name).is_file()]
+
+
+def without_secrets(text: str) -> str:
+    """
+    A path, an address or a setting without what gives access to anything: tokens, passwords and keys.
+
+    Left out are the values of settings with such a name, tokens of known forms, and in addresses the user and the
+    query.
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _command_without_secrets(command: str) -> str:
+    """The same of a command line, where a secret can be the word after a flag."""
+    words = [without_secrets(word) for word in shlex.split(command)]
+    for index in range(1, len(words)):
+        if _SECRET_FLAG.fullmatch(words[index - 1]):
+            words[index] = "***"
+    return shlex.join(words)
 
 
 def _training(run: RunDescription) -> list[str]:

@@ -6,11 +6,14 @@ import contextlib
 import fnmatch
 import json
 import logging
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from ..integration.limits import check_code, read_json, shards_of
 
 
 if TYPE_CHECKING:
@@ -20,10 +23,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Files that loading a model does not need. Some are pickles, and the arguments of a run can hold a token.
-_NOT_PUSHED = (
+# What belongs to a model: weights, settings, licence, and the reports of runs. The code that `auto_map` names and the
+# pictures and sounds that the card shows belong to it too. Nothing else is pushed.
+_PUSHED = (
+    *("model.safetensors", "model*-*-of-*.safetensors", "model.safetensors.index.json", "config.json"),
+    *("generation_config.json", "preprocessor_config.json", "processor_config.json", "feature_extractor.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+    *("adapter_model.safetensors", "adapter_config.json", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"),
+    *("evaluation.json", "confusion_matrix.json", "precision_recall.json", "summary.json", "conversion_report.json"),
+    *("confusion_matrix.png", "precision_recall.png", "losses.png", "mixtures.png", "timeline_*.png", "probe.json"),
+    *("all_results.json", "train_results.json", "eval_results.json", "predict_results.json"),
+)
+_MEDIA = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".wav", ".flac", ".mp3", ".ogg")
+_LINK = re.compile(r'\]\(([^)\s]+)|src="([^"]+)"')
+# What a run leaves in its folder for itself. Some of it are pickles, and the arguments of a run can hold a token.
+_RUN_FILES = (
     *("_*", ".*", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl", "ema.safetensors", "trainer_state.json"),
-    *("runs", "*.pyc"),
+    *("runs", "*.pyc", "__pycache__", "*.py"),
 )
 
 _ADAPTER = "adapter_config.json"
@@ -77,14 +93,13 @@ class Upload:
         return _base_of_adapter(self.folder, self.base_model)
 
     def files(self) -> dict[str, Path]:
-        """The files to push, by their names on the Hub: model and examples, without files that only serve the run."""
-        paths = [path.relative_to(self.folder) for path in sorted(self.folder.rglob("*")) if path.is_file()]
-        files = {
-            path.as_posix(): self.folder / path
-            for path in paths
-            if not any(fnmatch.fnmatch(part, pattern) for part in path.parts for pattern in _NOT_PUSHED)
-        }
-        return files | {f"examples/{path.name}": path for path in self.examples}
+        """The files to push, by their names on the Hub: what belongs to a model, and the examples."""
+        names = model_files(self.folder)
+        return {name: self.folder / name for name in names} | {f"examples/{path.name}": path for path in self.examples}
+
+    def left_behind(self) -> list[str]:
+        """The files in the folder that are not pushed, and the folders of which nothing is pushed, with a `/`."""
+        return left_behind(self.folder)
 
     def command(self) -> str:
         """The command line of this upload."""
@@ -93,6 +108,59 @@ class Upload:
         words += ["--base-model", self.base_model] if self.base_model else []
         words += ["--examples", *map(str, self.examples)] if self.examples else []
         return shlex.join(words)
+
+
+def model_files(folder: Path) -> list[str]:
+    """
+    The names of the files in a folder that belong to its model.
+
+    Raises:
+        ValueError: one of them is a link that leads out of the folder.
+    """
+    names = {path.name for path in folder.iterdir() if any(fnmatch.fnmatch(path.name, one) for one in _PUSHED)}
+    names |= {name for name in _code(folder) if (folder / name).is_file()}
+    if (folder / "README.md").is_file():
+        card = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+        links = {"".join(groups).partition("?")[0] for groups in _LINK.findall(card)}
+        names |= {name for name in links if name.lower().endswith(_MEDIA) and _is_inside(folder, name)}
+    for name in sorted(names):
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"{folder / name} is a link that leads out of the folder. Replace it by the file, or remove it."
+            )
+    return sorted(name for name in names if (folder / name).is_file())
+
+
+def left_behind(folder: Path, known: Sequence[str] = ()) -> list[str]:
+    """The files in a folder that do not belong to its model, without those whose names match one of `known`."""
+    pushed = model_files(folder)
+    names: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if any(fnmatch.fnmatch(path.name, pattern) for pattern in known):
+            continue
+        if not path.is_dir():
+            names += [path.name] if path.name not in pushed else []
+        elif not any(name.startswith(f"{path.name}/") for name in pushed):
+            names.append(f"{path.name}/")
+        else:
+            files = sorted(file.relative_to(folder).as_posix() for file in path.rglob("*") if not file.is_dir())
+            names += [name for name in files if name not in pushed]
+    return names
+
+
+def check_run_folder(folder: Path) -> None:
+    """
+    Check that a Trainer, which uploads a whole folder while it trains, would upload nothing but its run.
+
+    Raises:
+        ValueError: there are other files in the folder.
+    """
+    others = left_behind(folder, _RUN_FILES) if folder.is_dir() else []
+    if others:
+        raise ValueError(
+            f"The run would upload everything in {folder} during training, also {', '.join(others[:5])}. Move these "
+            "files, choose another output_dir, or set hub_strategy to `end`."
+        )
 
 
 def push(upload: Upload) -> str:
@@ -121,7 +189,7 @@ def push(upload: Upload) -> str:
         if base is not None:
             if not api.repo_exists(base):
                 raise ValueError(f"{base}, the base of the adapter, is not on the Hub: push it first")
-            config = json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
+            config = read_json(folder / _ADAPTER)
             contents[_ADAPTER] = json.dumps({**config, "base_model_name_or_path": base}, indent=2).encode()
         repo = api.create_repo(upload.repo, private=upload.private or None, exist_ok=True).repo_id
         if upload.private and not api.repo_info(repo).private:
@@ -206,6 +274,33 @@ def size_in_words(size: float) -> str:
     return f"{size:.3g} GB"
 
 
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a link in a card is the path of a file in its folder."""
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name and (folder / path).is_file()
+
+
+def _code(folder: Path) -> set[str]:
+    """The names of the Python files that the settings in a folder name, and of those that these import."""
+    waiting: list[str] = []
+    for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
+        settings = read_json(folder / name) if (folder / name).is_file() else {}
+        check_code(settings, folder / name)
+        for value in (settings.get("auto_map") or {}).values():  # for a tokenizer a pair, of which one can be missing
+            references = value if isinstance(value, list) else [value]
+            waiting += [f"{one.split('.')[0]}.py" for one in references if isinstance(one, str) and "--" not in one]
+    names: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in names or not re.fullmatch(r"\w+\.py", name):
+            continue
+        names.add(name)
+        if (folder / name).is_file():
+            source = (folder / name).read_text(encoding="utf-8", errors="replace")
+            waiting += [f"{module}.py" for module in re.findall(r"^\s*from\s+\.(\w+)", source, re.MULTILINE)]
+    return names
+
+
 def _check_complete(folder: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
@@ -214,16 +309,16 @@ def _check_complete(folder: Path) -> None:
     is_adapter = (folder / _ADAPTER).is_file()
     try:
         if is_adapter:
-            json.loads((folder / _ADAPTER).read_text(encoding="utf-8"))
+            read_json(folder / _ADAPTER)
             code, weights = set(), {"adapter_model.safetensors"}
         else:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            code = {f"{path.split('.')[0]}.py" for path in config.get("auto_map", {}).values() if "--" not in path}
+            read_json(folder / "config.json")
+            code = _code(folder)
             index = folder / "model.safetensors.index.json"
             if (folder / "model.safetensors").is_file() or not index.is_file():
                 weights = {"model.safetensors"}
             else:
-                weights = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+                weights = shards_of(index)
         for name in sorted(weights):
             with safe_open(folder / name, "np"):  # compares the header with the size of the file
                 pass
@@ -252,7 +347,7 @@ def _base_of_adapter(folder: Path, base_model: str | None) -> str | None:
             f"{folder} holds an adapter beside the untrained model that it belongs to: "
             f"{_MERGE.format(folder=str(folder))}."
         )
-    base = base_model or json.loads((folder / _ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    base = base_model or read_json(folder / _ADAPTER).get("base_model_name_or_path")
     try:
         validate_repo_id(base or "")
     except HFValidationError as error:

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
-from ..modeling.loading import base_of, choose_device, load_config, load_feature_extractor, name_of_model
+from ..modeling.loading import base_of, choose_device, load_config, load_feature_extractor, load_model, name_of_model
 from ..modeling.traits import WindowFeatures, traits_of
 from .files import ClipReader, Inputs, find_files, run_on_files, weighted_mean
 
@@ -114,7 +114,7 @@ class Embedder:
         if getattr(config, "is_encoder_decoder", False):
             raise ValueError(f"A model of type {config.model_type} is not an audio encoder.")
         torch_device = choose_device(device)
-        encoder: PreTrainedModel = AutoModel.from_pretrained(model) if isinstance(model, str) else base_of(model)
+        encoder: PreTrainedModel = load_model(AutoModel, model)[0] if isinstance(model, str) else base_of(model)
         self.model = encoder.eval()
         self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
         self.granularity = granularity

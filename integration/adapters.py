@@ -1,15 +1,15 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Loads and saves PEFT adapters with their own configuration: the labels and the settings of the head."""
+"""Loads models with a check of their files, and PEFT adapters with their own configuration: labels and settings."""
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedConfig
 from transformers.utils import (
     CONFIG_NAME,
@@ -22,6 +22,8 @@ from transformers.utils import (
     logging,
 )
 
+from .limits import check_sizes, read_json
+
 
 if TYPE_CHECKING:
     # Every class with the mixin is also derived from it
@@ -32,6 +34,11 @@ else:
 logger = logging.get_logger(__name__)
 
 _Model = TypeVar("_Model", bound="AdapterLoadingMixin")
+
+# The weights of a new head, decoder or teacher can be missing in a file. More than this is missing only if the
+# configuration names the sizes of another model.
+_LARGEST_MISSING = 2**29  # bytes, as float32
+_LARGEST_SHARE = 8  # of the size of the file
 
 _DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 
@@ -59,10 +66,28 @@ class AdapterLoadingMixin(_ModelBase):
         """
         Load a model, or an adapter with its base model. The arguments are those of `PreTrainedModel.from_pretrained`.
 
+        Only safetensors are read, unless `use_safetensors=False` is passed.
+
         Raises:
             OSError: the base model of an adapter cannot be read.
-            ValueError: the base model lacks weights of the encoder that the adapter was trained on.
+            ValueError: the weights are damaged or far fewer than the configuration says, `adapter_config.json` names
+                no base model, or the base model lacks weights of the encoder that the adapter was trained on.
         """
+        kwargs.setdefault("use_safetensors", True)
+        with _readable_weights(pretrained_model_name_or_path):
+            return cls._from_pretrained(
+                pretrained_model_name_or_path, *model_args, config=config, adapter_kwargs=adapter_kwargs, **kwargs
+            )
+
+    @classmethod
+    def _from_pretrained(
+        cls: type[_Model],
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args,
+        config: PreTrainedConfig | str | os.PathLike | None,
+        adapter_kwargs: dict[str, Any] | None,
+        **kwargs,
+    ) -> _Model:
         download = {name: kwargs[name] for name in _DOWNLOAD_ARGUMENTS if name in kwargs} | (adapter_kwargs or {})
         # For an adapter on the Hub, the Auto classes pass the base model, and the adapter in `adapter_kwargs`
         adapter = download.pop("_adapter_model_path", pretrained_model_name_or_path)
@@ -119,6 +144,12 @@ class AdapterLoadingMixin(_ModelBase):
         info.missing_keys |= _check_base(model, base, base_info, model.peft_config[adapter_name].modules_to_save or [])
         # As in transformers, the type leaves out the pair
         return (model, info.to_dict()) if output_loading_info else model  # type: ignore[return-value]
+
+    @classmethod
+    def _load_pretrained_model(cls, model, state_dict, checkpoint_files, *args, **kwargs):
+        # transformers has built the model without memory for its weights, and would now make room for all of them
+        _check_size(model, state_dict, checkpoint_files)
+        return super()._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
 
     # In transformers 5.24, these two methods refuse every released version of PEFT, although saving needs no newer
     # one. PEFT is imported by name, because transformers requires what the copies of this file beside a model import.
@@ -177,8 +208,52 @@ def _read_adapter_config(adapter: str | os.PathLike, download: dict[str, Any]) -
     weights = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
     if any(os.path.isfile(os.path.join(adapter, name)) for name in weights):
         return None
-    with open(adapter_config_file, encoding="utf-8") as file:
-        return json.load(file)
+    return read_adapter_config(adapter_config_file)
+
+
+def read_adapter_config(path: str | os.PathLike) -> dict[str, Any]:
+    """
+    Read an `adapter_config.json`.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, has another type than PEFT knows, names no base model, or asks for a rank that would
+            fill the memory or for a module to import.
+    """
+    adapter_config = read_json(path)
+    known = [str(getattr(kind, "value", kind)) for kind in import_module("peft").PEFT_TYPE_TO_CONFIG_MAPPING]
+    if adapter_config.get("peft_type") not in known:
+        raise ValueError(f"`peft_type` in {path} is none that PEFT knows: {', '.join(sorted(known))}.")
+    if not isinstance(adapter_config.get("base_model_name_or_path"), str):
+        raise ValueError(f"{path} names no base model. Set `base_model_name_or_path` in it.")
+    if adapter_config.get("megatron_config") is not None:
+        raise ValueError(f"{path} has a `megatron_config`, for which PEFT would import any module. Remove it.")
+    ranks = adapter_config.get("rank_pattern") or {}
+    check_sizes(adapter_config)
+    check_sizes({"r": list(ranks.values()) if isinstance(ranks, dict) else ranks})
+    return adapter_config
+
+
+def _check_size(model: torch.nn.Module, state_dict: dict | None, checkpoint_files: list[str] | None) -> None:
+    tensors = [*model.parameters(), *model.buffers()]
+    needed = 4 * sum(tensor.numel() for tensor in tensors if tensor.is_meta)  # the rest has its memory already
+    if state_dict is not None:
+        given = sum(tensor.numel() * tensor.element_size() for tensor in state_dict.values())
+    else:
+        given = sum(map(os.path.getsize, checkpoint_files or ()))
+    if needed > max(_LARGEST_MISSING, _LARGEST_SHARE * given):
+        raise ValueError(
+            f"A {type(model).__name__} with this configuration has weights of {needed} bytes, but the checkpoint has "
+            f"only {given} bytes. Use the config.json that belongs to the weights."
+        )
+
+
+@contextlib.contextmanager
+def _readable_weights(name: str | os.PathLike | None) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(f"The weights in {name} are damaged ({error}). Copy or download the folder again.") from error
 
 
 def _read_model_type(base: str, adapter: str | os.PathLike, download: dict[str, Any]) -> str:

@@ -147,6 +147,9 @@ def save_whole(save_directory: str | os.PathLike, write: Callable[[Path], Any]) 
             shutil.rmtree(folder, ignore_errors=True)  # left over if a save was killed
             folder.mkdir(parents=True)
             write(folder)
+            # safetensors gives its files to their owner only. As for other files, the umask shall decide.
+            for path in folder.iterdir():
+                path.chmod(folder.stat().st_mode & 0o666)
         except (OSError, SafetensorError) as error:
             raise OSError(
                 f"Nothing was saved to {target}, and its files did not change: {error}. Check that the folder can be "

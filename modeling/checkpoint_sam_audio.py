@@ -13,7 +13,8 @@ import yaml
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
 from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
-from .checkpoint_io import ConvertedModel
+from ..integration.limits import check_sizes
+from .checkpoint_io import ConvertedModel, build_converted, section_of, weights_of
 from .modeling_sam_audio import SAMAudioForAudioClassification
 
 
@@ -44,7 +45,8 @@ _MEL_BUFFER = "audio_encoder.mel_transform."
 
 def is_sam_carnatic_checkpoint(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a loaded dictionary is a `best_model.pth` (weights and settings) or a `final_model.pth` (weights)."""
-    return "segment_predictor.segment_tokens" in checkpoint.get("model_state_dict", checkpoint)
+    state_dict = checkpoint.get("model_state_dict", checkpoint)
+    return isinstance(state_dict, Mapping) and "segment_predictor.segment_tokens" in state_dict
 
 
 def load_sam_carnatic_checkpoint(
@@ -61,8 +63,8 @@ def load_sam_carnatic_checkpoint(
         OSError: `original_config` cannot be read.
         ValueError: `original_config` has no settings, or the checkpoint is not one of the original.
     """
-    state_dict = checkpoint.get("model_state_dict", checkpoint)
-    settings = checkpoint.get("config", {})
+    state_dict = weights_of(checkpoint.get("model_state_dict", checkpoint))
+    settings = section_of(checkpoint, "config") if "config" in checkpoint else {}
     if original_config is not None:
         with open(original_config, encoding="utf-8") as file:
             settings = yaml.safe_load(file)
@@ -74,9 +76,7 @@ def load_sam_carnatic_checkpoint(
             "it was trained with another stride, pass the `original_config` of that run."
         )
     config = sam_carnatic_config(state_dict, settings)
-    converted = convert_sam_carnatic_state_dict(state_dict)
-    model = SAMAudioForAudioClassification(config)
-    model.load_state_dict(converted)
+    model = build_converted(SAMAudioForAudioClassification, config, convert_sam_carnatic_state_dict(state_dict))
     keys = {
         name: "dropped: buffer of the mel transform, which the feature extractor computes"
         if name.startswith(_MEL_BUFFER)
@@ -120,12 +120,15 @@ def sam_carnatic_config(state_dict: Mapping[str, torch.Tensor], settings: Mappin
             the strides, the dropout and the weights of the losses; the defaults are those of the script.
 
     Raises:
-        ValueError: the mel transform is not the one that [`SAMAudioFeatureExtractor`] computes.
+        ValueError: the mel transform is not the one that [`SAMAudioFeatureExtractor`] computes, or weights are missing
+            or have the wrong number of dimensions.
     """
-    num_convolutions = 1 + max(int(m[1]) for name in state_dict if (m := _CONV_LAYER.fullmatch(name))) // 4
-    convolutions = [state_dict[f"audio_encoder.conv_layers.{4 * i}.weight"] for i in range(num_convolutions)]
-    num_labels, classifier_proj_size = state_dict["raga_classifier.classifier.5.weight"].shape
-    num_segments, hidden_size = state_dict["segment_predictor.segment_tokens"].shape
+    numbers = {4 * (int(match[1]) // 4) for name in state_dict if (match := _CONV_LAYER.fullmatch(name))}
+    convolutions = [_weight(state_dict, f"audio_encoder.conv_layers.{number}.weight", 3) for number in sorted(numbers)]
+    if not convolutions or sorted(numbers) != [4 * index for index in range(len(numbers))]:
+        raise ValueError("The checkpoint lacks layers of its encoder: audio_encoder.conv_layers.")
+    num_labels, classifier_proj_size = _weight(state_dict, "raga_classifier.classifier.5.weight", 2).shape
+    num_segments, hidden_size = _weight(state_dict, "segment_predictor.segment_tokens", 2).shape
     uses_mel = any(name.startswith(_MEL_BUFFER) for name in state_dict)
     if uses_mel:
         _check_mel_transform(state_dict)
@@ -134,25 +137,39 @@ def sam_carnatic_config(state_dict: Mapping[str, torch.Tensor], settings: Mappin
         feature_size=convolutions[0].shape[1],
         conv_dim=[weight.shape[0] for weight in convolutions],
         conv_kernel=[weight.shape[2] for weight in convolutions],
-        conv_stride=[int(settings.get("stride", 2))] * len(convolutions),
+        conv_stride=[_number(settings, "stride", 2)] * len(convolutions),
         feat_extract_norm="batch" if "audio_encoder.conv_layers.1.running_mean" in state_dict else "group",
-        feat_extract_dropout=float(settings.get("dropout_rate", 0.25)),
+        feat_extract_dropout=float(_number(settings, "dropout_rate", 0.25)),
         hidden_size=hidden_size,
         num_attention_heads=_NUM_ATTENTION_HEADS,
         num_segments=num_segments,
-        projection_dim=state_dict["contrastive_module.projection_head.2.weight"].shape[0],
+        projection_dim=_weight(state_dict, "contrastive_module.projection_head.2.weight", 2).shape[0],
         classifier_proj_size=classifier_proj_size,
-        mask_ratio=float(settings.get("mask_ratio", 0.15)),
-        temperature=float(settings.get("temperature", 0.07)),
-        mask_weight=float(settings.get("mask_weight", 0.5)),
-        contrastive_weight=float(settings.get("contrastive_weight", 0.3)),
+        mask_ratio=float(_number(settings, "mask_ratio", 0.15)),
+        temperature=float(_number(settings, "temperature", 0.07)),
+        mask_weight=float(_number(settings, "mask_weight", 0.5)),
+        contrastive_weight=float(_number(settings, "contrastive_weight", 0.3)),
     )
+    check_sizes({"num_labels": num_labels})
     config.num_labels = num_labels
     return config
 
 
+def _weight(state_dict: Mapping[str, torch.Tensor], name: str, dimensions: int) -> torch.Tensor:
+    if name not in state_dict or state_dict[name].ndim != dimensions:
+        raise ValueError(f"The checkpoint lacks {name}, with {dimensions} dimensions.")
+    return state_dict[name]
+
+
+def _number(settings: Mapping[str, Any], name: str, default: float) -> Any:
+    value = settings.get(name, default)
+    if not isinstance(value, type(default) | int):
+        raise ValueError(f"`{name}` in the settings of the original must be a number, got {value!r:.40}.")
+    return value
+
+
 def _check_mel_transform(state_dict: Mapping[str, torch.Tensor]) -> None:
-    filters = state_dict[_MEL_BUFFER + "mel_scale.fb"]
+    filters = _weight(state_dict, _MEL_BUFFER + "mel_scale.fb", 2)
     extractor = SAMAudioFeatureExtractor(
         "log_mel", filters.shape[1], sampling_rate=_SAMPLING_RATE, n_fft=_N_FFT, hop_length=_HOP_LENGTH
     )

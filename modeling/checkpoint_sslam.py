@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 import torch
 
-from ..configuration.configuration_sslam import SSLAMConfig, label_fields
+from ..configuration.configuration_sslam import SSLAMConfig, label_fields, scaled_size
+from ..integration.limits import check_sizes
+from .checkpoint_io import section_of, weights_of
 
 
 # source key -> target keys; a fused weight is cut along its first dimension into one part for each target
@@ -154,7 +156,7 @@ def is_fine_tuned(checkpoint: Mapping[str, Any]) -> bool:
             f"This is not a fairseq checkpoint of SSLAM or EAT: it lacks {' and '.join(missing)}, and only has "
             f"{', '.join(map(str, checkpoint))}."
         )
-    name = checkpoint["cfg"]["model"]["_name"]
+    name = section_of(checkpoint, "cfg", "model").get("_name")
     if name not in ("data2vec_multi", "mae_image_classification"):
         raise ValueError(
             f"The checkpoint has a fairseq model of type {name!r}. SSLAM and EAT have the type 'data2vec_multi' "
@@ -183,7 +185,9 @@ def convert_fairseq_checkpoint(
         ValueError: the checkpoint does not have such a model, lacks keys, or has keys that such a model does not have.
     """
     is_classifier = is_fine_tuned(checkpoint)
-    model_cfg, state_dict = checkpoint["cfg"]["model"], dict(checkpoint["model"])
+    model_cfg, content = section_of(checkpoint, "cfg", "model"), section_of(checkpoint, "model")
+    teacher = weights_of(content.pop("_ema", {}))
+    state_dict = weights_of(content)
     if is_classifier and what == "pretraining":
         raise ValueError("A fine-tuned checkpoint has no decoder and no teacher. Convert a pre-trained one.")
     if not is_classifier and what == "classifier":
@@ -195,8 +199,8 @@ def convert_fairseq_checkpoint(
 
     prefix = "model." if is_classifier else ""
     positions_key = f"{prefix}modality_encoders.IMAGE.fixed_positional_encoder.positions"
-    if positions_key not in state_dict:
-        raise ValueError(f"The checkpoint lacks {positions_key}.")
+    if positions_key not in state_dict or state_dict[positions_key].ndim != 3:
+        raise ValueError(f"The checkpoint lacks {positions_key}, with 3 dimensions.")
     try:
         fields = _encoder_fields(model_cfg, is_classifier, state_dict[positions_key].shape[1])
         head_fields = _classifier_fields(model_cfg) if is_classifier else {}
@@ -204,7 +208,6 @@ def convert_fairseq_checkpoint(
         raise ValueError(f"The settings in the checkpoint (`cfg.model`) lack {error}.") from error
     config = SSLAMConfig(**fields, **(head_fields if what == "classifier" else {}))
 
-    teacher = state_dict.pop("_ema", {})
     tensors = state_dict | {f"_ema.{key}": tensor for key, tensor in teacher.items()}
     encoder = _fairseq_encoder_key_map(config.num_hidden_layers)
     teacher_keys = with_prefixes(encoder, "_ema.", "teacher.")
@@ -270,8 +273,8 @@ def _fairseq_encoder_key_map(num_hidden_layers: int) -> KeyMap:
 
 def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_positions: int) -> dict[str, Any]:
     """The settings of the encoder and its pre-training in `cfg.model`, as fields of [`SSLAMConfig`]."""
-    encoder_cfg = model_cfg["pretrained_model_args"]["model"] if is_classifier else model_cfg
-    modality_cfg = encoder_cfg["modalities"]["image"]
+    encoder_cfg = section_of(model_cfg, "pretrained_model_args", "model") if is_classifier else model_cfg
+    modality_cfg = section_of(encoder_cfg, "modalities", "image")
     unsupported = {
         "layer_norm_first": encoder_cfg["layer_norm_first"],
         "prenet_depth": modality_cfg["prenet_depth"],
@@ -287,12 +290,15 @@ def _encoder_fields(model_cfg: dict[str, Any], is_classifier: bool, num_position
     for settings, names in (
         (encoder_cfg, _ENCODER_FIELDS),
         (modality_cfg, _MODALITY_FIELDS),
-        (modality_cfg["decoder"], _DECODER_FIELDS),
+        (section_of(modality_cfg, "decoder"), _DECODER_FIELDS),
         (model_cfg, _DROPOUT_FIELDS),
     ):
         fields |= {name: settings[key] for key, name in names.items()}
-    fields["intermediate_size"] = int(encoder_cfg["embed_dim"] * encoder_cfg["mlp_ratio"])
+    fields["intermediate_size"] = scaled_size(encoder_cfg["embed_dim"], encoder_cfg["mlp_ratio"])
+    check_sizes({"patch_size": fields["patch_size"]})
     num_mel_patches = SSLAMConfig.num_mel_bins // fields["patch_size"]
+    if not num_mel_patches:
+        raise ValueError(f"`patch_size` must divide the {SSLAMConfig.num_mel_bins} mel bins.")
     fields["max_time_patches"] = num_positions // num_mel_patches
     fields["drop_path_rate"] = model_cfg["drop_path_rate" if is_classifier else "end_drop_path_rate"]
     return fields

@@ -26,7 +26,7 @@ from .conversion_sslam import (
     load_fairseq_checkpoint,
     load_published_model,
 )
-from .loading import class_names_of, load_config
+from .loading import class_names_of, config_errors, load_config
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,8 @@ def _load(
                     raise ValueError(
                         f"`{option}` does not apply to {name}, {checkpoint_format.description}. Leave it out."
                     )
-            return checkpoint_format.load(*arguments, **options)
+            with config_errors(name):
+                return checkpoint_format.load(*arguments, **options)
     if isinstance(content, PreTrainedConfig):
         found = f"a model of type {content.model_type!r}"
     else:

@@ -9,15 +9,15 @@ and feature extractors cannot be imported then.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForAudioClassification, PreTrainedConfig
 from transformers.utils import SAFE_WEIGHTS_NAME, cached_file
 
 from ..configuration.configuration_sslam import EATConfig
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
-from .checkpoint_io import ConvertedModel
+from .checkpoint_io import ConvertedModel, build_converted, section_of
 from .checkpoint_sslam import convert_fairseq_checkpoint, is_fine_tuned
-from .loading import load_feature_extractor
+from .loading import load_feature_extractor, load_model
 from .modeling_sslam import SSLAMForAudioClassification, SSLAMForPreTraining, SSLAMModel
 
 
@@ -53,14 +53,13 @@ def load_fairseq_checkpoint(
         "classifier": SSLAMForAudioClassification,
         "pretraining": SSLAMForPreTraining,
     }[what]
-    model = model_class(converted.config)
-    model.load_state_dict(converted.state_dict)
+    model = build_converted(model_class, converted.config, converted.state_dict)
     return ConvertedModel(model, feature_extractor, what, converted.report, weights)
 
 
 def fairseq_feature_extractor(cfg: Mapping[str, Any]) -> SSLAMFeatureExtractor:
     """The feature extractor for the features that the checkpoint was trained on: their length and normalisation."""
-    task = cfg.get("task") or {}
+    task = section_of(cfg, "task") if cfg.get("task") else {}
     settings: dict[str, Any] = {}
     if task.get("esc50_eval"):  # the original fine-tunes on ESC-50 and Speech Commands with their own statistics
         settings = {"mean": -6.627, "std": 5.359}
@@ -91,13 +90,16 @@ def load_published_model(
         OSError: the weights cannot be read.
         ValueError: the folder does not have that part, or other weights than such a model has.
     """
-    with safe_open(cached_file(name, SAFE_WEIGHTS_NAME), "pt") as file:
-        has_classifier = "model.head.weight" in file.keys()  # noqa: SIM118  not a dict
+    try:
+        with safe_open(cached_file(name, SAFE_WEIGHTS_NAME), "pt") as file:
+            has_classifier = "model.head.weight" in file.keys()  # noqa: SIM118  not a dict
+    except SafetensorError as error:
+        raise ValueError(f"The weights in {name} are damaged ({error}). Copy or download them again.") from error
     what = what or ("classifier" if has_classifier else "encoder")
     if what == "pretraining" or (what == "classifier" and not has_classifier):
         raise ValueError(f"{name} has no {'classifier' if what == 'classifier' else 'decoder'}.")
     auto_class = AutoModelForAudioClassification if what == "classifier" else AutoModel
-    return ConvertedModel(auto_class.from_pretrained(name), load_feature_extractor(name, config), what, {})
+    return ConvertedModel(load_model(auto_class, name)[0], load_feature_extractor(name, config), what, {})
 
 
 __all__ = ["is_fairseq_checkpoint", "is_published_config", "load_fairseq_checkpoint", "load_published_model"]

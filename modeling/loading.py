@@ -2,10 +2,14 @@
 # Licensed under the MIT License; see LICENSE.
 """Loading the configuration, the feature extractor and the weights of a model."""
 
+import contextlib
 import logging
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -16,8 +20,18 @@ from transformers import (
     PreTrainedModel,
     SequenceFeatureExtractor,
 )
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
+from transformers.utils import (
+    CONFIG_NAME,
+    FEATURE_EXTRACTOR_NAME,
+    PROCESSOR_NAME,
+    SAFE_WEIGHTS_INDEX_NAME,
+    cached_file,
+)
 
+from ..integration.adapters import read_adapter_config
+from ..integration.limits import check_code, read_json, shards_of
 from ..integration.registry import MODEL_TYPES, load_class
 from .traits import traits_of
 
@@ -25,14 +39,88 @@ from .traits import traits_of
 logger = logging.getLogger(__name__)
 
 
-def load_config(model_name: str) -> PreTrainedConfig:
-    """The configuration of a model folder or Hub name. Raises `ValueError` where there is none."""
+def load_config(model_name: str, **settings: Any) -> PreTrainedConfig:
+    """The configuration of a model folder or Hub name, with `settings`. Raises `ValueError` where there is none."""
     try:
-        return AutoConfig.from_pretrained(model_name)
+        with _reading(model_name):
+            return AutoConfig.from_pretrained(model_name, trust_remote_code=False, **settings)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{model_name} is neither a model folder nor a model on the Hugging Face Hub that can be read: {error}"
         ) from error
+
+
+def load_model(
+    auto_class: type[_BaseAutoModelClass], model_name: str, *, ignore_mismatched_sizes: bool = False, **kwargs: Any
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """
+    Load a model from a folder or the Hub. Code that comes with the model is never run.
+
+    Args:
+        auto_class: the Auto class that loads it.
+        model_name: a folder or a Hub name.
+        ignore_mismatched_sizes: whether to make weights new that have another shape in the checkpoint.
+        kwargs: further arguments of `from_pretrained`.
+
+    Returns:
+        The model, and the loading info of `from_pretrained`.
+
+    Raises:
+        OSError: a file is missing or cannot be read.
+        ValueError: a file is damaged, or the weights do not fit the configuration.
+    """
+    with _reading(model_name):
+        model, info = auto_class.from_pretrained(
+            model_name, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
+    if info["mismatched_keys"] and not ignore_mismatched_sizes:
+        name, found, expected = sorted(info["mismatched_keys"])[0]
+        raise ValueError(
+            f"The weights in {model_name} do not fit its config.json: {name} has the shape {tuple(found)} instead of "
+            f"{tuple(expected)}. Use the config.json that belongs to the weights."
+        )
+    return model, info
+
+
+def _check_settings(path: str) -> None:
+    check_code(read_json(path), path)
+
+
+_CHECKS: dict[str, Callable[[str], Any]] = {
+    CONFIG_NAME: _check_settings,
+    FEATURE_EXTRACTOR_NAME: _check_settings,
+    PROCESSOR_NAME: _check_settings,
+    SAFE_WEIGHTS_INDEX_NAME: shards_of,
+    "adapter_config.json": read_adapter_config,
+}
+
+
+@contextlib.contextmanager
+def config_errors(name: str) -> Iterator[None]:
+    """Turn errors of a configuration, which huggingface_hub defines, into `ValueError`, as all others are."""
+    try:
+        yield
+    except StrictDataclassError as error:  # the reason is below the name of the check
+        reason = str(error).strip().rpartition("\n")[2].strip()
+        raise ValueError(f"The configuration of {name} is wrong. {reason}") from error
+
+
+@contextlib.contextmanager
+def _reading(model_name: str) -> Iterator[None]:
+    """Check the JSON files of a model before transformers reads them, and say of errors where they are."""
+    for name, check in _CHECKS.items():
+        path = cached_file(model_name, name, _raise_exceptions_for_missing_entries=False)
+        if path is not None:
+            check(path)
+    try:
+        with config_errors(model_name):
+            yield
+    except ImportError as error:
+        if error.name is not None:  # a module that is really missing
+            raise
+        raise ValueError(f"{model_name} cannot be loaded here: {error}") from error
+    except SafetensorError as error:
+        raise ValueError(f"The weights in {model_name} are damaged ({error}). Copy or download them again.") from error
 
 
 def make_config(model_type: str, checkpoint: str | None, settings: dict[str, Any]) -> PreTrainedConfig:
@@ -43,9 +131,10 @@ def make_config(model_type: str, checkpoint: str | None, settings: dict[str, Any
         ValueError: a model of this type has no such setting.
     """
     if checkpoint is None:
-        config = AutoConfig.for_model(model_type, **settings)
+        with config_errors(f"a new model of type {model_type}"):
+            config = AutoConfig.for_model(model_type, **settings)
     else:
-        config = AutoConfig.from_pretrained(checkpoint, **settings)
+        config = load_config(checkpoint, **settings)
     unknown = [name for name in settings if not hasattr(type(config)(), name)]
     if unknown:
         raise ValueError(
@@ -81,7 +170,8 @@ def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> Sequenc
     """
     traits = traits_of(config)
     try:
-        return AutoFeatureExtractor.from_pretrained(model_name)
+        with _reading(model_name):
+            return AutoFeatureExtractor.from_pretrained(model_name, trust_remote_code=False)
     except OSError:
         if not traits.has_default_extractor:
             raise
@@ -118,7 +208,7 @@ def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None)
     config = load_config(model)
     of_frames = labels_frames(config) if of_frames is None else of_frames
     auto_class = AutoModelForAudioFrameClassification if of_frames else AutoModelForAudioClassification
-    loaded, info = auto_class.from_pretrained(model, config=config, output_loading_info=True)
+    loaded, info = load_model(auto_class, model, config=config)
     if info["missing_keys"]:
         raise ValueError(
             f"{model} is not a trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
@@ -152,7 +242,7 @@ def load_encoder(model: str | PreTrainedModel) -> PreTrainedModel:
     """
     if isinstance(model, PreTrainedModel):
         return base_of(model)
-    loaded, info = AutoModel.from_pretrained(model, output_loading_info=True)
+    loaded, info = load_model(AutoModel, model)
     if info["missing_keys"]:
         raise ValueError(f"{model} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}.")
     return loaded

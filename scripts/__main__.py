@@ -5,6 +5,8 @@
 import importlib
 import sys
 
+from .command import exit_code
+
 
 COMMANDS = {
     "train": "train a classifier on a labelled dataset, from scratch or from a checkpoint",
@@ -21,7 +23,11 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
+    return exit_code("polyaudio", lambda: run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Call the command that the arguments begin with."""
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: polyaudio <command> [--help] ...\n\ncommands:")
         print("\n".join(f"  {name:<10}{description}" for name, description in COMMANDS.items()))

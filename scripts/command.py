@@ -4,14 +4,26 @@
 
 import argparse
 import contextlib
+import errno
 import functools
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from .terminal import plain, plain_streams
+
+
+# What to do about errors of the system
+_ADVICE = {
+    errno.ENOSPC: ". Make room on the disk, or write to another one, and run the command again.",
+    errno.EDQUOT: ". Make room on the disk, or write to another one, and run the command again.",
+    errno.EACCES: ". Change the permissions, or choose another file or folder.",
+    errno.EPERM: ". Change the permissions, or choose another file or folder.",
+    errno.EROFS: ". Choose a folder that can be written to.",
+}
 
 
 class Command(Protocol):
@@ -21,30 +33,62 @@ class Command(Protocol):
 
 
 def command(run: Callable[[list[str]], int | None]) -> Command:
-    """
-    Decorate a function of the command line's arguments: it becomes the `main` of a command.
-
-    The library raises `ValueError` and `OSError` for input that it cannot use. The command prints their message on
-    one line and ends with exit code 2. With the environment variable `POLYAUDIO_TRACEBACK=1` it shows the traceback
-    instead. Any other exception is a bug and ends with its traceback.
-    """
+    """Decorate a function of the command line's arguments: it becomes the `main` of a command, see [`exit_code`]."""
 
     @functools.wraps(run)
     def main(argv: list[str] | None = None) -> int:
-        try:
+        def logged() -> int | None:
             with plain_streams(), printed_log():
-                return run(sys.argv[1:] if argv is None else argv) or 0
-        except (ValueError, OSError) as error:
-            if os.environ.get("POLYAUDIO_TRACEBACK"):
-                raise
-            name = run.__module__.rsplit(".", 1)[-1]
-            message = str(error)
-            if "Original Traceback" in message:  # an error in a DataLoader worker has its own message in the last line
-                message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
-            print(plain(f"polyaudio {name}: {' '.join(message.split())}"), file=sys.stderr)
-            return 2
+                return run(sys.argv[1:] if argv is None else argv)
+
+        return exit_code(f"polyaudio {run.__module__.rsplit('.', 1)[-1]}", logged)
 
     return main
+
+
+def exit_code(name: str, call: Callable[[], int | None]) -> int:
+    """
+    Call a function and return the exit code of its command.
+
+    The library raises `ValueError` and `OSError` for input that it cannot use. Their message is printed on one line,
+    and the exit code is 2. With the environment variable `POLYAUDIO_TRACEBACK=1` the traceback is shown instead. After
+    Ctrl-C, and after a signal that stopped a run, the exit code is 130. If the reader of the output has closed it, as
+    `head` does, the command ends quietly with 141. Any other exception is a bug and ends with its traceback.
+    """
+    try:
+        code = call() or 0
+        sys.stdout.flush()
+        return code
+    except (KeyboardInterrupt, InterruptedError) as error:  # the latter says how to resume a run
+        if os.environ.get("POLYAUDIO_TRACEBACK"):
+            raise
+        print(plain(f"{name}: {error if str(error) else 'interrupted'}"), file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            return 141
+        if os.environ.get("POLYAUDIO_TRACEBACK"):
+            raise
+        message = str(error)
+        if "Original Traceback" in message:  # an error in a DataLoader worker has its own message in the last line
+            message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
+        advice = _ADVICE.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+        print(plain(f"{name}: {' '.join(f'{message}{advice}'.split())}"), file=sys.stderr)
+        return 2
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads the output any more. Python then must not write what is left when it ends."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # not a file
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 @contextlib.contextmanager

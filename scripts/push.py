@@ -12,8 +12,9 @@ from .command import argument_parser, command
 DESCRIPTION = """\
 Upload a folder with a model, or with an adapter, to the Hugging Face Hub.
 
-Files that are needed only to resume a run (checkpoints, optimizer, pickled arguments) are not uploaded. Log in with
-`hf auth login` first, or set the environment variable HF_TOKEN."""
+Only what belongs to a model is uploaded: weights, settings, the code of the model, README.md with the pictures that it
+shows, and the reports of runs. All other files stay behind; --dry-run lists them. Log in with `hf auth login` first,
+or set the environment variable HF_TOKEN."""
 
 EXAMPLES = """\
   polyaudio push runs/ragas me/raga-classifier --dry-run
@@ -76,7 +77,11 @@ def main(argv: list[str]) -> None:
     for name, size in sizes.items():
         print(f"  {size_in_words(size):>9}  {name}")
     print(f"  {size_in_words(sum(sizes.values())):>9}  in {len(sizes)} files")
-    if not args.dry_run:
+    if args.dry_run:
+        others = upload.left_behind()
+        print("Not pushed:" if others else "All files of the folder are pushed.")
+        print("".join(f"  {name}\n" for name in others), end="")
+    else:
         print(push(upload))
 
 

@@ -58,9 +58,11 @@ class ModelEMA:
 
     def save(self, folder: str | Path) -> None:
         """Write the averages, float32, to `ema.safetensors` in the folder of a checkpoint."""
-        save_file(
-            {name: average.contiguous() for name, average in self.averages.items()}, Path(folder, EMA_WEIGHTS_NAME)
-        )
+        path = Path(folder, EMA_WEIGHTS_NAME)
+        path.touch()
+        mode = path.stat().st_mode  # safetensors would give the file to its owner only
+        save_file({name: average.contiguous() for name, average in self.averages.items()}, path)
+        path.chmod(mode)
 
     def load(self, folder: str | Path) -> None:
         """

@@ -12,14 +12,13 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
     AutoModelForAudioClassification,
     AutoModelForAudioFrameClassification,
     PreTrainedModel,
 )
 
 from ..integration.saving import PortableModelMixin, save_whole
+from ..modeling.loading import labels_frames, load_config, load_feature_extractor, load_model
 from ..modeling.traits import traits_of
 
 
@@ -129,9 +128,10 @@ def merge_adapter(adapter: str | os.PathLike, output: str | os.PathLike) -> None
     Raises:
         ValueError: `adapter` is not an adapter.
     """
-    is_frames = "Frame" in AutoConfig.from_pretrained(adapter).architectures[0]
-    auto_class = AutoModelForAudioFrameClassification if is_frames else AutoModelForAudioClassification
-    model = auto_class.from_pretrained(adapter)
+    adapter_name = os.fspath(adapter)
+    config = load_config(adapter_name)
+    auto_class = AutoModelForAudioFrameClassification if labels_frames(config) else AutoModelForAudioClassification
+    model: Any = load_model(auto_class, adapter_name)[0]
     if not model._hf_peft_config_loaded:
         raise ValueError(f"{adapter} is not an adapter.")
     for name, module in list(model.named_modules()):
@@ -144,7 +144,7 @@ def merge_adapter(adapter: str | os.PathLike, output: str | os.PathLike) -> None
     model._weight_conversions = None  # saving would restore the names of the adapter
     del model.peft_config
     model.save_pretrained(output)
-    AutoFeatureExtractor.from_pretrained(adapter).save_pretrained(output)
+    load_feature_extractor(adapter_name, config).save_pretrained(output)
 
 
 __all__ = ["LoraClassifier", "add_lora", "lora_config", "merge_adapter"]

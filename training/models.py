@@ -22,7 +22,7 @@ from transformers import (
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from ..data.labels import FRAMES, MULTI_LABEL
-from ..modeling.loading import load_feature_extractor, make_config, make_feature_extractor
+from ..modeling.loading import config_errors, load_feature_extractor, load_model, make_config, make_feature_extractor
 from ..modeling.traits import has_frame_head, traits_of
 from .arguments import LoraArguments
 from .frozen import freeze_encoder
@@ -92,13 +92,14 @@ class ModelSource:
         if given is None:
             return make_config(self.model_type, self.checkpoint, {**self.settings, **fields})
         config = copy.deepcopy(given)
-        config.update({**self.settings, **fields})
+        with config_errors("the model"):
+            config.update({**self.settings, **fields})
         return config
 
     def load(self, auto_class: type[_BaseAutoModelClass], config: PreTrainedConfig) -> PreTrainedModel:
         """A model with this configuration. Weights of another shape in the checkpoint, as of a head, are new."""
         if self.checkpoint is not None:
-            return auto_class.from_pretrained(self.checkpoint, config=config, ignore_mismatched_sizes=True)
+            return load_model(auto_class, self.checkpoint, config=config, ignore_mismatched_sizes=True)[0]
         new = auto_class.from_config(config)
         if self.model is not None:
             _copy_weights(self.model, new)
@@ -184,7 +185,7 @@ def build_pretraining_model(
     config = source.make_config()
     feature_extractor = source.load_feature_extractor(config)
     if source.checkpoint is not None:
-        model = AutoModelForPreTraining.from_pretrained(source.checkpoint, config=config)
+        model, _ = load_model(AutoModelForPreTraining, source.checkpoint, config=config)
     else:
         model = source.load(AutoModelForPreTraining, config)
     _fit_to_crops(source, feature_extractor, model.config, crop_seconds)

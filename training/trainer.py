@@ -5,6 +5,7 @@
 import contextlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Sized
 from concurrent.futures import Future
@@ -21,7 +22,9 @@ from transformers.trainer_utils import HubStrategy
 from ..data.sampling import BalancedSampler
 from ..data.windows import ClipWindows
 from ..evaluation.classifier import predictions_of_clips
+from ..hub.push import check_run_folder
 from ..modeling.traits import traits_of
+from .checkpoints import check_checkpoint
 from .ema import ModelEMA
 from .frozen import is_frozen
 from .optimization import cosine_with_floor, layer_scales, scale_learning_rates
@@ -150,12 +153,16 @@ class AudioTrainer(Trainer):
         if self.ema is not None and self.args.should_save:
             self.ema.save(output_folder(self.args) if output_dir is None else output_dir)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        check_checkpoint(resume_from_checkpoint)
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     def _save_checkpoint(self, model, trial):
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError) as error:
             # torch.save raises a RuntimeError without the reason
-            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+            if isinstance(error, RuntimeError) and not re.search("inline_container|PytorchStreamWriter", str(error)):
                 raise
             folder = output_folder(self.args)
             checkpoint = folder / f"checkpoint-{self.state.global_step}"
@@ -179,6 +186,8 @@ class AudioTrainer(Trainer):
                 f"The base model of the adapter is the local folder {base}, so others could not load the adapter from "
                 "the Hub. Upload the base model first and train from its Hub name, or train without push_to_hub."
             )
+        if self.args.hub_strategy != HubStrategy.END and self.is_world_process_zero():
+            check_run_folder(output_folder(self.args))
         try:
             super().init_hf_repo(*args, **kwargs)
             if self.is_world_process_zero() and self.hub_model_id and self.args.hub_revision is not None:

@@ -14,6 +14,7 @@ import torch
 import transformers
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
+from transformers import HfArgumentParser
 
 from polyaudio import (
     SSLAMConfig,
@@ -33,6 +34,7 @@ from polyaudio.hub.model_card import (
     write_summary,
 )
 from polyaudio.hub.usage import card_on_hub
+from polyaudio.training.recipes import FINE_TUNING, PRETRAINING
 
 
 HOSTILE = ["a|b", "```\n# c", "<script>x</script>", "_d_ *e* $f$ [g](h)", "\\"]
@@ -352,3 +354,61 @@ def test_summary(tmp_path):
     assert cells_of(card, "fold\\|2")[2] == f"{accuracies[2]:.4f}"
     for part in ("checked: no audio in common", "polyaudio train --folds 3", "By recording.", "| device | CPU |"):
         assert part in card
+
+
+TOKEN = "hf_" + "AbCdEfGh" * 4
+
+
+def shown(command: list[str], tmp_path) -> str:
+    """What a card and a summary show of a run with this command line."""
+    run = RunDescription("model", "sslam", "data", command=shlex.join(["polyaudio", "train", *command]))
+    write_pretraining_card(tmp_path, run, [], "Sounds.")
+    return (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kinds", [FINE_TUNING, PRETRAINING])
+def test_no_argument_of_a_command_shows_a_token(kinds, tmp_path):
+    """Whichever flag of `train` and `pretrain` it was given to, in both forms."""
+    parser = HfArgumentParser(list(kinds.values()))
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    assert len(flags) > 100
+    text = shown([word for flag in flags for word in (flag, TOKEN, f"{flag}={TOKEN}", flag, f"x/{TOKEN}@y")], tmp_path)
+    assert TOKEN not in text
+    assert "polyaudio train" in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--hub-token", "Secret 123"],
+        ["--hub-token=Secret123"],
+        ["--hub_token", "Secret123"],
+        ["--api-key", "Secret123"],
+        ["--password=Secret123"],
+        ["--dataset", "https://me:Secret123@host/data.zip"],
+        ["--dataset", "https://Secret123@host/data.zip"],
+        ["--dataset", "s3://host/data.zip?X-Amz-Signature=Secret123&x=1#part"],
+        ["--hub-kwargs", '{"token": "Secret123", "x": 1}'],
+        ["--hub-kwargs", "{'access_key': 'Secret123'}"],
+        ["--hub-kwargs", "password: Secret123"],
+        ["HF_TOKEN=Secret123"],
+    ],
+)
+def test_secrets_by_their_place(command, tmp_path):
+    text = shown([*command, "--epochs", "3"], tmp_path)
+    assert "Secret" not in text
+    assert "123" not in text
+    assert "--epochs 3" in text
+
+
+def test_what_is_no_secret_stays(tmp_path):
+    command = [
+        "--config",
+        "sslam_small",
+        "--tokenizer-name",
+        "bert",
+        "--dataset",
+        "https://host/data.zip",
+        "--lr=3e-4",
+    ]
+    assert shlex.join(command) in shown(command, tmp_path)

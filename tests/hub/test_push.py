@@ -27,6 +27,7 @@ code = main(sys.argv[1:])
 print("torch" in sys.modules, file=sys.stderr)
 sys.exit(code)
 """
+CARD = "content of README.md ![](figures/confusion.png)\n"
 PUSHED = {"README.md", "config.json", "model.safetensors", "modeling_x.py", "figures/confusion.png"}
 
 
@@ -59,6 +60,7 @@ def folder(tmp_path) -> Path:
         "trainer_state.json",
     ):
         (folder / name).write_text(f"content of {name}\n")
+    (folder / "README.md").write_text(CARD)
     return folder
 
 
@@ -119,15 +121,17 @@ def test_a_branch_of_its_own(hub, folder, tmp_path):
     (folder / "README.md").write_text("Step 500\n")
     assert push(hub, tmp_path, folder, "tester/ragas", "--revision", "step-500").returncode == 0
     assert hub.files("tester/ragas", "step-500")["README.md"] == b"Step 500\n"
-    assert hub.files("tester/ragas")["README.md"] == b"content of README.md\n"
+    assert hub.files("tester/ragas")["README.md"] == CARD.encode()
     assert push(hub, tmp_path, folder, "tester/ragas", "--revision", "step-500").returncode == 0
 
 
 def test_a_dry_run_lists_and_calls_nobody(hub, folder, tmp_path):
     done = push(hub, tmp_path, folder, "tester/ragas", "--private", "--dry-run", token=None)
     assert done.returncode == 0, done.stderr
-    first, *listed, total = done.stdout.splitlines()
+    pushed, _, stays = done.stdout.partition("Not pushed:\n")
+    first, *listed, total = pushed.splitlines()
     assert first == "To be pushed to tester/ragas, main, private:"
+    assert {"optimizer.pt", "training_args.bin", "checkpoint-3/"} <= {line.strip() for line in stays.splitlines()}
     assert {line.split()[-1] for line in listed} == PUSHED
     assert total.endswith("in 5 files")
     assert hub.requests == []
@@ -158,7 +162,7 @@ def test_examples_to_try_on_the_page(hub, folder, tmp_path):
     (example,) = ModelCard(files["README.md"].decode()).data.widget
     address = f"{hub.endpoint}/tester/ragas/resolve/main/examples/A%20dog.wav"
     assert example == {"example_title": "A dog", "src": address}
-    assert ModelCard(files["README.md"].decode()).text.strip() == "content of README.md"
+    assert ModelCard(files["README.md"].decode()).text.strip() == CARD.strip()
     with urllib.request.urlopen(address) as answer:
         assert answer.read() == b"RIFF"
     error = error_of(push(hub, tmp_path, folder, "tester/ragas", "--examples", tmp_path / "gone.wav"))
@@ -265,3 +269,41 @@ def test_a_model_without_code_is_pushed_with_a_word_about_it(folder, capsys):
     (folder / "config.json").write_text('{"model_type": "sam_audio"}')
     assert push_here([str(folder), "tester/ragas", "--dry-run"]) == 0
     assert "only those who have polyaudio" in capsys.readouterr().err
+
+
+def test_only_what_belongs_to_a_model_is_pushed(hub, folder, tmp_path):
+    """Not whatever else lies in the folder; the dry run says what stays."""
+    strangers = ["id_rsa", "secrets.json", ".env", "notes.txt", "helper.py", "data/clip.wav", "figures/draft.png"]
+    for name in strangers:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("secret")
+    (folder / "modeling_x.py").write_text("from .layers import Layer\n")
+    (folder / "layers.py").write_text("import torch\n")
+    (folder / "README.md").write_text(CARD + '![](../../etc/passwd.png) ![](https://x.y/z.png) <img src="losses.png">')
+    (folder / "losses.png").write_text("a picture")
+    done = push(hub, tmp_path, folder, "tester/ragas", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    stay = {line.strip() for line in done.stdout.partition("Not pushed:\n")[2].splitlines()}
+    assert {"id_rsa", "secrets.json", ".env", "notes.txt", "helper.py", "data/", "figures/draft.png"} <= stay
+    assert {"optimizer.pt", "training_args.bin", "checkpoint-3/"} <= stay
+    assert push(hub, tmp_path, folder, "tester/ragas").returncode == 0
+    assert set(hub.files("tester/ragas")) == PUSHED | {"layers.py", "losses.png", ".gitattributes"}
+
+
+def test_an_index_that_points_outside_is_refused(folder, tmp_path, capsys):
+    save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "private.safetensors")
+    (folder / "model.safetensors").unlink()
+    for name in ("../private.safetensors", str(tmp_path / "private.safetensors"), 7, None, "id_rsa"):
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"weight": name}}))
+        assert push_here([str(folder), "tester/ragas", "--dry-run"]) == 2
+        assert "must name files like model-00001-of-00002.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["README.md", "losses.png", "modeling_x.py", "model.safetensors"])
+def test_a_link_that_leads_outside_is_refused(folder, tmp_path, capsys, name):
+    outside = tmp_path / "outside"
+    outside.write_bytes((folder / name).read_bytes() if (folder / name).exists() else b"secret")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(outside)
+    assert push_here([str(folder), "tester/ragas", "--dry-run"]) == 2
+    assert "is a link that leads out of the folder" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import AutoModelForAudioClassification
 
 from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudioClassification
+from polyaudio.training.ema import ModelEMA
 
 
 # Saves like `save_pretrained` in a child that is killed when half of the weights are written
@@ -165,3 +166,26 @@ def test_the_extractor_tells_where_it_was_saved(tmp_path):
     (path,) = SAMAudioFeatureExtractor(frontend="waveform").save_pretrained(tmp_path / "new" / "folder")
     assert path == str(tmp_path / "new" / "folder" / "preprocessor_config.json")
     assert json.loads(Path(path).read_text())["frontend"] == "waveform"
+
+
+def test_files_have_the_mode_that_the_umask_gives(tmp_path):
+    """Weights too: safetensors makes files that only their owner can read."""
+    before = os.umask(0o027)
+    try:
+        make_model().save_pretrained(tmp_path / "one", max_shard_size="20KB")
+        SAMAudioFeatureExtractor().save_pretrained(tmp_path / "one")
+        make_model().save_pretrained(tmp_path / "two")
+        averages = ModelEMA(make_model(), 0.9)
+        averages.save(tmp_path / "two")
+        averages.save(tmp_path / "two")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert {
+        "config.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+        "ema.safetensors",
+        "saving.py",
+    } <= modes.keys()
+    assert set(modes.values()) == {0o640}, modes

@@ -314,7 +314,7 @@ def test_a_signal_loses_nothing(recipe, tones, whole_run, run_with_signal, tmp_p
     if number == signal.SIGKILL:
         assert process.returncode == -number
     else:
-        assert process.returncode == 2, process.stderr
+        assert process.returncode == 130, process.stderr
         assert f"{number.name} stopped the run at step 5" in process.stderr
         assert "with resume (--resume)" in process.stderr
     assert not (stopped / "evaluation.json").exists()
