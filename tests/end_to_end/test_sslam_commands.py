@@ -133,7 +133,7 @@ def test_a_checkpoint_keeps_the_features_it_was_trained_on(reference, tmp_path):
     assert convert([str(tmp_path / "esc50.pt"), "--output", str(tmp_path / "model")]) == 0
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "model")
     assert (extractor.mean, extractor.std, extractor.max_length) == (-6.627, 5.359, 512)
-    assert AutoConfig.from_pretrained(tmp_path).window_frames == 512
+    assert AutoConfig.from_pretrained(tmp_path / "model").window_frames == 512
     assert AutoConfig.from_pretrained(tmp_path / "model").problem_type == "single_label_classification"
 
 
