@@ -147,7 +147,10 @@ def write_whole(path: str | os.PathLike, write: Callable[[Path], Any], *, sync: 
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{INCOMPLETE}")
     try:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
         write(unfinished)
+        unfinished.chmod(mode)  # safetensors would give the file to its owner only
         if sync:
             with open(unfinished, "rb") as file:
                 os.fsync(file.fileno())

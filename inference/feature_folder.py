@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from ..data.digests import digest_of_array, digest_of_file
 from ..data.folders import write_json, write_whole
 from ..data.locks import locked
+from ..integration.limits import read_json
 
 
 logger = logging.getLogger(__name__)
@@ -225,8 +226,8 @@ def _settle(path: Path, settings: FeatureSettings, files: list[str]) -> str:
         write_json(path, asdict(settings) | {"root": root})
         return root
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        root, kept_model = kept["root"], kept["model"]
+        kept = read_json(path)
+        root, kept_model = os.fspath(kept["root"]), kept["model"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} is damaged, so nobody knows what the features in {path.parent} were computed with. Choose "

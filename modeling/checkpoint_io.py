@@ -20,9 +20,12 @@ from numpy._core import multiarray
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 
 
+_INTEGERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+
+
 def _number_dtype(name: str, align: bool = False, copy: bool = True) -> np.dtype:
     """`np.dtype` for numbers only: a dtype of text or of bytes can be of any size."""
-    if name not in ("b1", "i4", "i8", "f2", "f4", "f8"):
+    if name not in ("b1", *_INTEGERS, "f2", "f4", "f8"):
         raise pickle.UnpicklingError(f"{name!r} is not a dtype of numbers")
     return np.dtype(name, align, copy)
 
@@ -33,8 +36,15 @@ _NUMPY_SCALARS: list[Any] = [  # torch's annotation has callables only, but it a
     (multiarray.scalar, "numpy._core.multiarray.scalar"),
     (multiarray.scalar, "numpy.core.multiarray.scalar"),
     (_number_dtype, "numpy.dtype"),
-    *(type(np.dtype(name)) for name in ("bool", "int32", "int64", "float16", "float32", "float64")),
+    *(type(np.dtype(name)) for name in ("b1", *_INTEGERS, "f2", "f4", "f8")),
 ]
+# The state of NumPy's random generator, in the checkpoints of a Trainer, is an array
+_NUMPY_ARRAYS: list[Any] = [
+    (multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
+    (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+    np.ndarray,
+]
+_ARRAYS = ("numpy._core.multiarray _reconstruct", "numpy.core.multiarray _reconstruct", "numpy ndarray")
 # What a file may contain besides the types of storages and numbers. torch allows more, such as `bytearray`, with which
 # a file of a few bytes fills the memory.
 _ALLOWED = {
@@ -81,7 +91,7 @@ class UnsafeCheckpointError(ValueError):
 
 
 def read_torch_checkpoint(
-    path: str | os.PathLike, *, allow_pickle: bool = False, also_allowed: Collection[str] = ()
+    path: str | os.PathLike, *, allow_pickle: bool = False, arrays: bool = False
 ) -> dict[str, Any]:
     """
     Read a dictionary that `torch.save` wrote, onto the CPU.
@@ -90,7 +100,7 @@ def read_torch_checkpoint(
         path: the file.
         allow_pickle: read any object, with a warning. Unpickling runs any code that the author of the file put into
             it, so pass `True` only for a file that you trust.
-        also_allowed: further objects that the file may contain, as `"module name"`. `torch.load` must know them.
+        arrays: also read NumPy arrays.
 
     Returns:
         The saved dictionary: tensors, Python containers, strings and numbers, including numpy numbers.
@@ -105,7 +115,7 @@ def read_torch_checkpoint(
         is_zip = zipfile.is_zipfile(file)
         if not allow_pickle:
             try:
-                _check_pickles(path, file, is_zip, _ALLOWED.union(also_allowed))
+                _check_pickles(path, file, is_zip, _ALLOWED.union(_ARRAYS if arrays else ()))
             except UnsafeCheckpointError:
                 raise
             except _DAMAGED as error:
@@ -114,7 +124,7 @@ def read_torch_checkpoint(
     if allow_pickle:
         warnings.warn(f"Unpickling {path} without restrictions: any code in this file runs.", stacklevel=2)
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+        with torch.serialization.safe_globals([*_NUMPY_SCALARS, *(_NUMPY_ARRAYS if arrays else ())]):
             # mmap reads only the tensors that are used, and not the optimizer state of a training checkpoint
             checkpoint = torch.load(path, map_location="cpu", weights_only=not allow_pickle, mmap=is_zip)
     except _DAMAGED as error:

@@ -7,15 +7,12 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from transformers.trainer_pt_utils import safe_globals
 
 from ..modeling.checkpoint_io import read_torch_checkpoint
 
 
 # Files of a Trainer that are pickles. It reads them without running code, but into as much memory as they ask for.
 _PICKLES = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state*.pth")
-# The state of NumPy's random generator is an array
-_ARRAYS = ("numpy._core.multiarray _reconstruct", "numpy.core.multiarray _reconstruct", "numpy ndarray")
 
 
 def check_checkpoint(folder: str | os.PathLike) -> None:
@@ -31,8 +28,7 @@ def check_checkpoint(folder: str | os.PathLike) -> None:
                 with safe_open(path, "pt"):  # compares the header with the size of the file
                     pass
             elif any(fnmatch.fnmatch(path.name, pattern) for pattern in _PICKLES):
-                with safe_globals():
-                    read_torch_checkpoint(path, also_allowed=_ARRAYS)
+                read_torch_checkpoint(path, arrays=True)
         except (ValueError, SafetensorError) as error:
             raise ValueError(
                 f"The run cannot continue from {folder}: {path.name} is damaged or unsafe ({error}). Remove this "

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
+from safetensors.torch import save_file
 from transformers import AutoModelForAudioClassification
 
 from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudioClassification
+from polyaudio.data.folders import write_whole
 from polyaudio.training.ema import ModelEMA
 
 
@@ -178,6 +180,7 @@ def test_files_have_the_mode_that_the_umask_gives(tmp_path):
         averages = ModelEMA(make_model(), 0.9)
         averages.save(tmp_path / "two")
         averages.save(tmp_path / "two")
+        write_whole(tmp_path / "x.safetensors", lambda path: save_file({"x": torch.zeros(2)}, path))
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}

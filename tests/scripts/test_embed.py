@@ -387,3 +387,11 @@ def test_a_folder_without_audio_is_an_error(sslam, tmp_path, capsys):
     (tmp_path / "notes").mkdir()
     embed(tmp_path / "notes", sslam, tmp_path / "out", code=2)
     assert "There are no audio files in the folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", "null", "[" * 100_000, '{"root": 5, "model": "x"}'])
+def test_damaged_settings_of_features_are_named(folder, sslam, tmp_path, capsys, content):
+    (tmp_path / "embed.json").write_text(content)
+    arguments = [str(folder), "--model", str(sslam), "--granularity", "frame", "--output", str(tmp_path)]
+    assert main(arguments) == 2
+    assert "embed.json is damaged" in capsys.readouterr().err

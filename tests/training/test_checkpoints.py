@@ -7,11 +7,14 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from builders import write_tones
+from polyaudio.modeling.checkpoint_io import read_torch_checkpoint
 from polyaudio.scripts.train import main as train
+from polyaudio.training.checkpoints import check_checkpoint
 
 
 RECIPE = """
@@ -102,9 +105,17 @@ def test_a_damaged_checkpoint_is_named(name, damage, stopped, tmp_path, capsys):
     damage(stopped / "checkpoint-1" / name, tmp_path / "canary")
     assert train([*arguments(stopped), "--resume"]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("polyaudio train:")]
-    assert f"{name} is damaged or unsafe" in line
-    assert "Remove this folder" in line
+    if "There is no checkpoint" not in line:  # what is only damaged is skipped
+        assert damage in (noise, payload, compress)
+        assert f"{name} is damaged or unsafe" in line
+        assert "Remove this folder" in line
     assert not (tmp_path / "canary").exists()
+
+
+def test_a_good_checkpoint_is_read(stopped):
+    states = read_torch_checkpoint(stopped / "checkpoint-1" / "rng_state.pth", arrays=True)
+    assert states["numpy"][1].dtype == np.uint32
+    check_checkpoint(stopped / "checkpoint-1")
 
 
 def test_the_pickled_arguments_are_not_read(stopped, tmp_path):
@@ -125,4 +136,4 @@ def test_a_disk_that_is_full(run, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(torch, "save", full)
     assert train(arguments(tmp_path / "copy" / "output")) == 2
-    assert "Make room on the disk" in capsys.readouterr().err
+    assert "Check that its disk has room" in capsys.readouterr().err
