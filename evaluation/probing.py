@@ -145,17 +145,17 @@ def probe(
     )
     if output is not None:
         write_json(Path(output, "probe.json"), report.to_dict())
-        arrays = {
-            "features": vectors[0],
-            "labels": labels,
-            "recordings": recordings,
-            "folds": trained.folds,
-            "probabilities": trained.probabilities,
-        }
 
         def save(path: Path) -> None:
             with open(path, "wb") as file:  # np.savez would add an extension to a name
-                np.savez(file, **arrays)
+                np.savez(
+                    file,
+                    features=vectors[0],
+                    labels=labels,
+                    recordings=recordings,
+                    folds=trained.folds,
+                    probabilities=trained.probabilities,
+                )
 
         write_whole(Path(output, "features.npz"), save)
     return report

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builders import write_clip
+from builders import write_tones
 from hub_server import WRITE_TOKEN, HubServer
 
 
@@ -419,9 +419,7 @@ print("\\ncodes", codes, os.listdir("."))
 def test_commands_make_no_folder_of_the_name_of_a_model(owner, online, tmp_path):
     """Every later command there would take it for the model."""
     clips, other, here = tmp_path / "clips", tmp_path / "other", tmp_path / "here"
-    for label in ("LABEL_0", "LABEL_1", "LABEL_2"):
-        for number in range(4):
-            write_clip(clips / label / f"{label}{number}.wav", 0.5 + 0.1 * number, 16_000)
+    write_tones(clips, {"LABEL_0": 300.0, "LABEL_1": 900.0, "LABEL_2": 2700.0}, 4)
     here.mkdir()
     environment = {**os.environ, **online, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", MEASURED, clips, other]
