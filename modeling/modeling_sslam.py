@@ -50,6 +50,12 @@ def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_si
     return torch.cat([mel, time], dim=-1).flatten(0, 1)[None].float()
 
 
+def count_time_patches(num_frames: int, patch_size: int) -> int:
+    """The number of patches that `num_frames` frames fill, the last one perhaps in part."""
+    # Not -(-num_frames // patch_size): in ONNX the division of integers rounds towards zero
+    return (num_frames + patch_size - 1) // patch_size
+
+
 def sounding_time_patches(attention_mask: torch.Tensor, patch_size: int) -> torch.Tensor:
     """
     The time patches with at least one frame that is not padding.
@@ -61,9 +67,33 @@ def sounding_time_patches(attention_mask: torch.Tensor, patch_size: int) -> torc
     Returns:
         `(batch_size, ceil(num_frames / patch_size))`, bool.
     """
-    missing_frames = -attention_mask.shape[1] % patch_size
+    num_frames = attention_mask.shape[1]
+    missing_frames = count_time_patches(num_frames, patch_size) * patch_size - num_frames
     frames = nn.functional.pad(attention_mask.bool(), (0, missing_frames))
     return frames.unflatten(1, (-1, patch_size)).any(dim=-1)
+
+
+class SSLAMPatchEmbeddings(nn.Conv2d):
+    """
+    A convolution whose kernels lie next to each other, without padding, computed as a linear layer on the patches.
+
+    `torch.compile` cannot compile the backward of a convolution over a time that varies.
+    """
+
+    def __init__(self, out_channels: int, patch_size: int):
+        super().__init__(1, out_channels, patch_size, stride=patch_size)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            input: `(batch_size, 1, num_frames, num_mel_bins)`, both sizes multiples of `patch_size`.
+
+        Returns:
+            `(batch_size, out_channels, num_time_patches, num_mel_patches)`.
+        """
+        height, width = self.kernel_size
+        patches = input.squeeze(1).unflatten(2, (-1, width)).unflatten(1, (-1, height)).transpose(2, 3).flatten(3)
+        return nn.functional.linear(patches, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class SSLAMEmbeddings(nn.Module):
@@ -79,13 +109,13 @@ class SSLAMEmbeddings(nn.Module):
         self.num_mel_patches = config.num_mel_bins // config.patch_size
         self.max_time_patches = config.max_time_patches
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.hidden_size))
-        self.patch_embeddings = nn.Conv2d(1, config.hidden_size, config.patch_size, stride=config.patch_size)
+        self.patch_embeddings = SSLAMPatchEmbeddings(config.hidden_size, config.patch_size)
         # Persistent, because converted checkpoints hold a table that was rounded to float16
         table = sincos_position_table(self.max_time_patches, self.num_mel_patches, config.hidden_size)
         self.register_buffer("position_embeddings", table.to(self.cls_token.dtype))
 
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        num_time_patches = -(-input_values.shape[1] // self.patch_size)
+        num_time_patches = count_time_patches(input_values.shape[1], self.patch_size)
         if num_time_patches > self.max_time_patches:
             raise ValueError(
                 f"The clips have {input_values.shape[1]} frames, but the position table ends at "
@@ -762,7 +792,7 @@ def draw_mix_starts(
     Returns:
         `(2,)`, int64, in frames; multiples of `config.patch_size`.
     """
-    num_time_patches = -(-num_frames // config.patch_size)
+    num_time_patches = count_time_patches(num_frames, config.patch_size)
     region = num_unmixed_patches(config, num_time_patches)
     num_first = max(1, int(num_time_patches * config.unmixed_region_range))
     num_first = min(num_first, num_time_patches - 2 * region)
@@ -1359,7 +1389,7 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             ValueError: `mix_starts` do not describe two regions within the clip.
         """
         num_frames, patch_size = input_values.shape[1], self.config.patch_size
-        num_time_patches = -(-num_frames // patch_size)
+        num_time_patches = count_time_patches(num_frames, patch_size)
         region = num_unmixed_patches(self.config, num_time_patches)
         is_drawn = mix_starts is None
         if is_drawn:
@@ -1393,7 +1423,8 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             ValueError: the masks have another shape or leave another number of patches visible.
         """
         config = self.config
-        num_patches = -(-input_values.shape[1] // config.patch_size) * self.sslam.embeddings.num_mel_patches
+        num_time_patches = count_time_patches(input_values.shape[1], config.patch_size)
+        num_patches = num_time_patches * self.sslam.embeddings.num_mel_patches
         num_views = input_values.shape[0] * config.clone_batch
         if bool_masked_pos.shape != (num_views, num_patches):
             raise ValueError(

@@ -4,6 +4,8 @@
 
 import inspect
 import math
+import operator
+import shutil
 
 import pytest
 import torch
@@ -356,6 +358,55 @@ def test_compiles_without_graph_breaks(model_class, mode):
         torch.testing.assert_close(output_of(compiled, **inputs), output_of(model, **inputs), atol=1e-5, rtol=0)
     model.train()
     compiled(input_values=mel(2, 64), labels=labels).loss.backward()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="Inductor needs a compiler of C++")
+def test_inductor_compiles_the_backward_for_clips_of_any_length():
+    torch._dynamo.reset()
+    embeddings = tiny_model().embeddings
+    compiled = torch.compile(embeddings, dynamic=True)
+    for frames in (64, 100):
+        clips = mel(2, frames)
+        embeddings(clips).square().mean().backward()
+        expected = [weight.grad for weight in embeddings.parameters()]
+        embeddings.zero_grad()
+        compiled(clips).square().mean().backward()
+        torch.testing.assert_close([weight.grad for weight in embeddings.parameters()], expected)
+        embeddings.zero_grad()
+
+
+def test_patches_are_those_of_a_convolution():
+    patches = tiny_model().embeddings.patch_embeddings
+    clips = mel(2, 1, 64)
+    torch.testing.assert_close(patches(clips), torch.nn.Conv2d.forward(patches, clips), atol=1e-5, rtol=1e-5)
+
+
+class _DividesOnlyPositiveNumbers(torch.fx.Interpreter):
+    """Runs a graph, with integer division as ONNX has it: only of numbers of one sign it is the one of Python."""
+
+    def call_function(self, target, args, kwargs):
+        if target in (operator.floordiv, operator.mod):
+            assert min(args) >= 0
+        return super().call_function(target, args, kwargs)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_exported_model_takes_any_number_of_frames(masked):
+    model = tiny_model(SSLAMForAudioClassification, prediction_mode="mean_pooling")
+    shape = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+
+    def inputs(*lengths: int) -> dict[str, torch.Tensor]:
+        mask = {"attention_mask": lengths_to_mask(list(lengths))} if masked else {}
+        return {"input_values": mel(len(lengths), max(lengths)), **mask}
+
+    example = inputs(96, 50)
+    program = torch.export.export(model, (), example, dynamic_shapes=dict.fromkeys(example, shape))
+    for lengths in ([37], [100, 64, 20], [256, 7]):
+        with torch.no_grad():
+            graph = _DividesOnlyPositiveNumbers(program.module(), garbage_collect_values=False)
+            logits = graph.run(*inputs(*lengths).values()).logits
+        torch.testing.assert_close(logits, output_of(model, **inputs(*lengths)))
 
 
 def test_runs_on_the_meta_device():
