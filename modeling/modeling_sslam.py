@@ -115,6 +115,7 @@ class SSLAMEmbeddings(nn.Module):
         self.register_buffer("position_embeddings", table.to(self.cls_token.dtype))
 
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
+        input_values = input_values.to(self.cls_token.dtype)
         num_time_patches = count_time_patches(input_values.shape[1], self.patch_size)
         if num_time_patches > self.max_time_patches:
             raise ValueError(
@@ -270,6 +271,7 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
     accepts_loss_kwargs = False
     _no_split_modules = ["SSLAMEmbeddings", "SSLAMLayer"]
     _supports_sdpa = True
+    _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
@@ -289,6 +291,10 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
             init.uniform_(module.patch_embeddings.weight, -bound, bound)
             table = sincos_position_table(module.max_time_patches, module.num_mel_patches, hidden_size)
             init.copy_(module.position_embeddings, table)
+
+    def freeze_feature_encoder(self):
+        """Disable the gradients of the patch embeddings and of the class token."""
+        self.base_model.embeddings.requires_grad_(False)
 
     def get_time_patch_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
         """[`sounding_time_patches`] for the patch size of this model."""
@@ -408,6 +414,45 @@ class SSLAMModel(SSLAMPreTrainedModel):
         )
         hidden_states = self.encode(hidden_states, attention_mask, **kwargs)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=hidden_states[:, 0])
+
+    def frame_features(self, hidden_states: torch.Tensor, mel_patches: str = "mean") -> torch.Tensor:
+        """
+        One vector for each time patch.
+
+        Args:
+            hidden_states: `(batch_size, 1 + num_patches, hidden_size)`, the `last_hidden_state`.
+            mel_patches: `"mean"` over the mel patches of a time patch, or `"concatenate"`, from the lowest to the
+                highest.
+
+        Returns:
+            `(batch_size, num_time_patches, feature_size)`, with the `hidden_size`, or with `"concatenate"`
+            `num_mel_patches * hidden_size`, as `feature_size`.
+
+        Raises:
+            ValueError: `mel_patches` is neither of the two.
+        """
+        if mel_patches not in ("mean", "concatenate"):
+            raise ValueError(f"`mel_patches` must be 'mean' or 'concatenate', got {mel_patches!r}.")
+        time_patches = hidden_states[:, 1:].unflatten(1, (-1, self.embeddings.num_mel_patches))
+        return time_patches.mean(dim=2) if mel_patches == "mean" else time_patches.flatten(2)
+
+    def get_frame_features(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, mel_patches: str = "mean"
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Features along time, `config.inputs_to_logits_ratio` input frames apart: 160 ms by default.
+
+        Args:
+            input_values: `(batch_size, num_frames, num_mel_bins)`.
+            attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding.
+            mel_patches: as for [`frame_features`].
+
+        Returns:
+            The features `(batch_size, num_time_patches, feature_size)`, and with an `attention_mask` the mask
+            `(batch_size, num_time_patches)`, bool, `False` for padding.
+        """
+        features = self.frame_features(self(input_values, attention_mask).last_hidden_state, mel_patches)
+        return features, None if attention_mask is None else self.get_time_patch_mask(attention_mask)
 
     def extract_features(self, mel: torch.Tensor) -> torch.Tensor:
         """
@@ -609,7 +654,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         Returns:
             `(batch_size, num_time_patches, hidden_size)`.
         """
-        return hidden_states[:, 1:].unflatten(1, (-1, self.sslam.embeddings.num_mel_patches)).mean(dim=2)
+        return self.sslam.frame_features(hidden_states)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """The logits `(batch_size, num_time_patches, num_labels)` of what [`pool`] returns."""
@@ -1032,6 +1077,7 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = None
     _keys_to_ignore_on_load_missing = [r"^teacher\."]  # `initialize_weights` copies the student
     _keep_in_fp32_modules_strict = ["teacher"]
+    _supports_flash_attn = False  # it has no float32, in which the teacher computes
 
     def __init__(self, config: SSLAMConfig):
         super().__init__(config)

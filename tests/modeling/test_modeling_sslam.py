@@ -18,7 +18,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from polyaudio import SSLAMConfig, SSLAMForAudioClassification, SSLAMForAudioFrameClassification, SSLAMModel
+from polyaudio import (
+    SSLAMConfig,
+    SSLAMForAudioClassification,
+    SSLAMForAudioFrameClassification,
+    SSLAMForPreTraining,
+    SSLAMModel,
+)
 from polyaudio.modeling.modeling_sslam import SSLAMDropPath
 
 
@@ -341,6 +347,46 @@ def test_half_precision(dtype, mode, tmp_path):
     assert logits.dtype == dtype
     expected = output_of(model, input_values=mel(2, 100), **inputs)
     torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("model_class", [SSLAMModel, *HEADS, SSLAMForPreTraining])
+def test_a_half_precision_model_takes_float32_features(model_class):
+    changes = {"decoder_hidden_size": 32, "decoder_num_layers": 2, "decoder_groups": 4, "clone_batch": 2}
+    model = tiny_model(model_class, **changes).half()
+    inputs = {"input_values": mel(2, 96), "attention_mask": lengths_to_mask([96, 80])}
+    with torch.no_grad():
+        outputs, expected = model(**inputs), model(**{**inputs, "input_values": mel(2, 96).half()})
+    name = "loss" if model_class is SSLAMForPreTraining else "logits" if model_class in HEADS else "last_hidden_state"
+    assert torch.isfinite(outputs[name]).all()
+    torch.testing.assert_close(outputs[name], expected[name], atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("model_class", HEADS)
+def test_freezing(model_class):
+    model = tiny_model(model_class)
+    model.freeze_feature_encoder()
+    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith("sslam.embeddings.")}
+    model.freeze_base_model()
+    trained = {name.partition(".")[0] for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {"fc_norm", "classifier"}
+
+
+def test_features_along_time():
+    model, inputs = tiny_model(), {"input_values": mel(2, 100), "attention_mask": lengths_to_mask([100, 37])}
+    with torch.no_grad():
+        features, mask = model.get_frame_features(**inputs)
+        joined, _ = model.get_frame_features(**inputs, mel_patches="concatenate")
+        alone, no_mask = model.get_frame_features(mel(2, 100)[1:, :37])
+    assert features.shape == (2, 7, 32)
+    assert mask.tolist() == [[True] * 7, [True] * 3 + [False] * 4]
+    assert no_mask is None
+    torch.testing.assert_close(features[1:, :3], alone, atol=1e-5, rtol=1e-5)
+    assert joined.shape == (2, 7, 8 * 32)
+    torch.testing.assert_close(joined.unflatten(2, (8, 32)).mean(2), features)
+    assert model.config.inputs_to_logits_ratio == 16
+    with pytest.raises(ValueError, match="'mean' or 'concatenate'"):
+        model.get_frame_features(**inputs, mel_patches="sum")
 
 
 @pytest.mark.parametrize(
