@@ -3,7 +3,7 @@
 """The traits of SAMAudio models."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
 from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
+from .modeling_sam_audio import SAMAudioModel
 from .traits import ModelTraits, WindowFeatures
 
 
@@ -35,6 +36,6 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
             return [(vector, None) for vector in outputs["pooler_output"]]
         if granularity == "all":
             return [(None, segments) for segments in outputs["last_hidden_state"]]
-        mask = model.get_frame_mask(inputs["attention_mask"])
+        mask = cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
         encoded = outputs["encoder_last_hidden_state"]
         return [(None, frames[own]) for frames, own in zip(encoded, mask, strict=True)]
