@@ -78,8 +78,8 @@ def load_model(
     for name, weight in model.state_dict().items():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             raise ValueError(
-                f"The weights of {model_name} are broken: {name} holds NaN or infinite numbers. Its training diverged, "
-                "or the file is damaged. Take an earlier checkpoint."
+                f"The weights of {model_name} are broken: {name} holds NaN or infinite numbers. Its training "
+                "diverged, or the file is damaged. Take an earlier checkpoint."
             )
     return model, info
 

@@ -79,8 +79,8 @@ def test_its_feature_extractor_is_found_in_any_order_of_imports(reference, order
 def test_a_published_repository_has_a_feature_extractor(reference, auto_class, nobody_asks):
     extractor = auto_class.from_pretrained(reference / "hub_eat" / "finetuned")
     assert type(extractor) is SSLAMFeatureExtractor
-    assert extractor.max_length == 32 * 16  # as far as this model reaches
-    assert not extractor.return_attention_mask  # the published models were trained without
+    assert extractor.max_length == 256  # the `img_size` of its configuration
+    assert not extractor.mask_padding  # the published models hear the padding of a clip
 
 
 def test_a_pipeline_takes_a_published_repository(reference, tmp_path, nobody_asks):

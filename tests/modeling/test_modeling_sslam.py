@@ -438,8 +438,8 @@ class _DividesOnlyPositiveNumbers(torch.fx.Interpreter):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_an_exported_model_takes_any_number_of_frames(masked):
-    model = tiny_model(SSLAMForAudioClassification, prediction_mode="mean_pooling")
+def test_an_exported_encoder_takes_any_number_of_frames(masked):
+    model = tiny_model()
     shape = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
 
     def inputs(*lengths: int) -> dict[str, torch.Tensor]:
@@ -451,8 +451,8 @@ def test_an_exported_model_takes_any_number_of_frames(masked):
     for lengths in ([37], [100, 64, 20], [256, 7]):
         with torch.no_grad():
             graph = _DividesOnlyPositiveNumbers(program.module(), garbage_collect_values=False)
-            logits = graph.run(*inputs(*lengths).values()).logits
-        torch.testing.assert_close(logits, output_of(model, **inputs(*lengths)))
+            tokens = graph.run(*inputs(*lengths).values()).last_hidden_state
+        torch.testing.assert_close(tokens, output_of(model, **inputs(*lengths)))
 
 
 def test_runs_on_the_meta_device():
