@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """SAMAudio model configuration"""
 
+import math
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -131,6 +132,11 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
         if self.classifier_proj_size is None:
             self.classifier_proj_size = self.hidden_size // 2
         super().__post_init__(**kwargs)
+
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Number of frames or samples of the input for each encoder frame."""
+        return math.prod(self.conv_stride)
 
     def validate_architecture(self):
         """Raise `ValueError` for values that do not fit together."""

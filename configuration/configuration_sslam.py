@@ -187,6 +187,11 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
         """Number of frames that the position table covers."""
         return self.max_time_patches * self.patch_size
 
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Number of frames of the input for each time patch."""
+        return self.patch_size
+
     def validate_architecture(self):
         """Raise `ValueError` for sizes that do not fit each other."""
         super().validate_architecture()

@@ -152,6 +152,9 @@ def classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
 
     Returns:
         `accuracy`, `f1_macro` and `f1_weighted`.
+
+    Raises:
+        ValueError: a logit is NaN or infinite.
     """
     inputs = {"predictions": np.argmax(_logits(eval_prediction), axis=-1), "references": eval_prediction.label_ids}
     return {
@@ -172,6 +175,9 @@ def multilabel_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     Returns:
         `map`, `map_classes_left_out`, `roc_auc`, `roc_auc_classes_left_out` and `d_prime`. The last three are missing
         if every class is in all clips or in none, which can happen with few clips.
+
+    Raises:
+        ValueError: a logit is NaN or infinite, or no clip has any class.
     """
     # `compute` would first copy them to a table, which for AudioSet takes longer than the scores
     scores, labels = _logits(eval_prediction), np.asarray(eval_prediction.label_ids)
@@ -184,4 +190,12 @@ def multilabel_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
 
 def _logits(eval_prediction: EvalPrediction) -> np.ndarray:
     logits = eval_prediction.predictions
-    return logits[0] if isinstance(logits, tuple) else logits
+    logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits)
+    check_logits(logits)
+    return logits
+
+
+def check_logits(logits: np.ndarray) -> None:
+    """Raise `ValueError` if some logits are NaN or infinite."""
+    if not np.isfinite(logits).all():
+        raise ValueError("Some logits are NaN or infinite: the model is broken. Check the losses of its training.")

@@ -10,7 +10,7 @@ from transformers import EvalPrediction
 
 from ..data.folders import finite
 from .intervals import multi_label_intervals, single_label_intervals
-from .metrics import classification_metrics, d_prime
+from .metrics import check_logits, classification_metrics, d_prime
 from .results import Evaluation, PrecisionRecall, Scores
 
 
@@ -72,8 +72,7 @@ def evaluate_predictions(
         )
     if len(id2label) != logits.shape[1]:
         raise ValueError(f"There are {logits.shape[1]} logits a clip, but {len(id2label)} labels in id2label.")
-    if not np.isfinite(logits).all():
-        raise ValueError("Some logits are NaN or infinite: the model is broken. Check the losses of its training.")
+    check_logits(logits)
     name_of = {int(index): name for index, name in id2label.items()}
     names = [name_of[index] for index in range(logits.shape[1])]
     if task == "multi_label_classification":

@@ -26,7 +26,7 @@ from ..data.events import (
     frames_to_events,
     median_filtered,
 )
-from .metrics import MeanAveragePrecision
+from .metrics import MeanAveragePrecision, check_logits
 from .results import Evaluation, Scores
 
 
@@ -196,8 +196,7 @@ def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     logits, labels = logits[is_real], labels[is_real]
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"Labels of a frame must be 0 or 1 for each class, or {_PADDING} for all of them as padding.")
-    if not np.isfinite(logits).all():
-        raise ValueError("Some logits are NaN or infinite: the model is broken. Check the losses of its training.")
+    check_logits(logits)
     labels = labels.astype(np.int64)
     precision = MeanAveragePrecision()._compute(logits, labels)
     is_scored = labels.any(axis=0)

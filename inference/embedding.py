@@ -29,11 +29,13 @@ class FileFeatures:
         file: its path, as it was given.
         features: float32, `(hidden_size,)` for an utterance, `(n, hidden_size)` otherwise; `None` with an `error`.
         error: why the file cannot be read.
+        frame_seconds: for frames, the seconds from one to the next; `None` for models of other libraries.
     """
 
     file: str
     features: np.ndarray | None = None
     error: str | None = None
+    frame_seconds: float | None = None
 
 
 def embed(
@@ -120,6 +122,9 @@ class Embedder:
         self.granularity = granularity
         if feature_extractor is None:
             feature_extractor = load_feature_extractor(name_of_model(model), config)
+        config, self.frame_seconds = self.model.config, None
+        if granularity == "frame":
+            self.frame_seconds = traits_of(config).frame_seconds(config, feature_extractor)
         self.reader = ClipReader(
             self.model.config, feature_extractor, batch_size=batch_size, window=window, padding=padding
         )
@@ -133,7 +138,8 @@ class Embedder:
         )
         for result in results:
             if result.error is None:
-                yield FileFeatures(result.file, _join(result.windows, self.reader.weights(result.samples)).numpy())
+                features = _join(result.windows, self.reader.weights(result.samples)).numpy()
+                yield FileFeatures(result.file, features, frame_seconds=self.frame_seconds)
             else:
                 yield FileFeatures(result.file, error=result.error)
 

@@ -192,6 +192,8 @@ class Predictor:
     def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[torch.Tensor]:
         """The probabilities of each window: `(labels,)`, or `(frames, labels)` without those of padding."""
         logits = outputs["logits"].float().cpu()
+        if not torch.isfinite(logits).all():
+            raise ValueError("The model returns NaN or infinite numbers. Load it in float32, or check its training.")
         is_multi_label = self.model.config.problem_type == "multi_label_classification"
         scores = list(logits.sigmoid() if is_multi_label else logits.softmax(-1))
         if self.gives_events and "attention_mask" in inputs:

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Loads models with a check of their files, and PEFT adapters with their own configuration: labels and settings."""
+"""Loads models with a check of their files and their task, and PEFT adapters with the settings of their own head."""
 
 import contextlib
 import os
@@ -40,6 +40,9 @@ _Model = TypeVar("_Model", bound="AdapterLoadingMixin")
 _LARGEST_MISSING = 2**29  # bytes, as float32
 _LARGEST_SHARE = 8  # of the size of the file
 
+# The classifiers by the ends of their names, and what they classify
+_TASKS = {"ForAudioClassification": "clips", "ForAudioFrameClassification": "frames"}
+
 _DOWNLOAD_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 
 
@@ -71,7 +74,8 @@ class AdapterLoadingMixin(_ModelBase):
         Raises:
             OSError: the base model of an adapter cannot be read.
             ValueError: the weights are damaged or far fewer than the configuration says, `adapter_config.json` names
-                no base model, or the base model lacks weights of the encoder that the adapter was trained on.
+                no base model, the base model lacks weights of the encoder that the adapter was trained on, or the
+                model is a classifier for another task.
         """
         kwargs.setdefault("use_safetensors", True)
         with _readable_weights(pretrained_model_name_or_path):
@@ -93,9 +97,11 @@ class AdapterLoadingMixin(_ModelBase):
         adapter = download.pop("_adapter_model_path", pretrained_model_name_or_path)
         adapter_config = None if adapter is None else _read_adapter_config(adapter, download)
         if adapter_config is None:
-            return super().from_pretrained(
+            loaded = super().from_pretrained(
                 pretrained_model_name_or_path, *model_args, config=config, adapter_kwargs=adapter_kwargs, **kwargs
             )
+            _check_task(loaded[0] if isinstance(loaded, tuple) else loaded, pretrained_model_name_or_path)
+            return loaded
 
         base = adapter_config["base_model_name_or_path"]
         if isinstance(config, (str, os.PathLike)):
@@ -136,10 +142,13 @@ class AdapterLoadingMixin(_ModelBase):
                 own_config = AutoConfig.for_model(
                     model_type, **fields, attn_implementation=own_config._attn_implementation
                 )
-        # The adapter has its own head. The base model may have none, or one with other labels.
+        # The adapter has its own head. The base model may have none, or one for other labels or another task.
+        architectures, own_config.architectures = own_config.architectures, None
         kwargs |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
         with _no_loading_report():
             model, base_info = load_base(pretrained_model_name_or_path, *model_args, config=own_config, **kwargs)
+        model.config.architectures = architectures
+        _check_task(model, adapter)
         info = model.load_adapter(adapter, adapter_name=adapter_name, adapter_kwargs=download, dtype=model.dtype)
         info.missing_keys |= _check_base(model, base, base_info, model.peft_config[adapter_name].modules_to_save or [])
         # As in transformers, the type leaves out the pair
@@ -196,6 +205,20 @@ class AdapterLoadingMixin(_ModelBase):
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
         if self._hf_peft_config_loaded and is_main_process:
             self.config.save_pretrained(save_directory)
+
+
+def _check_task(model: Any, name: Any) -> None:
+    """Raise `ValueError` if a model for one task was loaded from a classifier for the other one."""
+    names = [base.__name__ for base in type(model).__mro__]
+    tasks = {task for task in _TASKS for name in names if name.endswith(task)}
+    saved = {task for task in _TASKS for name in model.config.architectures or () if name.endswith(task)}
+    if tasks and saved and not tasks & saved:
+        (task,), (other,) = tasks, saved
+        raise ValueError(
+            f"{name} is a classifier of {_TASKS[other]}, not of {_TASKS[task]}. Load it with AutoModel{other}. To "
+            f"train its encoder for the other task, save the encoder alone, AutoModel.from_pretrained({str(name)!r})"
+            f".save_pretrained(FOLDER), and load AutoModel{task} from that folder."
+        )
 
 
 def _read_adapter_config(adapter: str | os.PathLike, download: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 """Loading the configuration, the feature extractor and the weights of a model."""
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -36,9 +35,6 @@ from ..integration.registry import MODEL_TYPES, load_class
 from .traits import traits_of
 
 
-logger = logging.getLogger(__name__)
-
-
 def load_config(model_name: str, **settings: Any) -> PreTrainedConfig:
     """The configuration of a model folder or Hub name, with `settings`. Raises `ValueError` where there is none."""
     try:
@@ -67,7 +63,7 @@ def load_model(
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: a file is damaged, or the weights do not fit the configuration.
+        ValueError: a file is damaged, the weights do not fit the configuration, or some of them are NaN or infinite.
     """
     with _reading(model_name):
         model, info = auto_class.from_pretrained(
@@ -79,6 +75,12 @@ def load_model(
             f"The weights in {model_name} do not fit its config.json: {name} has the shape {tuple(found)} instead of "
             f"{tuple(expected)}. Use the config.json that belongs to the weights."
         )
+    for name, weight in model.state_dict().items():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise ValueError(
+                f"The weights of {model_name} are broken: {name} holds NaN or infinite numbers. Its training "
+                "diverged, or the file is damaged. Take an earlier checkpoint."
+            )
     return model, info
 
 
@@ -162,21 +164,11 @@ def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> Sequenc
     """
     The feature extractor of a model folder or Hub name.
 
-    The repositories that the authors of SSLAM and EAT publish have no `preprocessor_config.json`. Their models were
-    trained with the defaults of [`SSLAMFeatureExtractor`].
-
     Raises:
         OSError: the model has no feature extractor, and models of this type have no default.
     """
-    traits = traits_of(config)
-    try:
-        with _reading(model_name):
-            return AutoFeatureExtractor.from_pretrained(model_name, trust_remote_code=False)
-    except OSError:
-        if not traits.has_default_extractor:
-            raise
-    logger.warning(f"{model_name} has no preprocessor_config.json. The settings of the published models are used.")
-    return make_feature_extractor(config, {})
+    with _reading(model_name):
+        return AutoFeatureExtractor.from_pretrained(model_name, config=config, trust_remote_code=False)
 
 
 def name_of_model(model: str | PreTrainedModel) -> str:

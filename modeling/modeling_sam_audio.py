@@ -14,7 +14,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, logging
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -22,6 +22,9 @@ from ..configuration.configuration_sam_audio import SAMAudioConfig
 from ..integration.adapters import AdapterLoadingMixin
 from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
+
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass
@@ -315,7 +318,7 @@ class SAMAudioSegmentAttention(nn.Module):
                 `(2 * batch_size, num_segments, hidden_size)`: first the segments that see all frames, then those that
                 see the hidden frames as zeros.
             encoder_hidden_states: the frames, `(batch_size, encoder_frames, hidden_size)`.
-            attention_mask: a mask made by `create_bidirectional_mask`.
+            attention_mask: a mask made by `create_bidirectional_mask`, for all rows of `hidden_states`.
             mask_time_indices: `(batch_size, encoder_frames)`, bool, `True` for hidden frames.
             is_same_for_all_clips: whether all rows of `hidden_states` are equal. They are then projected once.
 
@@ -332,8 +335,6 @@ class SAMAudioSegmentAttention(nn.Module):
             zero_frame = encoder_hidden_states.new_zeros(1, 1, encoder_hidden_states.shape[2])
             keys = torch.cat([keys, torch.where(hidden, self.k_proj(zero_frame), keys)])
             values = torch.cat([values, torch.where(hidden, self.v_proj(zero_frame), values)])
-            if attention_mask is not None:
-                attention_mask = torch.cat([attention_mask, attention_mask])
 
         if is_same_for_all_clips:
             queries = self.q_proj(hidden_states[:1]).expand_as(hidden_states)
@@ -384,7 +385,7 @@ class SAMAudioSegmentLayer(GradientCheckpointingLayer):
         Args:
             hidden_states: `(batch_size, num_segments, hidden_size)`, the segments that see all frames.
             encoder_hidden_states: the frames, `(batch_size, encoder_frames, hidden_size)`.
-            attention_mask: a mask made by `create_bidirectional_mask`.
+            attention_mask: a mask made by `create_bidirectional_mask`, with `mask_time_indices` for `2 * batch_size`.
             masked_hidden_states: `(batch_size, num_segments, hidden_size)`, the segments that see the hidden frames as
                 zeros. Needed with `mask_time_indices`.
             mask_time_indices: `(batch_size, encoder_frames)`, bool, `True` for hidden frames.
@@ -571,8 +572,14 @@ class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTraine
     accepts_loss_kwargs = False
     _no_split_modules = ["SAMAudioConvLayer", "SAMAudioCheckpointedConvLayer", "SAMAudioSegmentLayer"]
     _supports_sdpa = True
+    # No flash attention: transformers' version of it would take the mask of the frames for one of the segments
+    _supports_flex_attn = True
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": SAMAudioSegmentLayer, "attentions": SAMAudioSegmentAttention}
+
+    def freeze_feature_encoder(self):
+        """Disable the gradients of the convolutional encoder."""
+        self.base_model.encoder.requires_grad_(False)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -658,8 +665,12 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
 
         segments = self.segment_tokens.expand(frames.shape[0], -1, -1)
         masked_segments = None if mask_time_indices is None else segments
+        num_views = 1 if mask_time_indices is None else 2
         attention_mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=segments, attention_mask=frame_mask, encoder_hidden_states=frames
+            config=self.config,
+            inputs_embeds=segments,
+            attention_mask=None if frame_mask is None else frame_mask.repeat(num_views, 1),
+            encoder_hidden_states=frames[..., :0].repeat(num_views, 1, 1),  # for its first two sizes
         )
         for index, layer in enumerate(self.layers):
             segments, masked_segments = layer(
@@ -677,6 +688,38 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
             encoder_last_hidden_state=frames,
             masked_last_hidden_state=masked_segments,
         )
+
+    def get_frame_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        The encoder frames that are not padding.
+
+        Args:
+            attention_mask: `(batch_size, frames)` or `(batch_size, samples)`, nonzero for what is not padding.
+
+        Returns:
+            `(batch_size, encoder_frames)`, bool.
+        """
+        frame_mask = attention_mask.bool()
+        for layer in self.encoder.layers:
+            frame_mask = layer.output_mask(frame_mask)
+        return frame_mask
+
+    def get_frame_features(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        The encoder frames, `config.inputs_to_logits_ratio` frames or samples of the input apart.
+
+        Args:
+            input_values: as `forward` takes them.
+            attention_mask: nonzero for frames or samples that are not padding.
+
+        Returns:
+            The features `(batch_size, encoder_frames, hidden_size)`, and with an `attention_mask` the mask
+            `(batch_size, encoder_frames)`, bool, `False` for padding.
+        """
+        frame_mask = None if attention_mask is None else attention_mask.bool()
+        return self.encoder(self._check_input(input_values, attention_mask), frame_mask)
 
     def _check_input(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """
@@ -703,6 +746,7 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
                 f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of `input_values`, got "
                 f"{tuple(attention_mask.shape)}."
             )
+        input_values = input_values.to(self.segment_tokens.dtype)
         return input_values[:, None] if self.config.frontend == "waveform" else input_values.transpose(1, 2)
 
 
@@ -842,6 +886,17 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         """
         return classification_loss(logits, labels, self.config, label_smoothing=self.config.label_smoothing)
 
+    def _warn_of_lost_objectives(self) -> None:
+        """Warn once that a client computes its own loss, without the objectives."""
+        has_objectives = self.config.mask_weight != 0 or self.config.contrastive_weight != 0
+        if has_objectives and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            logger.warning_once(
+                "The model got no `labels` in training, so the loss that its caller computes lacks the "
+                "self-supervised objectives. Pass the labels and train with the loss of the model. For label "
+                "smoothing, set `label_smoothing` in its configuration instead of `label_smoothing_factor`. To train "
+                "without the objectives, set `mask_weight` and `contrastive_weight` to 0."
+            )
+
     @can_return_tuple
     @auto_docstring
     def forward(
@@ -882,6 +937,8 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         ```"""
         # The objectives only train the base model: without them if it is in evaluation mode, as a frozen one is
         with_objectives = self.sam_audio.training and labels is not None
+        if self.sam_audio.training and labels is None:
+            self._warn_of_lost_objectives()
         outputs = self.sam_audio(
             input_values,
             attention_mask=attention_mask,

@@ -50,6 +50,12 @@ def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_si
     return torch.cat([mel, time], dim=-1).flatten(0, 1)[None].float()
 
 
+def count_time_patches(num_frames: int, patch_size: int) -> int:
+    """The number of patches that `num_frames` frames fill, the last one perhaps in part."""
+    # Not -(-num_frames // patch_size): in ONNX the division of integers rounds towards zero
+    return (num_frames + patch_size - 1) // patch_size
+
+
 def sounding_time_patches(attention_mask: torch.Tensor, patch_size: int) -> torch.Tensor:
     """
     The time patches with at least one frame that is not padding.
@@ -61,9 +67,33 @@ def sounding_time_patches(attention_mask: torch.Tensor, patch_size: int) -> torc
     Returns:
         `(batch_size, ceil(num_frames / patch_size))`, bool.
     """
-    missing_frames = -attention_mask.shape[1] % patch_size
+    num_frames = attention_mask.shape[1]
+    missing_frames = count_time_patches(num_frames, patch_size) * patch_size - num_frames
     frames = nn.functional.pad(attention_mask.bool(), (0, missing_frames))
     return frames.unflatten(1, (-1, patch_size)).any(dim=-1)
+
+
+class SSLAMPatchEmbeddings(nn.Conv2d):
+    """
+    A convolution whose kernels lie next to each other, without padding, computed as a linear layer on the patches.
+
+    `torch.compile` cannot compile the backward of a convolution over a time that varies.
+    """
+
+    def __init__(self, out_channels: int, patch_size: int):
+        super().__init__(1, out_channels, patch_size, stride=patch_size)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            input: `(batch_size, 1, num_frames, num_mel_bins)`, both sizes multiples of `patch_size`.
+
+        Returns:
+            `(batch_size, out_channels, num_time_patches, num_mel_patches)`.
+        """
+        height, width = self.kernel_size
+        patches = input.squeeze(1).unflatten(2, (-1, width)).unflatten(1, (-1, height)).transpose(2, 3).flatten(3)
+        return nn.functional.linear(patches, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class SSLAMEmbeddings(nn.Module):
@@ -79,13 +109,14 @@ class SSLAMEmbeddings(nn.Module):
         self.num_mel_patches = config.num_mel_bins // config.patch_size
         self.max_time_patches = config.max_time_patches
         self.cls_token = nn.Parameter(torch.empty(1, 1, config.hidden_size))
-        self.patch_embeddings = nn.Conv2d(1, config.hidden_size, config.patch_size, stride=config.patch_size)
+        self.patch_embeddings = SSLAMPatchEmbeddings(config.hidden_size, config.patch_size)
         # Persistent, because converted checkpoints hold a table that was rounded to float16
         table = sincos_position_table(self.max_time_patches, self.num_mel_patches, config.hidden_size)
         self.register_buffer("position_embeddings", table.to(self.cls_token.dtype))
 
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        num_time_patches = -(-input_values.shape[1] // self.patch_size)
+        input_values = input_values.to(self.cls_token.dtype)
+        num_time_patches = count_time_patches(input_values.shape[1], self.patch_size)
         if num_time_patches > self.max_time_patches:
             raise ValueError(
                 f"The clips have {input_values.shape[1]} frames, but the position table ends at "
@@ -240,6 +271,7 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
     accepts_loss_kwargs = False
     _no_split_modules = ["SSLAMEmbeddings", "SSLAMLayer"]
     _supports_sdpa = True
+    _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
@@ -259,6 +291,10 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
             init.uniform_(module.patch_embeddings.weight, -bound, bound)
             table = sincos_position_table(module.max_time_patches, module.num_mel_patches, hidden_size)
             init.copy_(module.position_embeddings, table)
+
+    def freeze_feature_encoder(self):
+        """Disable the gradients of the patch embeddings and of the class token."""
+        self.base_model.embeddings.requires_grad_(False)
 
     def get_time_patch_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
         """[`sounding_time_patches`] for the patch size of this model."""
@@ -378,6 +414,45 @@ class SSLAMModel(SSLAMPreTrainedModel):
         )
         hidden_states = self.encode(hidden_states, attention_mask, **kwargs)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=hidden_states[:, 0])
+
+    def frame_features(self, hidden_states: torch.Tensor, mel_patches: str = "mean") -> torch.Tensor:
+        """
+        One vector for each time patch.
+
+        Args:
+            hidden_states: `(batch_size, 1 + num_patches, hidden_size)`, the `last_hidden_state`.
+            mel_patches: `"mean"` over the mel patches of a time patch, or `"concatenate"`, from the lowest to the
+                highest.
+
+        Returns:
+            `(batch_size, num_time_patches, feature_size)`, with the `hidden_size`, or with `"concatenate"`
+            `num_mel_patches * hidden_size`, as `feature_size`.
+
+        Raises:
+            ValueError: `mel_patches` is neither of the two.
+        """
+        if mel_patches not in ("mean", "concatenate"):
+            raise ValueError(f"`mel_patches` must be 'mean' or 'concatenate', got {mel_patches!r}.")
+        time_patches = hidden_states[:, 1:].unflatten(1, (-1, self.embeddings.num_mel_patches))
+        return time_patches.mean(dim=2) if mel_patches == "mean" else time_patches.flatten(2)
+
+    def get_frame_features(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, mel_patches: str = "mean"
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Features along time, `config.inputs_to_logits_ratio` input frames apart: 160 ms by default.
+
+        Args:
+            input_values: `(batch_size, num_frames, num_mel_bins)`.
+            attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding.
+            mel_patches: as for [`frame_features`].
+
+        Returns:
+            The features `(batch_size, num_time_patches, feature_size)`, and with an `attention_mask` the mask
+            `(batch_size, num_time_patches)`, bool, `False` for padding.
+        """
+        features = self.frame_features(self(input_values, attention_mask).last_hidden_state, mel_patches)
+        return features, None if attention_mask is None else self.get_time_patch_mask(attention_mask)
 
     def extract_features(self, mel: torch.Tensor) -> torch.Tensor:
         """
@@ -579,7 +654,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         Returns:
             `(batch_size, num_time_patches, hidden_size)`.
         """
-        return hidden_states[:, 1:].unflatten(1, (-1, self.sslam.embeddings.num_mel_patches)).mean(dim=2)
+        return self.sslam.frame_features(hidden_states)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
         """The logits `(batch_size, num_time_patches, num_labels)` of what [`pool`] returns."""
@@ -762,7 +837,7 @@ def draw_mix_starts(
     Returns:
         `(2,)`, int64, in frames; multiples of `config.patch_size`.
     """
-    num_time_patches = -(-num_frames // config.patch_size)
+    num_time_patches = count_time_patches(num_frames, config.patch_size)
     region = num_unmixed_patches(config, num_time_patches)
     num_first = max(1, int(num_time_patches * config.unmixed_region_range))
     num_first = min(num_first, num_time_patches - 2 * region)
@@ -1002,6 +1077,7 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = None
     _keys_to_ignore_on_load_missing = [r"^teacher\."]  # `initialize_weights` copies the student
     _keep_in_fp32_modules_strict = ["teacher"]
+    _supports_flash_attn = False  # it has no float32, in which the teacher computes
 
     def __init__(self, config: SSLAMConfig):
         super().__init__(config)
@@ -1359,7 +1435,7 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             ValueError: `mix_starts` do not describe two regions within the clip.
         """
         num_frames, patch_size = input_values.shape[1], self.config.patch_size
-        num_time_patches = -(-num_frames // patch_size)
+        num_time_patches = count_time_patches(num_frames, patch_size)
         region = num_unmixed_patches(self.config, num_time_patches)
         is_drawn = mix_starts is None
         if is_drawn:
@@ -1393,7 +1469,8 @@ class SSLAMForPreTraining(SSLAMPreTrainedModel):
             ValueError: the masks have another shape or leave another number of patches visible.
         """
         config = self.config
-        num_patches = -(-input_values.shape[1] // config.patch_size) * self.sslam.embeddings.num_mel_patches
+        num_time_patches = count_time_patches(input_values.shape[1], config.patch_size)
+        num_patches = num_time_patches * self.sslam.embeddings.num_mel_patches
         num_views = input_values.shape[0] * config.clone_batch
         if bool_masked_pos.shape != (num_views, num_patches):
             raise ValueError(

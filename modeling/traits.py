@@ -28,19 +28,25 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
     those of models of other libraries, which read one whole clip at a time.
 
     Attributes:
-        lora_modules: parts of the encoder that LoRA can adapt, each with the names of its modules.
+        lora_modules: parts of the encoder that LoRA can adapt, each with the names of its modules, the default first.
         probe_features: the features that a linear probe can use, the default first.
         no_weight_decay: endings of the names of parameters without weight decay, in addition to norms and biases.
         batches_any_lengths: whether a clip gives the same output alone and in a padded batch with its attention mask.
-        has_default_extractor: whether models without a `preprocessor_config.json` were trained with the defaults of
-            their feature extractor.
     """
 
     lora_modules: Mapping[str, Sequence[str]] = {}
     probe_features: tuple[str, ...] = ()
     no_weight_decay: tuple[str, ...] = ()
     batches_any_lengths: bool = False
-    has_default_extractor: bool = False
+
+    @property
+    def default_lora_modules(self) -> Sequence[str]:
+        """The modules that `LoraConfig()` adapts: those of the first of the `lora_modules`."""
+        return next(iter(self.lora_modules.values()), ())
+
+    def default_extractor(self, config: ConfigT) -> ExtractorT | None:
+        """The feature extractor of models without a `preprocessor_config.json`; `None` if they must have one."""
+        return None
 
     def extractor_settings(self, config: ConfigT) -> dict[str, Any]:
         """The arguments of the feature extractor that follow from the configuration of a model."""
@@ -107,6 +113,10 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
                 "have. Use 'longest'."
             )
         return {"padding": True, "return_attention_mask": True} if self.batches_any_lengths else {}
+
+    def frame_seconds(self, config: ConfigT, feature_extractor: ExtractorT) -> float | None:
+        """The seconds from one vector of the features along time to the next; `None` where polyaudio does not know."""
+        return None
 
     def frames_per_answer(self, config: ConfigT) -> int:
         """

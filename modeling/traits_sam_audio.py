@@ -3,7 +3,7 @@
 """The traits of SAMAudio models."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
@@ -11,7 +11,7 @@ from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
 from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
-from .modeling_sam_audio import SAMAudioConvLayer
+from .modeling_sam_audio import SAMAudioModel
 from .traits import ModelTraits, WindowFeatures
 
 
@@ -26,6 +26,9 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     def extractor_settings(self, config: SAMAudioConfig) -> dict[str, Any]:
         return {"frontend": config.frontend, "feature_size": config.feature_size}
 
+    def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
+        return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
+
     def window_features(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
     ) -> list[WindowFeatures]:
@@ -33,9 +36,6 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
             return [(vector, None) for vector in outputs["pooler_output"]]
         if granularity == "all":
             return [(None, segments) for segments in outputs["last_hidden_state"]]
-        mask = inputs["attention_mask"].bool()
-        for layer in model.modules():
-            if isinstance(layer, SAMAudioConvLayer):
-                mask = layer.output_mask(mask)
+        mask = cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
         encoded = outputs["encoder_last_hidden_state"]
         return [(None, frames[own]) for frames, own in zip(encoded, mask, strict=True)]

@@ -29,7 +29,10 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     probe_features = ("both", "cls", "mean")
     no_weight_decay = ("cls_token",)
     batches_any_lengths = True
-    has_default_extractor = True
+
+    def default_extractor(self, config: SSLAMConfig) -> SSLAMFeatureExtractor:
+        """The one of the published models, whose repositories have none. They were trained with its defaults."""
+        return SSLAMFeatureExtractor(**self.extractor_settings(config))
 
     def extractor_settings(self, config: SSLAMConfig) -> dict[str, Any]:
         return {"feature_size": config.num_mel_bins, "max_length": _window_frames(config)}
@@ -92,11 +95,14 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
             call["max_length"] = grid.step // grid.hop
         return call
 
+    def frame_seconds(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
+        return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
+
     def frames_per_answer(self, config: SSLAMConfig) -> int:
-        return config.patch_size
+        return config.inputs_to_logits_ratio
 
     def seconds_per_answer(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
-        return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
+        return self.frame_seconds(config, feature_extractor)
 
     def answer_mask(self, config: SSLAMConfig, attention_mask: torch.Tensor) -> torch.Tensor:
         return sounding_time_patches(attention_mask, config.patch_size)

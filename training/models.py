@@ -98,6 +98,7 @@ class ModelSource:
 
     def load(self, auto_class: type[_BaseAutoModelClass], config: PreTrainedConfig) -> PreTrainedModel:
         """A model with this configuration. Weights of another shape in the checkpoint, as of a head, are new."""
+        config.architectures = None  # a run may train the encoder of a checkpoint for another task
         if self.checkpoint is not None:
             return load_model(auto_class, self.checkpoint, config=config, ignore_mismatched_sizes=True)[0]
         new = auto_class.from_config(config)

@@ -31,6 +31,15 @@ PREDICTIONS = [0, 0, 1, 2, 2, 0]
 F1_OF_CLASSES = [0.8, 2 / 3, 0.5]
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_broken_logits_have_no_scores(broken):
+    logits = np.array([[0.0, 1.0], [broken, 0.0]])
+    with pytest.raises(ValueError, match="logits are NaN or infinite"):
+        classification_metrics(EvalPrediction(logits, np.array([0, 1])))
+    with pytest.raises(ValueError, match="logits are NaN or infinite"):
+        multilabel_metrics(EvalPrediction((logits, None), np.array([[0, 1], [1, 0]])))
+
+
 def test_accuracy():
     assert isinstance(Accuracy(), evaluate.Metric)
     assert Accuracy().compute(predictions=PREDICTIONS, references=REFERENCES) == {"accuracy": pytest.approx(4 / 6)}

@@ -3,6 +3,7 @@
 """The features of SSLAM: those of the original, for any batch, and the manners of a transformers feature extractor."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -240,3 +241,14 @@ def test_saved_extractors_load_as_they_were(tmp_path):
     audio = waveform(16000)
     for name, values in extract(audio, extractor).items():
         assert torch.equal(values, extract(audio, loaded)[name])
+
+
+@pytest.mark.parametrize("settings", [{"std": 0}, {"std": -1.0}, {"std": math.nan}, {"mean": math.inf}])
+def test_what_cannot_normalise_is_refused(settings, tmp_path):
+    with pytest.raises(ValueError, match="`mean` must be a number and `std` a number above 0"):
+        SSLAMFeatureExtractor(**settings)
+    SSLAMFeatureExtractor().save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**saved, **settings}))
+    with pytest.raises(ValueError, match="`mean` must be a number and `std` a number above 0"):
+        SSLAMFeatureExtractor.from_pretrained(tmp_path)

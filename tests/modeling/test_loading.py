@@ -4,8 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForPreTraining
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForAudioFrameClassification,
+    AutoModelForPreTraining,
+)
+
+from builders import write_clip
+from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, embed, predict, probe
 
 
 SETTINGS = {
@@ -112,3 +121,51 @@ def test_only_safetensors_are_written_and_a_pickle_is_not_preferred(config, tmp_
     (tmp_path / "pytorch_model.bin").write_bytes(b"no pickle")
     assert Path(tmp_path, "model.safetensors").is_file()
     AutoModelForAudioClassification.from_pretrained(tmp_path)
+
+
+CLIPS, FRAMES = AutoModelForAudioClassification, AutoModelForAudioFrameClassification
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Saves a small SSLAM model of an Auto class."""
+
+    def save(auto_class, name: str = "model") -> Path:
+        auto_class.from_config(SSLAMConfig(**SETTINGS["sslam"], num_labels=3)).save_pretrained(tmp_path / name)
+        SSLAMFeatureExtractor(max_length=256).save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+@pytest.mark.parametrize(("own", "other"), [(CLIPS, FRAMES), (FRAMES, CLIPS)])
+def test_a_classifier_for_another_task_is_refused(own, other, saved, tmp_path):
+    folder = saved(own)
+    assert own.from_pretrained(folder).num_labels == 3
+    with pytest.raises(ValueError, match=f"Load it with {own.__name__}"):
+        other.from_pretrained(folder)
+    with pytest.raises(ValueError, match=f"Load it with {own.__name__}"):
+        other.from_pretrained(folder, config=AutoConfig.from_pretrained(folder), ignore_mismatched_sizes=True)
+    # What the message says: the encoder alone loads into either
+    AutoModel.from_pretrained(folder).save_pretrained(tmp_path / "encoder")
+    transferred = other.from_pretrained(tmp_path / "encoder", num_labels=3)
+    for name, weight in own.from_pretrained(folder).base_model.state_dict().items():
+        assert torch.equal(weight, transferred.base_model.state_dict()[name])
+
+
+@pytest.mark.parametrize("source", [AutoModel, AutoModelForPreTraining])
+@pytest.mark.parametrize("auto_class", [CLIPS, FRAMES, AutoModelForPreTraining, AutoModel])
+def test_an_encoder_loads_for_any_task(source, auto_class, saved):
+    assert auto_class.from_pretrained(saved(source)) is not None
+
+
+@pytest.mark.parametrize("use", [predict, embed, lambda clips, model: probe(model, clips.parent, folds=2)])
+def test_broken_weights_are_refused(use, saved, tmp_path):
+    folder = saved(CLIPS)
+    weights = load_file(folder / "model.safetensors")
+    weights["sslam.layers.0.mlp.fc1.bias"][3] = float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    for index in range(8):
+        write_clip(tmp_path / "clips" / "ab"[index % 2] / f"{index}.wav")
+    with pytest.raises(ValueError, match=r"weights of .* are broken: .*layers\.0\.mlp\.fc1\.bias"):
+        use(tmp_path / "clips" / "a", str(folder))

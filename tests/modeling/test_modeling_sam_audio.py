@@ -3,7 +3,15 @@ import math
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, AutoModelForPreTraining
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForPreTraining,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.utils import logging
 
 from polyaudio import SAMAudioConfig, SAMAudioForAudioClassification, SAMAudioForPreTraining, SAMAudioModel
 from polyaudio.modeling.modeling_sam_audio import choose_time_mask, contrastive_segment_loss
@@ -386,3 +394,87 @@ def test_inputs_that_do_not_fit_are_refused():
         model(torch.randn(2, 30, 12), attention_mask=torch.ones(2, 29))
     with pytest.raises(ValueError, match=r"`mask_time_indices` must have the shape \(2, 8\)"):
         model.sam_audio(torch.randn(2, 30, 12), mask_time_indices=torch.zeros(2, 30, dtype=torch.bool))
+
+
+# Clients of transformers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model_class", [SAMAudioModel, SAMAudioForAudioClassification, SAMAudioForPreTraining])
+@pytest.mark.parametrize("settings", [{}, {"frontend": "waveform", "feature_size": 1}])
+def test_a_half_precision_model_takes_float32_features(model_class, settings):
+    model = model_class(tiny_config(**settings)).eval().half()
+    batch = torch.randn(2, 400) if settings else torch.randn(2, 40, 12)
+    mask = (torch.arange(batch.shape[1]) < torch.tensor([[batch.shape[1]], [23]])).long()
+    with torch.no_grad():
+        outputs, expected = model(batch, attention_mask=mask), model(batch.half(), attention_mask=mask)
+    name = "logits" if "logits" in outputs else "last_hidden_state"
+    assert torch.isfinite(outputs[name]).all()
+    torch.testing.assert_close(outputs[name], expected[name], atol=1e-2, rtol=1e-2)
+
+
+def test_freezing():
+    model = SAMAudioForAudioClassification(tiny_config())
+    model.freeze_feature_encoder()
+    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith("sam_audio.encoder.")}
+    model.freeze_base_model()
+    trained = {name.partition(".")[0] for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {"classifier"}
+
+
+def test_features_along_time():
+    model = SAMAudioModel(tiny_config()).eval()
+    batch, mask = torch.randn(2, 40, 12), (torch.arange(40) < torch.tensor([[40], [23]])).long()
+    batch[1, 23:] = 7.0
+    with torch.no_grad():
+        features, frame_mask = model.get_frame_features(batch, mask)
+        alone, no_mask = model.get_frame_features(batch[1:, :23])
+        expected = model(batch, attention_mask=mask).encoder_last_hidden_state
+    torch.testing.assert_close(features, expected)
+    assert frame_mask.sum(1).tolist() == [10, alone.shape[1]]
+    assert no_mask is None
+    torch.testing.assert_close(features[1:, : alone.shape[1]], alone, atol=1e-5, rtol=1e-5)
+    assert model.config.inputs_to_logits_ratio == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mask_time", [False, True])
+def test_flex_attention_agrees(mask_time):
+    model = SAMAudioModel(tiny_config(num_hidden_layers=2, attention_probs_dropout_prob=0.0)).eval()
+    inputs = {"attention_mask": (torch.arange(40) < torch.tensor([[40], [23]])).long(), "mask_time": mask_time}
+    batch, outputs = torch.randn(2, 40, 12), {}
+    for name in ("eager", "flex_attention"):
+        model.set_attn_implementation(name)
+        with torch.no_grad():
+            outputs[name] = model(batch, **inputs)
+    torch.testing.assert_close(outputs["flex_attention"].to_tuple(), outputs["eager"].to_tuple(), atol=1e-5, rtol=1e-5)
+
+
+class _OwnLoss(Trainer):
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        loss = torch.nn.functional.cross_entropy(outputs.logits, labels)
+        return (loss, outputs) if return_outputs else loss
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "arguments", "settings", "warnings"),
+    [
+        (Trainer, {}, {}, 0),
+        (Trainer, {"label_smoothing_factor": 0.1}, {}, 1),
+        (_OwnLoss, {}, {}, 1),
+        (_OwnLoss, {}, {"mask_weight": 0.0, "contrastive_weight": 0.0}, 0),
+    ],
+)
+def test_who_drops_the_objectives_is_told_once(trainer_class, arguments, settings, warnings, tmp_path, caplog):
+    logging.get_logger("polyaudio.modeling.modeling_sam_audio").warning_once.cache_clear()
+    clips = [{"input_values": torch.randn(30, 12), "labels": label} for label in (0, 1, 2, 0)]
+    args = TrainingArguments(
+        str(tmp_path), max_steps=3, per_device_train_batch_size=2, report_to="none", disable_tqdm=True, use_cpu=True,
+        **arguments,
+    )  # fmt: skip
+    trainer = trainer_class(SAMAudioForAudioClassification(tiny_config(**settings)), args, train_dataset=clips)
+    trainer.train()
+    trainer.predict(clips)
+    assert sum("lacks the self-supervised objectives" in message for message in caplog.messages) == warnings

@@ -4,6 +4,8 @@
 
 import inspect
 import math
+import operator
+import shutil
 
 import pytest
 import torch
@@ -16,7 +18,13 @@ from transformers import (
     TrainingArguments,
 )
 
-from polyaudio import SSLAMConfig, SSLAMForAudioClassification, SSLAMForAudioFrameClassification, SSLAMModel
+from polyaudio import (
+    SSLAMConfig,
+    SSLAMForAudioClassification,
+    SSLAMForAudioFrameClassification,
+    SSLAMForPreTraining,
+    SSLAMModel,
+)
 from polyaudio.modeling.modeling_sslam import SSLAMDropPath
 
 
@@ -341,6 +349,46 @@ def test_half_precision(dtype, mode, tmp_path):
     torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
 
 
+@pytest.mark.parametrize("model_class", [SSLAMModel, *HEADS, SSLAMForPreTraining])
+def test_a_half_precision_model_takes_float32_features(model_class):
+    changes = {"decoder_hidden_size": 32, "decoder_num_layers": 2, "decoder_groups": 4, "clone_batch": 2}
+    model = tiny_model(model_class, **changes).half()
+    inputs = {"input_values": mel(2, 96), "attention_mask": lengths_to_mask([96, 80])}
+    with torch.no_grad():
+        outputs, expected = model(**inputs), model(**{**inputs, "input_values": mel(2, 96).half()})
+    name = "loss" if model_class is SSLAMForPreTraining else "logits" if model_class in HEADS else "last_hidden_state"
+    assert torch.isfinite(outputs[name]).all()
+    torch.testing.assert_close(outputs[name], expected[name], atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("model_class", HEADS)
+def test_freezing(model_class):
+    model = tiny_model(model_class)
+    model.freeze_feature_encoder()
+    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith("sslam.embeddings.")}
+    model.freeze_base_model()
+    trained = {name.partition(".")[0] for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained == {"fc_norm", "classifier"}
+
+
+def test_features_along_time():
+    model, inputs = tiny_model(), {"input_values": mel(2, 100), "attention_mask": lengths_to_mask([100, 37])}
+    with torch.no_grad():
+        features, mask = model.get_frame_features(**inputs)
+        joined, _ = model.get_frame_features(**inputs, mel_patches="concatenate")
+        alone, no_mask = model.get_frame_features(mel(2, 100)[1:, :37])
+    assert features.shape == (2, 7, 32)
+    assert mask.tolist() == [[True] * 7, [True] * 3 + [False] * 4]
+    assert no_mask is None
+    torch.testing.assert_close(features[1:, :3], alone, atol=1e-5, rtol=1e-5)
+    assert joined.shape == (2, 7, 8 * 32)
+    torch.testing.assert_close(joined.unflatten(2, (8, 32)).mean(2), features)
+    assert model.config.inputs_to_logits_ratio == 16
+    with pytest.raises(ValueError, match="'mean' or 'concatenate'"):
+        model.get_frame_features(**inputs, mel_patches="sum")
+
+
 @pytest.mark.parametrize(
     ("model_class", "mode"),
     [*((SSLAMForAudioClassification, mode) for mode in MODES), (SSLAMForAudioFrameClassification, MODES[0])],
@@ -356,6 +404,55 @@ def test_compiles_without_graph_breaks(model_class, mode):
         torch.testing.assert_close(output_of(compiled, **inputs), output_of(model, **inputs), atol=1e-5, rtol=0)
     model.train()
     compiled(input_values=mel(2, 64), labels=labels).loss.backward()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="Inductor needs a compiler of C++")
+def test_inductor_compiles_the_backward_for_clips_of_any_length():
+    torch._dynamo.reset()
+    embeddings = tiny_model().embeddings
+    compiled = torch.compile(embeddings, dynamic=True)
+    for frames in (64, 100):
+        clips = mel(2, frames)
+        embeddings(clips).square().mean().backward()
+        expected = [weight.grad for weight in embeddings.parameters()]
+        embeddings.zero_grad()
+        compiled(clips).square().mean().backward()
+        torch.testing.assert_close([weight.grad for weight in embeddings.parameters()], expected)
+        embeddings.zero_grad()
+
+
+def test_patches_are_those_of_a_convolution():
+    patches = tiny_model().embeddings.patch_embeddings
+    clips = mel(2, 1, 64)
+    torch.testing.assert_close(patches(clips), torch.nn.Conv2d.forward(patches, clips), atol=1e-5, rtol=1e-5)
+
+
+class _DividesOnlyPositiveNumbers(torch.fx.Interpreter):
+    """Runs a graph, with integer division as ONNX has it: only of numbers of one sign it is the one of Python."""
+
+    def call_function(self, target, args, kwargs):
+        if target in (operator.floordiv, operator.mod):
+            assert min(args) >= 0
+        return super().call_function(target, args, kwargs)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_exported_encoder_takes_any_number_of_frames(masked):
+    model = tiny_model()
+    shape = dict.fromkeys((0, 1), torch.export.Dim.DYNAMIC)
+
+    def inputs(*lengths: int) -> dict[str, torch.Tensor]:
+        mask = {"attention_mask": lengths_to_mask(list(lengths))} if masked else {}
+        return {"input_values": mel(len(lengths), max(lengths)), **mask}
+
+    example = inputs(96, 50)
+    program = torch.export.export(model, (), example, dynamic_shapes=dict.fromkeys(example, shape))
+    for lengths in ([37], [100, 64, 20], [256, 7]):
+        with torch.no_grad():
+            graph = _DividesOnlyPositiveNumbers(program.module(), garbage_collect_values=False)
+            tokens = graph.run(*inputs(*lengths).values()).last_hidden_state
+        torch.testing.assert_close(tokens, output_of(model, **inputs(*lengths)))
 
 
 def test_runs_on_the_meta_device():
