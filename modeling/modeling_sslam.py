@@ -313,6 +313,16 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
         num_mel_patches = self.config.num_mel_bins // self.config.patch_size
         return self.get_time_patch_mask(attention_mask).repeat_interleave(num_mel_patches, dim=1)
 
+    def cut_into_windows(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """[`cut_into_windows`] for the windows of this model, which end with the position table at the latest."""
+        self.check_input(input_values, attention_mask)
+        window_frames = self.config.window_frames
+        if window_frames is not None:
+            window_frames = min(window_frames, self.config.max_frames)
+        return cut_into_windows(input_values, attention_mask, window_frames)
+
     def check_input(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         """
         Raise `ValueError` unless `input_values` are mel spectrograms `(batch_size, num_frames, num_mel_bins)` and
@@ -602,8 +612,7 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         >>> model(torch.randn(1, 1024, 128)).logits.shape
         torch.Size([1, 5])
         ```"""
-        self.check_input(input_values, attention_mask)
-        windows, window_mask, num_frames = cut_into_windows(input_values, attention_mask, self.config.window_frames)
+        windows, window_mask, num_frames = self.cut_into_windows(input_values, attention_mask)
         outputs: BaseModelOutputWithPooling = self.sslam(windows, attention_mask=window_mask, **kwargs)
         logits = self.classify(self.pool(outputs.last_hidden_state, window_mask))
         logits = join_window_logits(logits, num_frames, self.config.problem_type)
@@ -725,8 +734,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         >>> model(torch.randn(1, 1024, 128)).logits.shape
         torch.Size([1, 64, 5])
         ```"""
-        self.check_input(input_values, attention_mask)
-        windows, window_mask, _ = cut_into_windows(input_values, attention_mask, self.config.window_frames)
+        windows, window_mask, _ = self.cut_into_windows(input_values, attention_mask)
         outputs: BaseModelOutputWithPooling = self.sslam(windows, attention_mask=window_mask, **kwargs)
         logits = self.classify(self.pool(outputs.last_hidden_state))
         logits = logits.reshape(input_values.shape[0], -1, logits.shape[-1])
