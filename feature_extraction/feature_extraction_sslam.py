@@ -77,8 +77,8 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
             Whether calls return `attention_mask` by default.
 
     Raises:
-        ValueError: a size is outside `SIZES` in `integration/limits.py`, `padding_side` is not `"right"`, or `mean` or
-            `std` cannot normalise.
+        ValueError: a size, `mean` or `std` is outside `SIZES` in `integration/limits.py`, or `padding_side` is not
+            `"right"`.
 
     Example:
 
@@ -117,8 +117,6 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
         )
         if self.padding_side != "right":
             raise ValueError(f"`padding_side` must be 'right', got {self.padding_side!r}.")
-        if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-            raise ValueError(f"`mean` must be a number and `std` a number above 0, got {mean} and {std}.")
         self.max_length = max_length
         self.mean = mean
         self.std = std

@@ -182,7 +182,7 @@ def read_recipe(name: str | Path) -> Recipe:
     ```python
     >>> from polyaudio import fine_tune, read_recipe
 
-    >>> settings = read_recipe("sslam_small").fine_tuning(output_dir="runs/mine", num_train_epochs=5)
+    >>> settings = read_recipe("sslam_small").fine_tuning(output_dir="runs/small", num_train_epochs=5)
     >>> settings.args.learning_rate
     0.0005
     >>> result = fine_tune("my-recordings/", **vars(settings))  # doctest: +SKIP

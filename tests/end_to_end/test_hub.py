@@ -279,6 +279,7 @@ def test_extractors_that_were_pushed_load_again(hub, owner):
         "preprocessor_config.json",
         "batch_output.py",
         "feature_extraction_sam_audio.py",
+        "limits.py",
         "saving.py",
         "spectrogram.py",
         "tonic_chroma.py",

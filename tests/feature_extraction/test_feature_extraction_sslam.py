@@ -245,10 +245,10 @@ def test_saved_extractors_load_as_they_were(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"std": 0}, {"std": -1.0}, {"std": math.nan}, {"mean": math.inf}])
 def test_what_cannot_normalise_is_refused(settings, tmp_path):
-    with pytest.raises(ValueError, match="`mean` must be a number and `std` a number above 0"):
+    with pytest.raises(ValueError, match=r"`(mean|std)` must be (a finite number|above 0), got"):
         SSLAMFeatureExtractor(**settings)
     SSLAMFeatureExtractor().save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({**saved, **settings}))
-    with pytest.raises(ValueError, match="`mean` must be a number and `std` a number above 0"):
+    with pytest.raises(ValueError, match=r"`(mean|std)` must be (a finite number|above 0), got"):
         SSLAMFeatureExtractor.from_pretrained(tmp_path)

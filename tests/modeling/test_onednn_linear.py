@@ -57,10 +57,10 @@ def clips(num_frames: int = 512) -> torch.Tensor:
 
 
 def convolved_layers(model: torch.nn.Module, inputs: torch.Tensor) -> int:
-    """How many linear layers became convolutions; the patches' own does not count."""
+    """How many linear layers became convolutions."""
     with Operators() as operators, torch.no_grad():
         model(inputs)
-    return operators.convolutions - 1
+    return operators.convolutions
 
 
 def losses_and_gradients(model: torch.nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
