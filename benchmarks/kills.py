@@ -185,7 +185,7 @@ def _run_here(module: str, arguments: list[str], log: Path, file_limit: int | No
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
         torch.set_num_threads(1)
         code = importlib.import_module(f"polyaudio.scripts.{module}").main(arguments)
-    except BaseException:
+    except BaseException:  # a forked child must not return into the code of its parent; the log gets the traceback
         traceback.print_exc()
     finally:
         sys.stdout.flush()

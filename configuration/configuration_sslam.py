@@ -305,7 +305,7 @@ def scaled_size(size: int, ratio: float) -> int:
     The width of a layer that is `ratio` times as wide as another.
 
     Raises:
-        ValueError: one of them is no number, or the width is larger than any real one.
+        ValueError: `size` is not an integer, `ratio` is not a number from 0 to 1024, or a size is outside `SIZES`.
     """
     if not isinstance(size, int):
         raise ValueError(f"`hidden_size` must be an integer, got {size!r:.40}.")

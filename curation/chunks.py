@@ -214,7 +214,7 @@ def cut_recording(file: AudioFile, chunking: Chunking, folder: Path | None = Non
                 data = _encode(samples, rate, chunking.format)
                 chunks.append(Chunk(spool, spool.tell(), len(data), start / rate, len(samples) / rate))
                 spool.write(data)
-    # The end of the recording may be in no chunk, and is read all the same: it tells whether the file is complete
+    # The end of the recording may not belong to a chunk. It is read anyway, to find files that are cut off.
     end = (long_enough[-1] + length) / rate if long_enough else 0.0
     decode_audio(file, offset=max(0.0, min(end, info.duration - _END_SECONDS)))
     return CutRecording(chunks, silent, short)

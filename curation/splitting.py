@@ -238,8 +238,8 @@ def _with_linked_audio(rows: datasets.Dataset, folder: Path, output: Path) -> da
     """
     Link the audio files of clips into the new dataset, because a dataset is only read from its own folder.
 
-    Where the file system has no hard links, or the files are on another one, they are copied. What is no file, or
-    cannot be copied, stays a clip that cannot be read.
+    Where the file system has no hard links, or the files are on another one, they are copied. A path
+    that is not a file, or cannot be copied, stays in the dataset as a clip that cannot be read.
 
     Args:
         rows: what `_with_plain_audio` returns.

@@ -125,7 +125,7 @@ def _mp3_with_length(reader: soundfile.SoundFile, source: str | BinaryIO) -> tup
         return reader, _CUT_OFF
     if not frames.is_uniform:
         return reader, _SEVERAL
-    if reader.subtype != "MPEG_LAYER_III":  # there is no such header for other layers
+    if reader.subtype != "MPEG_LAYER_III":  # MPEG layers 1 and 2 never store their length
         return reader, None if reader.frames == frames.samples else _NO_LENGTH
     reader.close()
     return soundfile.SoundFile(io.BytesIO(with_length(data, frames))), None

@@ -184,7 +184,7 @@ class FeatureFolder:
                 with np.load(self.archive) as archive:
                     return {name: digest_of_array(archive[name]) for name in archive.files}
             with safe_open(self.archive, "np") as archive:
-                return {name: digest_of_array(archive.get_tensor(name)) for name in archive.keys()}  # noqa: SIM118  it is no dict
+                return {name: digest_of_array(archive.get_tensor(name)) for name in archive.keys()}  # noqa: SIM118  not a dict
         except _DAMAGED as error:
             logger.warning(f"{self.archive} is damaged ({error}). What it has is computed again.")
             return {}

@@ -77,7 +77,7 @@ def check_sizes(settings: Mapping[str, Any]) -> None:
     with. Settings that are `None` are left out.
 
     Raises:
-        ValueError: a size is no integer, or smaller or larger than in `SIZES`; a number is none, or not finite.
+        ValueError: a size is not an integer or outside the limits in `SIZES`, or a number is not finite.
     """
     for name, (smallest, largest) in SIZES.items():
         value = settings.get(name)

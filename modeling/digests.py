@@ -30,7 +30,7 @@ def digest_of_model(model: str | PreTrainedModel) -> str:
             settings of the model and of its feature extractor are included.
 
     Raises:
-        OSError: there is no such model.
+        OSError: the folder or the downloaded repository does not exist.
     """
     if isinstance(model, PreTrainedModel):
         weights = {name: digest_of_array(_as_bytes(weight)) for name, weight in model.state_dict().items()}

@@ -36,7 +36,7 @@ from .traits import traits_of
 
 
 def load_config(model_name: str, **settings: Any) -> PreTrainedConfig:
-    """The configuration of a model folder or Hub name, with `settings`. Raises `ValueError` where there is none."""
+    """The configuration of a model folder or Hub name, with `settings`. Raises `ValueError` if it has none."""
     try:
         with _reading(model_name):
             return AutoConfig.from_pretrained(model_name, trust_remote_code=False, **settings)

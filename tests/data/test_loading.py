@@ -80,7 +80,7 @@ def test_split_folders(tmp_path):
 
 
 def test_the_same_file_names_in_two_splits(tmp_path, caplog):
-    """train/dog/1.wav and test/dog/1.wav: the audio tells whether they are one recording, their names do not."""
+    """train/dog/1.wav and test/dog/1.wav: whether they are one recording depends on the audio, not on their names."""
     for split in ("train", "test"):
         for name in ("dog/1.wav", "dog/2_clip1.wav", "cat/1.wav"):
             write_clip(tmp_path / split / name)

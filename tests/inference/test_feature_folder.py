@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The folder that `polyaudio embed` writes to: several processes lose nothing, and a cut-off index is no harm."""
+"""The folder that `polyaudio embed` writes to: several processes lose nothing, and a cut-off index does no harm."""
 
 import json
 import subprocess
