@@ -14,6 +14,10 @@ from ..integration.limits import CheckedConfigMixin
 # Number of values in a frame of each front end, if the configuration does not say
 FRONTENDS = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}
 
+# The value of the padding of each front end. No frame of a clip has it: log(mel + 1e-8) is at least -18.43, and the
+# energies of pitch classes are at least 0. bfloat16 keeps both. Padding of a waveform looks like silence.
+PADDING_VALUES = {"log_mel": -18.5, "tonic_chroma": -1.0, "waveform": None}
+
 
 @strict
 class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
@@ -29,6 +33,10 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             `(batch_size, frames, feature_size)`, or the `"waveform"` of shape `(batch_size, samples)`.
         feature_size (`int`, *optional*):
             Number of values in a frame. The default is 80 mel bins, 36 pitch classes or 1 sample of a waveform.
+        padding_value (`float`, *optional*):
+            Value of the frames with which the feature extractor pads, by default that of the front end. Where the
+            `attention_mask` is missing, the model takes these frames for padding. `None` for a waveform, whose
+            padding the model cannot tell from silence.
         conv_dim (`list[int]`, *optional*, defaults to `[64, 128, 256, 512]`):
             Output channels of each convolution of the encoder.
         conv_kernel (`list[int]`, *optional*, defaults to `[3, 3, 3, 3]`):
@@ -96,6 +104,7 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
     frontend: Literal["log_mel", "tonic_chroma", "waveform"] = "log_mel"
     feature_size: int | None = None
+    padding_value: float | int | None = None
     conv_dim: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     conv_kernel: list[int] | tuple[int, ...] = (3, 3, 3, 3)
     conv_stride: list[int] | tuple[int, ...] = (2, 2, 2, 2)
@@ -127,6 +136,8 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
         self.conv_stride = list(self.conv_stride)
         if self.feature_size is None:
             self.feature_size = FRONTENDS.get(self.frontend, 0)
+        if self.padding_value is None:
+            self.padding_value = PADDING_VALUES.get(self.frontend)
         if self.hidden_size is None:
             self.hidden_size = self.conv_dim[-1] if self.conv_dim else 0
         if self.classifier_proj_size is None:

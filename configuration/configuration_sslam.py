@@ -57,6 +57,12 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
             Number of frames of a window, a multiple of `patch_size`. The classifiers cut longer clips into windows of
             this length and answer with the mean over the windows. `None` runs the model over whole clips, as the
             original does, up to the end of the position table.
+        padding_value (`float`, *optional*, defaults to 0.46706062595753994):
+            Value of the frames with which the feature extractor pads. Where the `attention_mask` is missing, the model
+            takes these frames for padding.
+        mask_padding (`bool`, *optional*, defaults to `False`):
+            Whether the model ignores all padding. If not, it hears the padding of a clip up to the end of a window,
+            as the published checkpoints do. The feature extractor has the same setting.
         prediction_mode (`str`, *optional*, defaults to `"cls_token"`):
             Input of the classifier in [`SSLAMForAudioClassification`]: the class token (`"cls_token"`), the mean of
             the patches (`"mean_pooling"`) or their linear softmax (`"lin_softmax"`).
@@ -151,6 +157,8 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
     num_mel_bins: int = 128
     max_time_patches: int = 768
     window_frames: int | None = 1024
+    padding_value: float | int = 4.268 / (2 * 4.569)  # a log-mel energy of 0, normalised as for AudioSet
+    mask_padding: bool = False
 
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
     prediction_mode: Literal["cls_token", "mean_pooling", "lin_softmax"] = "cls_token"
@@ -186,6 +194,11 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
     def max_frames(self) -> int:
         """Number of frames that the position table covers."""
         return self.max_time_patches * self.patch_size
+
+    @property
+    def frames_of_one_pass(self) -> int:
+        """Number of frames that a classifier reads in one pass."""
+        return min(self.window_frames or self.max_frames, self.max_frames)
 
     @property
     def inputs_to_logits_ratio(self) -> int:

@@ -2,17 +2,17 @@
 # Licensed under the MIT License; see LICENSE.
 """Feature extractor of SAMAudio: log-mel frames, tonic-relative pitch or the waveform itself, over whole batches."""
 
-import math
 from typing import Any
 
 import torch
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
+from ..configuration.configuration_sam_audio import FRONTENDS, PADDING_VALUES
 from ..integration.limits import check_sizes
 from ..integration.saving import PortableFeatureExtractorMixin
 from .batch_output import as_batch_feature
+from .padding import PaddingMixin, frames_to_hear
 from .spectrogram import mel_filters, power_spectrogram
 from .tonic_chroma import TonicChroma
 from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
@@ -28,7 +28,7 @@ _MEL_FLOOR = 1e-8
 _BLOCK_SAMPLES = 2**20
 
 
-class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtractor):
+class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
     r"""
     Turns mono waveforms into the input of a SAMAudio model.
 
@@ -43,7 +43,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         sampling_rate (`int`, *optional*, defaults to 16000):
             Sampling rate of the audio, in Hz.
         padding_value (`float`, *optional*):
-            Value of padding frames. The default is that of silence: `log(1e-8)` for `"log_mel"`, otherwise 0.
+            Value of padding frames. The default is just below silence, so that models recognise padding without an
+            `attention_mask`: -18.5 for `"log_mel"` and -1 for `"tonic_chroma"`. For `"waveform"` it is 0.
         n_fft (`int`, *optional*):
             Samples of a window: 1024 by default for `"log_mel"`, 4096 for `"tonic_chroma"`.
         hop_length (`int`, *optional*):
@@ -83,9 +84,9 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
         if frontend not in _FRAMES:
             raise ValueError(f"`frontend` must be one of {', '.join(map(repr, _FRAMES))}, got {frontend!r}.")
         if feature_size is None:
-            feature_size = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}[frontend]
+            feature_size = FRONTENDS[frontend]
         if padding_value is None:
-            padding_value = math.log(_MEL_FLOOR) if frontend == "log_mel" else 0.0
+            padding_value = PADDING_VALUES[frontend] or 0.0
         n_fft = _FRAMES[frontend][0] if n_fft is None else n_fft
         hop_length = _FRAMES[frontend][1] if hop_length is None else hop_length
         check_sizes(
@@ -234,6 +235,13 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExt
             return {"input_values": mel.add_(_MEL_FLOOR).log_()}
         input_values, tonic, confidence = self.tonic_chroma(waveforms, lengths, tonic)
         return {"input_values": input_values, "tonic": tonic, "tonic_confidence": confidence}
+
+    def infer_attention_mask(self, input_values: torch.Tensor) -> torch.Tensor | None:
+        """
+        The `attention_mask` of padded features `(batch_size, frames, feature_size)`, bool. `None` for waveforms, in
+        which padding and silence are the same.
+        """
+        return None if self.frontend == "waveform" else frames_to_hear(input_values, self.padding_value)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings of the extractor, without the filters that `__init__` computes from them."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
 from ..integration.limits import check_sizes
 from ..integration.saving import PortableFeatureExtractorMixin
 from .batch_output import as_batch_feature
+from .padding import PaddingMixin, frames_to_hear
 from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
 
 
@@ -46,7 +46,7 @@ def kaldi_mel_filters(num_mel_bins: int, n_fft: int, sampling_rate: int, min_fre
     return torch.minimum(rising, falling).clamp(min=0)
 
 
-class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtractor):
+class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
     r"""
     Turns mono waveforms into the normalised log-mel frames that SSLAM and EAT models read.
 
@@ -304,6 +304,10 @@ class SSLAMFeatureExtractor(PortableFeatureExtractorMixin, SequenceFeatureExtrac
                 heard = torch.where(is_masked, num_frames, num_frames.clamp(min=max_length))
             batch["attention_mask"] = (frames < heard.to(device)[:, None]).to(torch.int32)
         return as_batch_feature(batch, lengths.tolist(), return_tensors)
+
+    def infer_attention_mask(self, input_values: torch.Tensor) -> torch.Tensor:
+        """The `attention_mask` of padded features `(batch_size, num_frames, feature_size)`, bool."""
+        return frames_to_hear(input_values, self.padding_value, None if self.mask_padding else self.max_length)
 
     def _to_batch(self, clips: torch.Tensor | list[torch.Tensor], num_samples: torch.Tensor) -> torch.Tensor:
         """The clips without their means, on the device of `num_samples`, padded with zeros, at least to one window."""

@@ -64,6 +64,7 @@ _ACTIVATIONS = (
     *("gelu_accurate", "hardswish", "laplace", "leaky_relu", "linear", "mish", "quick_gelu", "relu", "relu2", "relu6"),
     *("sigmoid", "silu", "sqrtsoftplus", "swish", "tanh", "prelu"),
 )
+_ANY_SIGN = ("mean", "padding_value")  # other numbers are at least 0
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 _SHARD = re.compile(r"model[\w.]*-\d+-of-\d+\.safetensors")
 # How attention is computed is the choice of whoever loads a model. These settings can name code that is downloaded.
@@ -91,7 +92,7 @@ def check_sizes(settings: Mapping[str, Any]) -> None:
                 raise ValueError(f"`{name}` must be an integer, got {_short(one)}.")
             if not smallest <= int(one) <= largest:
                 raise ValueError(f"`{name}` must be from {smallest} to {largest}, got {_short(one)}.")
-    for name in ("mean", "std", "padding_value"):
+    for name in ("std", *_ANY_SIGN):
         value = settings.get(name)
         if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
             raise ValueError(f"`{name}` must be a finite number, got {_short(value)}.")
@@ -171,7 +172,8 @@ class CheckedConfigMixin(_ConfigBase):
             if settings.get(name) is not None and settings[name] not in _ACTIVATIONS:
                 raise ValueError(f"`{name}` must be one of {', '.join(_ACTIVATIONS)}, got {_short(settings[name])}.")
         for name, value in vars(self).items():
-            if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+            is_valid = not isinstance(value, float) or (math.isfinite(value) and (value >= 0 or name in _ANY_SIGN))
+            if not is_valid:
                 raise ValueError(f"`{name}` must be finite and at least 0, got {value}.")
         super().__post_init__(**kwargs)
 

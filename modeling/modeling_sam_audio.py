@@ -19,6 +19,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
+from ..feature_extraction.padding import frames_to_hear
 from ..integration.adapters import AdapterLoadingMixin
 from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
@@ -629,7 +630,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
             Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
-            1 for frames or samples of the clip and 0 for padding, which is ignored.
+            1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
+            `config.padding_value` are padding.
         mask_time_indices (`torch.BoolTensor` of shape `(batch_size, encoder_frames)`, *optional*):
             `True` for encoder frames to hide. The model then also returns `masked_last_hidden_state`, the segments of
             the clip with these frames hidden.
@@ -648,9 +650,7 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         >>> model(**inputs).last_hidden_state.shape
         torch.Size([1, 64, 512])
         ```"""
-        hidden_states = self._check_input(input_values, attention_mask)
-        frame_mask = attention_mask.bool() if attention_mask is not None else None
-        frames, frame_mask = self.encoder(hidden_states, frame_mask)
+        frames, frame_mask = self.get_frame_features(input_values, attention_mask)
 
         if mask_time_indices is None and mask_time:
             every_frame = torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device)
@@ -715,11 +715,17 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
             attention_mask: nonzero for frames or samples that are not padding.
 
         Returns:
-            The features `(batch_size, encoder_frames, hidden_size)`, and with an `attention_mask` the mask
-            `(batch_size, encoder_frames)`, bool, `False` for padding.
+            The features `(batch_size, encoder_frames, hidden_size)`, and the mask `(batch_size, encoder_frames)`,
+            bool, `False` for padding. For a waveform without an `attention_mask` there is no mask.
         """
-        frame_mask = None if attention_mask is None else attention_mask.bool()
-        return self.encoder(self._check_input(input_values, attention_mask), frame_mask)
+        hidden_states = self._check_input(input_values, attention_mask)
+        if attention_mask is not None:
+            frame_mask = attention_mask.bool()
+        elif self.config.padding_value is not None:
+            frame_mask = frames_to_hear(input_values, self.config.padding_value)
+        else:
+            frame_mask = None
+        return self.encoder(hidden_states, frame_mask)
 
     def _check_input(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """
@@ -778,7 +784,8 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
             Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
-            1 for frames or samples of the clip and 0 for padding, which is ignored.
+            1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
+            `config.padding_value` are padding.
         mask_time_indices (`torch.BoolTensor` of shape `(batch_size, encoder_frames)`, *optional*):
             `True` for encoder frames to hide. Drawn where not given: random frames in training, the same frames at
             each call in evaluation.
@@ -913,7 +920,8 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
             Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
-            1 for frames or samples of the clip and 0 for padding, which is ignored.
+            1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
+            `config.padding_value` are padding.
         mask_time_indices (`torch.BoolTensor` of shape `(batch_size, encoder_frames)`, *optional*):
             `True` for encoder frames to hide in training, drawn where not given. Evaluation hides no frames.
         labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):

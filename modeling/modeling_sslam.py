@@ -20,6 +20,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from ..configuration.configuration_sslam import SSLAMConfig
+from ..feature_extraction.padding import frames_to_hear
 from ..integration.adapters import AdapterLoadingMixin
 from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
@@ -317,11 +318,31 @@ class SSLAMPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTrainedMo
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """[`cut_into_windows`] for the windows of this model, which end with the position table at the latest."""
-        self.check_input(input_values, attention_mask)
-        window_frames = self.config.window_frames
-        if window_frames is not None:
-            window_frames = min(window_frames, self.config.max_frames)
+        window_frames = None if self.config.window_frames is None else self.config.frames_of_one_pass
         return cut_into_windows(input_values, attention_mask, window_frames)
+
+    def resolve_attention_mask(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """
+        Check the input, and find the padding by `config.padding_value` if there is no `attention_mask`. The result is
+        the mask of the feature extractor, which many clients drop.
+
+        Args:
+            input_values: `(batch_size, num_frames, num_mel_bins)`.
+            attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding, or `None`.
+
+        Returns:
+            `(batch_size, num_frames)`, or `None` if the model hears all frames.
+        """
+        self.check_input(input_values, attention_mask)
+        if attention_mask is not None:
+            return attention_mask
+        heard_length = None if self.config.mask_padding else self.config.frames_of_one_pass
+        # An exported program does not branch on the length of its input
+        if heard_length and not torch.compiler.is_exporting() and input_values.shape[1] <= heard_length:
+            return None
+        return frames_to_hear(input_values, self.config.padding_value, heard_length)
 
     def check_input(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         """
@@ -396,8 +417,9 @@ class SSLAMModel(SSLAMPreTrainedModel):
         input_values (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`):
             Log-mel frames from [`SSLAMFeatureExtractor`]. The model pads the last patch with zeros.
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
-            1 for frames of the clip and 0 for padding, which is ignored. Without a mask padding counts as sound: the
-            published checkpoints were trained that way on clips padded to 1024 frames.
+            1 for frames of the clip and 0 for padding, which is ignored. Without it, the model finds the padding by
+            its value if `config.mask_padding` is set. Otherwise padding counts as sound: the published checkpoints
+            were trained that way on clips padded to 1024 frames.
 
         Example:
 
@@ -410,7 +432,7 @@ class SSLAMModel(SSLAMPreTrainedModel):
         >>> model(**inputs).last_hidden_state.shape
         torch.Size([1, 513, 768])
         ```"""
-        self.check_input(input_values, attention_mask)
+        attention_mask = self.resolve_attention_mask(input_values, attention_mask)
         patch_mask = None
         if attention_mask is not None:
             patch_mask = self.get_patch_mask(attention_mask)
@@ -458,9 +480,10 @@ class SSLAMModel(SSLAMPreTrainedModel):
             mel_patches: as for [`frame_features`].
 
         Returns:
-            The features `(batch_size, num_time_patches, feature_size)`, and with an `attention_mask` the mask
-            `(batch_size, num_time_patches)`, bool, `False` for padding.
+            The features `(batch_size, num_time_patches, feature_size)`, and the mask `(batch_size, num_time_patches)`,
+            bool, `False` for padding, or `None` if the model hears all frames.
         """
+        attention_mask = self.resolve_attention_mask(input_values, attention_mask)
         features = self.frame_features(self(input_values, attention_mask).last_hidden_state, mel_patches)
         return features, None if attention_mask is None else self.get_time_patch_mask(attention_mask)
 
@@ -612,6 +635,7 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
         >>> model(torch.randn(1, 1024, 128)).logits.shape
         torch.Size([1, 5])
         ```"""
+        attention_mask = self.resolve_attention_mask(input_values, attention_mask)
         windows, window_mask, num_frames = self.cut_into_windows(input_values, attention_mask)
         outputs: BaseModelOutputWithPooling = self.sslam(windows, attention_mask=window_mask, **kwargs)
         logits = self.classify(self.pool(outputs.last_hidden_state, window_mask))
@@ -734,6 +758,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         >>> model(torch.randn(1, 1024, 128)).logits.shape
         torch.Size([1, 64, 5])
         ```"""
+        attention_mask = self.resolve_attention_mask(input_values, attention_mask)
         windows, window_mask, _ = self.cut_into_windows(input_values, attention_mask)
         outputs: BaseModelOutputWithPooling = self.sslam(windows, attention_mask=window_mask, **kwargs)
         logits = self.classify(self.pool(outputs.last_hidden_state))

@@ -56,7 +56,8 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         self, feature_extractor: ExtractorT, config: ConfigT, crop_seconds: float | None, keep_padding: bool
     ) -> None:
         """
-        Set a feature extractor and a configuration, in place, to the length of the clips that a model is trained on.
+        Set a feature extractor and a configuration, in place, to the length of the clips that a model is trained on,
+        and the configuration to the padding of the feature extractor.
 
         Args:
             crop_seconds: length of the training crops; `None` or 0 for whole clips.

@@ -26,6 +26,16 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     def extractor_settings(self, config: SAMAudioConfig) -> dict[str, Any]:
         return {"frontend": config.frontend, "feature_size": config.feature_size}
 
+    def fit_to_crops(
+        self,
+        feature_extractor: SAMAudioFeatureExtractor,
+        config: SAMAudioConfig,
+        crop_seconds: float | None,
+        keep_padding: bool,
+    ) -> None:
+        if config.frontend != "waveform":
+            config.padding_value = feature_extractor.padding_value
+
     def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
         return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
 

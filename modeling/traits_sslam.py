@@ -35,7 +35,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         return SSLAMFeatureExtractor(**self.extractor_settings(config))
 
     def extractor_settings(self, config: SSLAMConfig) -> dict[str, Any]:
-        return {"feature_size": config.num_mel_bins, "max_length": _window_frames(config)}
+        return {"feature_size": config.num_mel_bins, "max_length": config.frames_of_one_pass}
 
     def fit_to_crops(
         self,
@@ -62,6 +62,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         if not keep_padding:
             feature_extractor.max_length = config.window_frames
             feature_extractor.mask_padding = feature_extractor.return_attention_mask = True
+        config.mask_padding, config.padding_value = feature_extractor.mask_padding, feature_extractor.padding_value
 
     def set_window(self, config: SSLAMConfig, grid: WindowGrid) -> None:
         config.window_frames = grid.step // grid.hop
@@ -70,7 +71,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor, seconds: float | None = None
     ) -> WindowGrid:
         frames_per_second = feature_extractor.sampling_rate / feature_extractor.hop_length
-        frames = _window_frames(config) if seconds is None else seconds * frames_per_second
+        frames = config.frames_of_one_pass if seconds is None else seconds * frames_per_second
         frames = max(1, math.ceil(round(frames, 3) / config.patch_size)) * config.patch_size
         if frames > config.max_frames:
             raise ValueError(
@@ -163,8 +164,3 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         patches = outputs["last_hidden_state"][:, 1:].unflatten(1, (mask.shape[1], -1)).mean(2)
         mean = (patches * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return mean if features == "mean" else torch.cat([outputs["pooler_output"], mean], dim=1)
-
-
-def _window_frames(config: SSLAMConfig) -> int:
-    """The number of frames that a classifier reads in one pass."""
-    return min(config.window_frames or config.max_frames, config.max_frames)

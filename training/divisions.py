@@ -107,6 +107,11 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
 
 def _divide(clips: DatasetDict, data: DataArguments) -> Division:
     """The splits of the dataset. Without a validation split, recordings of its training split become one."""
+    if "validation" not in clips and data.test_size <= 0:
+        raise ValueError(
+            f"test_size must lie between 0 and 1, got {data.test_size}: the best epoch is chosen on clips "
+            "that are not trained on, and the dataset has no validation split."
+        )
     splits = cut_from_train(clips, {"validation": data.test_size}, data.split_seed)
     validation = splits["validation"]
     splits = DatasetDict({name: splits[name] for name in ("train", "validation", "test") if name in splits})

@@ -49,6 +49,14 @@ def test_the_same_audio_in_two_splits_is_one(folder):
         load_divisions(folder, DataArguments(test_size=0.25))
 
 
+def test_nothing_held_out_needs_a_validation_split(folder):
+    with pytest.raises(ValueError, match="test_size must lie between 0 and 1, got 0"):
+        load_divisions(folder, DataArguments(test_size=0))
+    (folder / "test").rename(folder / "validation")
+    (division,) = load_divisions(folder, DataArguments(test_size=0))
+    assert set(division.splits) == {"train", "validation"}
+
+
 def test_within_a_split_names_group_clips(folder):
     for path in sorted((folder / "train").rglob("*.wav")):
         path.rename(path.with_name(f"take{int(path.stem) // 2}_chunk{path.stem}.wav"))
