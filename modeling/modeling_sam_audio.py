@@ -14,7 +14,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, logging
+from transformers.utils import ModelOutput, TransformersKwargs, auto_docstring, is_tracing, logging
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -716,7 +716,7 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
 
         Returns:
             The features `(batch_size, encoder_frames, hidden_size)`, and the mask `(batch_size, encoder_frames)`,
-            bool, `False` for padding. For a waveform without an `attention_mask` there is no mask.
+            bool, `False` for padding, or `None` if there is no padding.
         """
         hidden_states = self._check_input(input_values, attention_mask)
         if attention_mask is not None:
@@ -724,6 +724,9 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         elif self.config.padding_value is not None:
             frame_mask = frames_to_hear(input_values, self.config.padding_value)
         else:
+            frame_mask = None
+        # Without padding all layers take the faster way, as attention does by `create_bidirectional_mask`
+        if frame_mask is not None and not (is_tracing(frame_mask) or frame_mask.is_meta) and frame_mask.all():
             frame_mask = None
         return self.encoder(hidden_states, frame_mask)
 

@@ -194,13 +194,14 @@ def test_an_evaluation(model, files, expected, tmp_path):
     assert_scores(scores(logits[0] if isinstance(logits, tuple) else logits, classifier)[order], expected)
 
 
-@pytest.mark.parametrize("model", ["sslam"], indirect=True)
+@pytest.mark.parametrize("model", ["sslam", "sam_audio"], indirect=True)
 def test_an_exported_model(model, files, expected):
     classifier = AutoModelForAudioClassification.from_pretrained(model).eval()
     extractor = load_feature_extractor(model, classifier.config)
     inputs = [extractor(one, sampling_rate=RATE) for one in waveforms(files)]
-    # One program has at least two windows, since export fixes a dimension of 1. Masked padding fills shorter clips.
-    shortest = WINDOW + 1
+    # One program has at least two windows or encoder frames, since export fixes a dimension of 1. Masked padding fills
+    # shorter clips.
+    shortest = 1 + (getattr(classifier.config, "window_frames", None) or classifier.config.inputs_to_logits_ratio)
     inputs = [
         extractor.pad(one, padding="max_length", max_length=max(shortest, len(one["input_values"][0])))
         for one in inputs
