@@ -97,7 +97,7 @@ def run_with_signal():
     """Runs a command of polyaudio that sends itself a signal at the end of a step, the same one on every machine."""
 
     def run(number: int, step: int, module: str, *arguments: str | Path) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-c", SIGNALLED, number, step, module, *arguments]
+        command = [sys.executable, "-c", SIGNALLED, int(number), step, module, *arguments]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 
