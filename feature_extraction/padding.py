@@ -70,9 +70,10 @@ class PaddingMixin(SequenceFeatureExtractor):
             features = {name: [one[name] for one in features] for name in features[0]}
         if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
             clips = features.get("input_values", []) if "attention_mask" not in features else []
-            masks = [self.infer_attention_mask(torch.as_tensor(np.asarray(clip))[None]) for clip in clips]
-            if masks and masks[0] is not None:
-                features = {**features, "attention_mask": [mask[0].int().numpy() for mask in masks]}
+            inferred = [self.infer_attention_mask(torch.as_tensor(np.asarray(clip))[None]) for clip in clips]
+            masks = [mask[0].int().numpy() for mask in inferred if mask is not None]
+            if masks:
+                features = {**features, "attention_mask": masks}
         return super().pad(
             features, padding, max_length, truncation, pad_to_multiple_of, return_attention_mask, return_tensors
         )
