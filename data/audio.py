@@ -5,8 +5,7 @@
 import io
 import math
 import os
-from collections.abc import Iterator
-from fractions import Fraction
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 import soundfile
 
 from .containers import GET_AGAIN, open_soundfile, problem_of_rest
+from .resampling import resample_blocks, resampled_length, samples_needed
 
 
 AudioFile = str | os.PathLike | bytes | BinaryIO
@@ -42,6 +42,10 @@ _USUAL_RATE = 16_000
 
 # How much shorter than its header says a file may be that torchcodec decodes: delays of encoders, rounded times
 _INEXACT_SECONDS = 0.25
+
+# AAC without a container, whose length is a guess from its size, and an MP4 file, in which times are exact to a sample
+_ADTS = (b"\xff\xf1", b"\xff\xf9")
+_MP4 = b"ftyp"
 
 # A frame of an mp3 can use bits of earlier frames, so the first frames after a seek are silent or wrong. Decoding
 # starts this many samples before the wanted part, which is enough for the lowest bit rates.
@@ -83,13 +87,23 @@ def load_audio(
         TypeError: `file` is none of the above.
         ImportError: the file has another rate and torchaudio, which resamples it, is not installed.
     """
-    if not isinstance(sampling_rate, (int, np.integer)) or not _LOWEST_RATE <= sampling_rate <= _HIGHEST_RATE:
-        raise ValueError(
-            f"sampling_rate must be an integer from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, got {sampling_rate!r}."
-        )
-    waveform, file_rate = decode_audio(file, offset=offset, duration=duration)
-    waveform = _resample(waveform, file_rate, sampling_rate)
-    return waveform if duration is None else waveform[: max(1, round(min(duration * sampling_rate, len(waveform))))]
+    part = _open_part(file, offset, duration, _valid_rate(sampling_rate))
+    return _in_memory(part, _name_of(file))
+
+
+def stream_audio(
+    file: AudioFile, sampling_rate: int, *, offset: float = 0.0, duration: float | None = None
+) -> Iterator[np.ndarray]:
+    """
+    Read an audio file, or a part of it, block by block. The memory does not grow with the length of the file.
+
+    Arguments and errors are those of `load_audio`, but a file may have any length. Damage inside a file is reported
+    when the blocks before it have been read.
+
+    Returns:
+        An iterator of mono blocks `(samples,)`, float32. Together they are what `load_audio` returns.
+    """
+    return _open_part(file, offset, duration, _valid_rate(sampling_rate)).blocks
 
 
 def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
@@ -101,16 +115,8 @@ def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None
     Returns:
         The waveform, `(samples,)`, float32, and its sampling rate in Hz.
     """
-    if not 0 <= offset < math.inf or (duration is not None and not 0 < duration < math.inf):
-        raise ValueError(f"offset must be at least 0 and duration above 0 seconds, got {offset} and {duration}.")
-    part = _open(file, _name_of(file)).part(offset, duration)
-    _check_length(_name_of(file), part.samples / part.sampling_rate, part.sampling_rate)
-    waveform = np.empty(part.samples, dtype=np.float32)
-    filled = 0
-    for block in part.blocks:
-        waveform[filled : filled + len(block)] = block
-        filled += len(block)
-    return waveform[:filled], part.sampling_rate
+    part = _open_part(file, offset, duration)
+    return _in_memory(part, _name_of(file)), part.sampling_rate
 
 
 def check_audio(file: AudioFile, *, in_parts: bool = False) -> None:
@@ -124,9 +130,10 @@ def check_audio(file: AudioFile, *, in_parts: bool = False) -> None:
     Raises:
         AudioFileError: as `load_audio`.
     """
-    part = _open(file, _name_of(file)).part(0.0, None)
+    part = _open_part(file, 0.0, None)
     if not in_parts:
-        _check_length(_name_of(file), part.samples / part.sampling_rate, part.sampling_rate)
+        at_usual_rate = resampled_length(part.samples, part.sampling_rate, _USUAL_RATE)
+        _check_length(_name_of(file), at_usual_rate, _USUAL_RATE)
     for _ in part.blocks:
         pass
 
@@ -155,6 +162,55 @@ class _Part(NamedTuple):
     sampling_rate: int
     samples: int
     blocks: Iterator[np.ndarray]
+
+
+def _valid_rate(rate: int) -> int:
+    if not isinstance(rate, (int, np.integer)) or not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+        raise ValueError(f"sampling_rate must be an integer from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, got {rate!r}.")
+    return int(rate)
+
+
+def _open_part(file: AudioFile, offset: float, duration: float | None, sampling_rate: int | None = None) -> _Part:
+    """Open a part of a file, at a sampling rate or at its own. The samples are those of the whole file there."""
+    if not 0 <= offset < math.inf or (duration is not None and not 0 < duration < math.inf):
+        raise ValueError(f"offset must be at least 0 and duration above 0 seconds, got {offset} and {duration}.")
+    opened = _open(file, _name_of(file))
+    own_rate, length = opened.sampling_rate, opened.samples
+    rate = own_rate if sampling_rate is None else sampling_rate
+    if round(offset * own_rate) >= length:
+        raise AudioFileError(
+            f"{opened.name} is {length / own_rate:.3f} s long, so it has no samples at offset {offset} s."
+        )
+    all_samples = resampled_length(length, own_rate, rate)
+    first = min(round(offset * rate), all_samples - 1)
+    most = math.inf if duration is None else max(1, round(duration * rate))
+    start, stop, before = samples_needed(first, None if duration is None else first + most, own_rate, rate)
+    blocks = resample_blocks(opened.blocks(start, stop), own_rate, rate)
+    return _Part(rate, int(min(most, all_samples - first)), _cut(blocks, before, most))
+
+
+def _cut(blocks: Iterable[np.ndarray], before: int, most: float) -> Iterator[np.ndarray]:
+    """Leave out the samples `before` a part, and those after `most` samples of it."""
+    for block in blocks:
+        block, before = block[before:], max(0, before - len(block))
+        if len(block) > most:
+            block = block[: int(most)]
+        most -= len(block)
+        if len(block):
+            yield block
+
+
+def _in_memory(part: _Part, name: str) -> np.ndarray:
+    """The samples of a part. Raises `AudioFileError` if they are too many."""
+    _check_length(name, part.samples, part.sampling_rate)
+    waveform, filled = np.empty(part.samples, dtype=np.float32), 0
+    for block in part.blocks:
+        if filled + len(block) > len(waveform):  # the length was a guess
+            _check_length(name, filled + len(block), part.sampling_rate)
+            waveform = np.concatenate([waveform, np.empty(max(len(block), len(waveform)), dtype=np.float32)])
+        waveform[filled : filled + len(block)] = block
+        filled += len(block)
+    return waveform[:filled]
 
 
 def _open(file: AudioFile, name: str) -> "_SoundFile | _TorchCodecFile":
@@ -196,12 +252,12 @@ def _check_rate(name: str, rate: int) -> None:
         raise AudioFileError(f"{name} has a damaged header: its sampling rate is {rate} Hz. Leave it out.")
 
 
-def _check_length(name: str, seconds: float, rate: int, channels: int = 1) -> None:
+def _check_length(name: str, samples: int, rate: int, channels: int = 1) -> None:
     """Raise `AudioFileError` if a part with so many channels in memory is too long."""
     most = _MOST_SAMPLES / max(rate, _USUAL_RATE) / channels
-    if seconds > most:
+    if samples / rate > most:
         raise AudioFileError(
-            f"{name} is too long: {seconds / 3600:.1f} hours decode to {4 * seconds * rate * channels / 2**30:.1f} "
+            f"{name} is too long: {samples / rate / 3600:.1f} hours decode to {4 * samples * channels / 2**30:.1f} "
             f"GiB, and at most {most / 3600:.1f} hours of such a file are read at once. Cut it, for instance with "
             "`ffmpeg -i FILE -f segment -segment_time 1800 PART%03d.flac`, or leave it out."
         )
@@ -223,24 +279,17 @@ class _SoundFile:
         self.reader = reader
         self.source = source
         self.name = name
+        self.sampling_rate = reader.samplerate
+        self.samples = reader.frames
 
     def info(self) -> AudioInfo:
         with self.reader as reader:
             return AudioInfo(reader.frames / reader.samplerate, reader.samplerate, reader.channels)
 
-    def part(self, offset: float, duration: float | None) -> _Part:
-        rate, stop = self.reader.samplerate, self.reader.frames
-        start = round(min(offset * rate, stop))
-        if start >= stop:
-            raise AudioFileError(
-                f"{self.name} is {stop / rate:.3f} s long, so it has no samples at offset {offset} s."
-            )
-        if duration is not None:
-            stop = start + max(1, math.ceil(min(duration * rate, stop - start)))
-        return _Part(rate, stop - start, self._blocks(start, stop))
-
-    def _blocks(self, start: int, stop: int) -> Iterator[np.ndarray]:
+    def blocks(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
+        """The mono samples from `start` to `stop`, both counted in the file."""
         with self.reader as reader:
+            stop = reader.frames if stop is None else min(stop, reader.frames)
             begin = max(0, start - _MP3_PREROLL) if reader.format == "MP3" else start
             place = begin
             mean_of_channels = np.full(reader.channels, 1 / reader.channels, dtype=np.float32)
@@ -282,7 +331,9 @@ class _TorchCodecFile:
             ) from error
         self.name = name
         try:
-            self.is_length_guessed = _is_adts(file)
+            beginning = _first_bytes(file, 8)
+            self.is_length_guessed = beginning[:2] in _ADTS
+            self.has_exact_times = beginning[4:] == _MP4
             self.decoder = AudioDecoder(os.fspath(file) if isinstance(file, os.PathLike) else file)
         except (RuntimeError, ValueError, OSError) as error:
             raise self._unreadable(error) from error
@@ -294,29 +345,48 @@ class _TorchCodecFile:
         _check_rate(self.name, metadata.sample_rate)
         return AudioInfo(metadata.duration_seconds, metadata.sample_rate, metadata.num_channels)
 
-    def part(self, offset: float, duration: float | None) -> _Part:
+    @property
+    def sampling_rate(self) -> int:
+        return self.info().sampling_rate
+
+    @property
+    def samples(self) -> int:
+        """The number of samples by the header, which can be a little wrong."""
         info = self.info()
-        rest = max(0.0, info.duration - offset)
-        _check_length(self.name, rest if duration is None else min(duration, rest), info.sampling_rate, info.channels)
-        # Where the header is wrong, the decoder is still not asked for more than the limit, and a second to notice it
-        most = _MOST_SAMPLES / max(info.sampling_rate, _USUAL_RATE) / info.channels + 1
-        stop = offset + min(most, math.inf if duration is None else duration)
-        try:
-            samples = self.decoder.get_samples_played_in_range(offset, stop)
-        except (RuntimeError, ValueError) as error:
-            raise self._unreadable(error) from error
-        number = samples.data.shape[1]
-        if number == 0:
-            raise AudioFileError(f"{self.name} has no samples at offset {offset} s. Leave it out.")
-        rate = samples.sample_rate
-        _check_length(self.name, number / rate, rate, info.channels)
-        if duration is None and number / rate < rest - _INEXACT_SECONDS and not self.is_length_guessed:
+        return max(1, round(info.duration * info.sampling_rate))
+
+    def blocks(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
+        """The mono samples from `start` to `stop`, both counted in the file."""
+        info = self.info()
+        rate, size = info.sampling_rate, max(1, _BLOCK_SIZE // info.channels)
+        if not self.has_exact_times:
+            # In blocks, samples would be lost or repeated between them. A second more shows that the header is wrong.
+            samples = (self.samples if stop is None else min(stop, self.samples)) - start
+            _check_length(self.name, samples, rate, info.channels)
+            size = _MOST_SAMPLES // info.channels + rate
+        place, is_end = start, False
+        while not is_end:
+            end = place + size if stop is None else min(stop, place + size)
+            try:
+                # A quarter of a sample earlier, because times are rounded
+                first, last = max(0.0, place - 0.25) / rate, (end - 0.25) / rate
+                block = self.decoder.get_samples_played_in_range(first, last).data
+            except (RuntimeError, ValueError) as error:
+                raise self._unreadable(error) from error
+            is_end = block.shape[1] < end - place or end == stop
+            place += block.shape[1]
+            if not self.has_exact_times:
+                _check_length(self.name, place - start, rate, info.channels)
+            if block.shape[1]:
+                yield _check_samples(self.name, block.mean(0).numpy())
+        if place == start:
+            raise AudioFileError(f"{self.name} has no samples at {start / rate:.3f} s. Leave it out.")
+        missing = self.samples / rate - place / rate
+        if stop is None and missing > _INEXACT_SECONDS and not self.is_length_guessed:
             raise AudioFileError(
-                f"{self.name} is cut off: it has {number / rate:.3f} s after {offset} s instead of {rest:.3f} s. "
+                f"{self.name} is cut off: it is {place / rate:.3f} s long instead of {self.samples / rate:.3f} s. "
                 f"{GET_AGAIN}"
             )
-        waveform = samples.data.mean(0).numpy()
-        return _Part(rate, len(waveform), iter([_check_samples(self.name, waveform)]))
 
     def _unreadable(self, error: Exception) -> AudioFileError:
         return AudioFileError(
@@ -324,31 +394,13 @@ class _TorchCodecFile:
         )
 
 
-def _is_adts(file: AudioFile) -> bool:
-    """Whether a file is AAC without a container. Its length is a guess from its size."""
+def _first_bytes(file: AudioFile, number: int) -> bytes:
     if isinstance(file, bytes):
-        start = file[:2]
-    elif isinstance(file, (str, os.PathLike)):
+        return file[:number]
+    if isinstance(file, (str, os.PathLike)):
         with open(file, "rb") as opened:
-            start = opened.read(2)
-    else:
-        file.seek(0)
-        start = file.read(2)
-        file.seek(0)
-    return start in (b"\xff\xf1", b"\xff\xf9")
-
-
-def _resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    if from_rate == to_rate:
-        return waveform
-    try:
-        import torch
-        import torchaudio
-    except ImportError as error:
-        raise ImportError(
-            f"Resampling the audio from {from_rate} to {to_rate} Hz needs torchaudio: `pip install torchaudio`."
-        ) from error
-    # The filter has a row for each step of the reduced ratio, so 44,101 to 16,000 Hz would take gigabytes. The ratios
-    # of the usual rates are exact. With others, the pitch changes by less than a thousandth of a semitone.
-    ratio = Fraction(to_rate, from_rate).limit_denominator(1000)
-    return torchaudio.functional.resample(torch.from_numpy(waveform), ratio.denominator, ratio.numerator).numpy()
+            return opened.read(number)
+    file.seek(0)
+    beginning = file.read(number)
+    file.seek(0)
+    return beginning
