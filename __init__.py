@@ -43,6 +43,7 @@ _MODULE_OF = {
     "pretrain": ".training.pretraining",
     "probe": ".evaluation.probing",
     "read_recipe": ".training.recipes",
+    "stream_audio": ".data.audio",
 }
 
 __all__ = sorted([*_MODULE_OF, "__version__"])
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .configuration.configuration_sslam import EATConfig as EATConfig
     from .configuration.configuration_sslam import SSLAMConfig as SSLAMConfig
     from .data.audio import load_audio as load_audio
+    from .data.audio import stream_audio as stream_audio
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.probing import probe as probe
     from .feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor as SAMAudioFeatureExtractor
