@@ -63,6 +63,10 @@ class AudioInfo(NamedTuple):
     sampling_rate: int
     channels: int
 
+    def samples_at(self, sampling_rate: int) -> int:
+        """The number of samples that [`load_audio`] returns at a sampling rate."""
+        return resampled_length(round(self.duration * self.sampling_rate), self.sampling_rate, sampling_rate)
+
 
 def load_audio(
     file: AudioFile, sampling_rate: int, *, offset: float = 0.0, duration: float | None = None

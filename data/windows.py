@@ -2,7 +2,6 @@
 # Licensed under the MIT License; see LICENSE.
 """Datasets for a DataLoader: clips as waveforms, whole, cropped at random or cut into windows."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -183,7 +182,7 @@ class ClipWindows(torch.utils.data.Dataset):
         self.frames: list[int] = []
         for index, audio in enumerate(self.clips.select_columns("audio")):
             info = audio_info(audio_file(audio["audio"]))
-            samples = math.ceil(round(info.duration * info.sampling_rate) * sampling_rate / info.sampling_rate)
+            samples = info.samples_at(sampling_rate)
             for start in grid.starts(samples, sampling_rate):
                 self.windows.append((index, start))
                 self.frames.append(grid.frames(min(start + grid.size, samples) - start))
@@ -199,7 +198,12 @@ class ClipWindows(torch.utils.data.Dataset):
         """
         row, start = self.windows[index]
         clip = self.clips[row]
-        waveform = load_audio(audio_file(clip["audio"]), self.sampling_rate)[start : start + self.grid.size]
+        waveform = load_audio(
+            audio_file(clip["audio"]),
+            self.sampling_rate,
+            offset=start / self.sampling_rate,
+            duration=self.grid.size / self.sampling_rate,
+        )
         label = clip["label"]
         if task_of(self.clips.features["label"]) == FRAMES:
             label = shifted_events(label, start / self.sampling_rate, len(waveform) / self.sampling_rate)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
-from ..data.audio import AUDIO_EXTENSIONS, AudioFileError, audio_info, load_audio
+from ..data.audio import AUDIO_EXTENSIONS, AudioFileError, AudioInfo, audio_info, load_audio
 from ..modeling.traits import traits_of
 
 
@@ -86,10 +86,13 @@ class ClipReader:
         self.grid = self.traits.window_grid(config, feature_extractor, window)
         self._call_arguments([])  # checks the padding
 
-    def room(self, seconds: float) -> int:
-        """The number of windows that a clip of this length, in seconds, counts as in a batch."""
-        seconds_of_place = _SECONDS_OF_A_WINDOW if self.grid is None else self.grid.step / self.sampling_rate
-        return max(1, math.ceil(seconds / seconds_of_place))
+    def pieces(self, file: str, info: AudioInfo) -> list["Piece"]:
+        """Divide a file into pieces that fit into a batch."""
+        if self.grid is None:
+            return [Piece(file, max(1, math.ceil(info.duration / _SECONDS_OF_A_WINDOW)))]
+        windows = len(self.grid.starts(info.samples_at(self.sampling_rate), self.sampling_rate))
+        firsts = range(0, windows, self.batch_size)
+        return [Piece(file, min(self.batch_size, windows - first), first, first == firsts[-1]) for first in firsts]
 
     def cut(self, waveform: torch.Tensor) -> list[torch.Tensor]:
         """The windows of a clip `(samples,)`."""
@@ -98,9 +101,16 @@ class ClipReader:
         starts = self.grid.starts(len(waveform), self.sampling_rate)
         return [waveform[start : start + self.grid.size] for start in starts]
 
-    def read(self, file: str) -> list[torch.Tensor]:
-        """The windows of a file. Raises `AudioFileError` where it cannot be read."""
-        waveform = torch.from_numpy(load_audio(file, self.sampling_rate))
+    def read(self, piece: "Piece") -> list[torch.Tensor]:
+        """The windows of a piece of a file. Raises `AudioFileError` where it cannot be read."""
+        part = {}
+        if self.grid is not None:
+            samples = (piece.windows - 1) * self.grid.step + self.grid.size
+            part = {
+                "offset": piece.first * self.grid.step / self.sampling_rate,
+                "duration": None if piece.is_last else samples / self.sampling_rate,
+            }
+        waveform = torch.from_numpy(load_audio(piece.file, self.sampling_rate, **part))
         shortest = self.sampling_rate // 40
         if not self.batches_any_lengths and len(waveform) < shortest:  # our own extractors pad them
             waveform = torch.nn.functional.pad(waveform, (0, shortest - len(waveform)))
@@ -113,10 +123,17 @@ class ClipReader:
     def _call_arguments(self, is_part: Sequence[bool]) -> dict[str, Any]:
         return self.traits.extractor_call(self.config, self.feature_extractor, self.grid, self.padding, is_part)
 
-    def extract(self, clips: Sequence[Sequence[torch.Tensor]]) -> list[Inputs]:
-        """The model's input for the windows of several clips, in batches of at most `batch_size` windows."""
+    def extract(self, clips: Sequence[Sequence[torch.Tensor]], is_piece: Sequence[bool] | None = None) -> list[Inputs]:
+        """
+        The model's input for the windows of several clips, in batches of at most `batch_size` windows.
+
+        Args:
+            clips: the windows of each clip, or of a piece of it.
+            is_piece: for each of them whether the clip has other windows. By default they are whole clips.
+        """
         windows = [window for clip in clips for window in clip]
-        is_part = [len(clip) > 1 for clip in clips for _ in clip]
+        is_piece = is_piece or [False] * len(clips)
+        is_part = [len(clip) > 1 or other for clip, other in zip(clips, is_piece, strict=True) for _ in clip]
         size = self.batch_size if self.batches_any_lengths else 1
         batches = []
         for start in range(0, len(windows), size):
@@ -133,6 +150,24 @@ class ClipReader:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """
+    A file, or windows of a long file that fit into a batch.
+
+    Args:
+        file: its path.
+        windows: number of windows. A whole clip counts as one for each minute.
+        first: number of windows before it.
+        is_last: whether it reaches to the end of the file.
+    """
+
+    file: str
+    windows: int
+    first: int = 0
+    is_last: bool = True
+
+
+@dataclass(frozen=True)
 class FileResult:
     """The answer of a model for each window of a file and the length of each window in samples, or an error."""
 
@@ -143,34 +178,38 @@ class FileResult:
 
 
 @dataclass(frozen=True)
-class _FileBatch:
-    """The length in samples of each window of each file, the input of all windows, and the errors of other files."""
+class _Batch:
+    """Pieces, the length in samples of each of their windows, the input of all windows, and the errors of files."""
 
-    samples: dict[str, list[int]]
+    pieces: list[Piece]
+    samples: list[list[int]]
     inputs: list[Inputs]
     errors: dict[str, str]
 
 
-class _FileBatches(torch.utils.data.Dataset):
-    """Batches of files, which the workers of a DataLoader read."""
+class _Batches(torch.utils.data.Dataset):
+    """Batches of pieces of files, which the workers of a DataLoader read."""
 
-    def __init__(self, batches: list[list[str]], reader: ClipReader):
+    def __init__(self, batches: list[list[Piece]], reader: ClipReader):
         self.batches = batches
         self.reader = reader
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> _FileBatch:
-        clips: dict[str, list[torch.Tensor]] = {}
+    def __getitem__(self, index: int) -> _Batch:
+        pieces: list[Piece] = []
+        clips: list[list[torch.Tensor]] = []
         errors: dict[str, str] = {}
-        for file in self.batches[index]:
+        for piece in self.batches[index]:
             try:
-                clips[file] = self.reader.read(file)
+                clips.append(self.reader.read(piece))
+                pieces.append(piece)
             except AudioFileError as error:
-                errors[file] = str(error)
-        samples = {file: [len(window) for window in windows] for file, windows in clips.items()}
-        return _FileBatch(samples, self.reader.extract(list(clips.values())), errors)
+                errors[piece.file] = str(error)
+        samples = [[len(window) for window in windows] for windows in clips]
+        is_piece = [piece.first > 0 or not piece.is_last for piece in pieces]
+        return _Batch(pieces, samples, self.reader.extract(clips, is_piece), errors)
 
 
 def run_on_files(
@@ -205,7 +244,7 @@ def run_on_files(
     """
     batches, errors = _plan(files, reader)
     loader = torch.utils.data.DataLoader(
-        _FileBatches(batches, reader),
+        _Batches(batches, reader),
         batch_size=None,
         collate_fn=_unchanged,
         num_workers=max(0, min(num_workers, len(batches) - 1)),
@@ -213,32 +252,46 @@ def run_on_files(
     with tqdm(total=len(files), desc=description, unit="file", disable=True if description is None else None) as bar:
         bar.update(len(errors))
         yield from (FileResult(file, [], [], error) for file, error in errors.items())
+        done: dict[str, FileResult] = {}  # the windows of files whose last piece is still to come
+        failed: set[str] = set()
         for batch in loader:
+            for file, error in batch.errors.items():
+                if file not in failed:
+                    yield FileResult(file, [], [], error)
+                    bar.update()
+                failed.add(file)
+                done.pop(file, None)
             answers = [one for inputs in batch.inputs for one in run_model(model, inputs, answer)]
-            for file, samples in batch.samples.items():
-                yield FileResult(file, answers[: len(samples)], samples)
-                answers = answers[len(samples) :]
-            yield from (FileResult(file, [], [], error) for file, error in batch.errors.items())
-            bar.update(len(batch.samples) + len(batch.errors))
+            for piece, samples in zip(batch.pieces, batch.samples, strict=True):
+                own, answers = answers[: len(samples)], answers[len(samples) :]
+                if piece.file in failed:
+                    continue
+                result = done.setdefault(piece.file, FileResult(piece.file, [], []))
+                result.windows.extend(own)
+                result.samples.extend(samples)
+                if piece.is_last:
+                    yield done.pop(piece.file)
+                    bar.update()
 
 
-def _plan(files: Sequence[str], reader: ClipReader) -> tuple[list[list[str]], dict[str, str]]:
-    """Batches of files of similar length, the longest first, and the errors of unreadable files."""
-    seconds: dict[str, float] = {}
+def _plan(files: Sequence[str], reader: ClipReader) -> tuple[list[list[Piece]], dict[str, str]]:
+    """Batches of pieces of files of similar length, the longest first, and the errors of unreadable files."""
+    infos: dict[str, AudioInfo] = {}
     errors: dict[str, str] = {}
     for file in files:
         try:
-            seconds[file] = audio_info(file).duration
+            infos[file] = audio_info(file)
         except AudioFileError as error:
             errors[file] = str(error)
-    batches: list[list[str]] = []
+    batches: list[list[Piece]] = []
     room = 0
-    for file in sorted(seconds, key=seconds.__getitem__, reverse=True):
-        if not batches or reader.room(seconds[file]) > room:
-            batches.append([])
-            room = reader.batch_size
-        batches[-1].append(file)
-        room -= reader.room(seconds[file])
+    for file in sorted(infos, key=lambda file: infos[file].duration, reverse=True):
+        for piece in reader.pieces(file, infos[file]):
+            if not batches or piece.windows > room:
+                batches.append([])
+                room = reader.batch_size
+            batches[-1].append(piece)
+            room -= piece.windows
     return batches, errors
 
 
