@@ -6,7 +6,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import AutoModelForAudioClassification
 
@@ -69,6 +71,27 @@ def test_a_loaded_model_predicts_the_same(folder, model):
     fresh = SSLAMForAudioClassification(loaded.config)
     fresh.load_state_dict(loaded.state_dict())
     assert predict(folder, fresh, feature_extractor=SSLAMFeatureExtractor(max_length=64)) == expected
+
+
+@pytest.mark.parametrize("kind", ["model", "events"])
+def test_a_long_file_is_read_in_pieces(kind, request, tmp_path):
+    """Each piece holds as many windows as a batch. Damage in one piece is an error of the file, which comes once."""
+    name, rng = request.getfixturevalue(kind), np.random.default_rng(0)
+    waveform = rng.uniform(-0.3, 0.3, (round(7.5 * 44_100), 2)) * np.linspace(0, 1, round(7.5 * 44_100))[:, None]
+    files = [tmp_path / "long.flac", tmp_path / "short.wav", tmp_path / "damaged.wav"]
+    soundfile.write(files[0], waveform, 44_100)
+    soundfile.write(files[1], waveform[:20_000], 44_100)
+    waveform[200_000] = np.nan
+    soundfile.write(files[2], waveform, 44_100, subtype="FLOAT")
+    settings = {"threshold": 0.0} if kind == "events" else {}
+    whole, *others = (predict(files, name, window=0.64, batch_size=size, **settings) for size in (100, 1, 3))
+    for pieces in others:
+        assert [one.file for one in pieces] == [str(file) for file in files]
+        for one, expected in zip(pieces[:2], whole[:2], strict=True):
+            assert one.error is None
+            for found, known in zip(one.labels or one.events, expected.labels or expected.events, strict=True):
+                assert asdict(found) == pytest.approx(asdict(known), abs=1e-5)
+        assert "NaN" in pieces[2].error
 
 
 def test_files_come_in_the_order_that_they_were_given(folder, model, tmp_path):
