@@ -171,6 +171,8 @@ for name in ("few", "few", "many"):
     assert main([work + "/" + name, "--model", work + "/model", "--output", output, "--overwrite", *flags]) == 0
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    for worker in multiprocessing.active_children():  # one that is ending still holds its dataset
+        worker.join(timeout=60)
     print("COUNTED", json.dumps([count(work), peak, len(multiprocessing.active_children())]))
 """
 
