@@ -15,7 +15,7 @@ EXAMPLES = """\
 
 
 @command
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     parser = argument_parser(
         "demo",
         "Train a raga classifier on synthetic recordings in a few minutes, and classify a new clip with it.",
@@ -33,9 +33,10 @@ def main(argv: list[str]) -> None:
     from . import train
 
     flags = ["--config", "carnatic_ragas", "--output-dir", args.output, *training_flags]
-    if train.main(flags):
-        raise SystemExit(1)
-    classify_a_clip(Path(args.output))
+    code = train.main(flags)
+    if code == 0:
+        classify_a_clip(Path(args.output))
+    return code
 
 
 def classify_a_clip(folder: Path) -> None:
