@@ -187,19 +187,20 @@ def _open_part(file: AudioFile, offset: float, duration: float | None, sampling_
         )
     all_samples = resampled_length(length, own_rate, rate)
     first = min(round(offset * rate), all_samples - 1)
-    most = math.inf if duration is None else max(1, round(duration * rate))
-    start, stop, before = samples_needed(first, None if duration is None else first + most, own_rate, rate)
+    last = None if duration is None else first + max(1, round(duration * rate))
+    start, stop, before = samples_needed(first, last, own_rate, rate)
     blocks = resample_blocks(opened.blocks(start, stop), own_rate, rate)
-    return _Part(rate, int(min(most, all_samples - first)), _cut(blocks, before, most))
+    samples = all_samples if last is None else min(last, all_samples)
+    return _Part(rate, samples - first, _cut(blocks, before, None if last is None else last - first))
 
 
-def _cut(blocks: Iterable[np.ndarray], before: int, most: float) -> Iterator[np.ndarray]:
+def _cut(blocks: Iterable[np.ndarray], before: int, most: int | None) -> Iterator[np.ndarray]:
     """Leave out the samples `before` a part, and those after `most` samples of it."""
     for block in blocks:
         block, before = block[before:], max(0, before - len(block))
-        if len(block) > most:
-            block = block[: int(most)]
-        most -= len(block)
+        if most is not None:
+            block = block[:most]
+            most -= len(block)
         if len(block):
             yield block
 

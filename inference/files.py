@@ -103,14 +103,12 @@ class ClipReader:
 
     def read(self, piece: "Piece") -> list[torch.Tensor]:
         """The windows of a piece of a file. Raises `AudioFileError` where it cannot be read."""
-        part = {}
+        offset, duration = 0.0, None
         if self.grid is not None:
+            offset = piece.first * self.grid.step / self.sampling_rate
             samples = (piece.windows - 1) * self.grid.step + self.grid.size
-            part = {
-                "offset": piece.first * self.grid.step / self.sampling_rate,
-                "duration": None if piece.is_last else samples / self.sampling_rate,
-            }
-        waveform = torch.from_numpy(load_audio(piece.file, self.sampling_rate, **part))
+            duration = None if piece.is_last else samples / self.sampling_rate
+        waveform = torch.from_numpy(load_audio(piece.file, self.sampling_rate, offset=offset, duration=duration))
         shortest = self.sampling_rate // 40
         if not self.batches_any_lengths and len(waveform) < shortest:  # our own extractors pad them
             waveform = torch.nn.functional.pad(waveform, (0, shortest - len(waveform)))
