@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Finds the padding of features by its value, for clients that drop the attention mask."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ def frames_to_hear(input_values: torch.Tensor, padding_value: float, heard_lengt
 class PaddingMixin(SequenceFeatureExtractor):
     """A feature extractor whose `pad` knows padding by its value."""
 
+    @abstractmethod
     def infer_attention_mask(self, input_values: torch.Tensor) -> torch.Tensor | None:
         """
         The attention mask of features that come without one.
@@ -47,7 +49,6 @@ class PaddingMixin(SequenceFeatureExtractor):
         Returns:
             `(batch_size, num_frames)`, bool, or `None` if padding cannot be told from sound.
         """
-        raise NotImplementedError
 
     def pad(
         self,
