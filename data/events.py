@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Events (classes with onset and offset): reads them from datasets, and converts them to and from labels of frames."""
+"""Events (classes with onset and offset): reads them from datasets, and converts them to labels of frames."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,7 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 
-
-# Times closer than this, in seconds, are the same.
-# Tolerance of comparisons of times, in seconds
-TIME_PRECISION = 1e-6
+from .event_rules import TIME_PRECISION
 
 
 class Event(NamedTuple):
@@ -168,33 +165,6 @@ def events_to_frames(events: Sequence[Event], num_frames: int, frame_seconds: fl
     return frames
 
 
-def frames_to_events(
-    scores: np.ndarray, frame_seconds: float, *, threshold: float | Sequence[float] = 0.5, median_filter: int = 1
-) -> list[Event]:
-    """
-    Return the events of a clip: the runs of frames whose score is above a threshold.
-
-    Args:
-        scores: `(frames, labels)`.
-        frame_seconds: length of a frame in seconds.
-        threshold: one for all classes, or one for each class.
-        median_filter: length, an odd number of frames, of a median filter over time. 1 changes nothing.
-
-    Returns:
-        Events with class indices as labels, sorted by onset.
-
-    Raises:
-        ValueError: the scores have another shape, or are NaN or infinite; `threshold` does not fit the classes; or
-            `median_filter` is not an odd number.
-    """
-    active = median_filtered(checked_scores(scores), median_filter) > class_thresholds(threshold, np.shape(scores)[1])
-    changes = np.diff(np.pad(active, ((1, 1), (0, 0))).astype(np.int8), axis=0)
-    labels, onsets = np.nonzero(changes.T == 1)
-    _, offsets = np.nonzero(changes.T == -1)
-    times = zip(onsets * frame_seconds, offsets * frame_seconds, labels, strict=True)
-    return sorted(Event(float(onset), float(offset), int(label)) for onset, offset, label in times)
-
-
 def class_indices(events: Sequence[Event], labels: Sequence[int | str]) -> np.ndarray:
     """
     Return the class index of each event, `(events,)`, int64.
@@ -222,30 +192,3 @@ def event_times(events: Sequence[Event]) -> np.ndarray:
         wrong = events[int(np.argmin(is_right))]
         raise ValueError(f"{wrong} has no length: give an onset and a later offset in seconds, or remove it.")
     return times
-
-
-def checked_scores(scores: np.ndarray, num_labels: int | None = None) -> np.ndarray:
-    """Return scores `(frames, labels)` as float32; `ValueError` if they have another shape or are not finite."""
-    scores = np.asarray(scores, dtype=np.float32)
-    if scores.ndim != 2 or len(scores) == 0 or (num_labels is not None and scores.shape[1] != num_labels):
-        expected = "labels" if num_labels is None else f"{num_labels} labels"
-        raise ValueError(f"The scores must be (frames, {expected}), got {scores.shape}.")
-    if not np.isfinite(scores).all():
-        raise ValueError("Some scores are NaN or infinite: the model is broken. Look at the losses of its training.")
-    return scores
-
-
-def class_thresholds(threshold: float | Sequence[float], num_labels: int) -> np.ndarray:
-    """Return thresholds as float32, `(1,)` or `(labels,)`; `ValueError` for another shape or NaN."""
-    thresholds = np.atleast_1d(np.asarray(threshold, dtype=np.float32))
-    if thresholds.shape not in ((1,), (num_labels,)) or np.isnan(thresholds).any():
-        raise ValueError(f"`threshold` must be one number or one for each of {num_labels} classes, got {threshold}.")
-    return thresholds
-
-
-def median_filtered(scores: np.ndarray, length: int) -> np.ndarray:
-    """Return scores `(frames, labels)` after a median filter over time; `ValueError` if `length` is not odd."""
-    if length < 1 or length % 2 == 0:
-        raise ValueError(f"`median_filter` must be an odd number of frames, got {length}.")
-    padded = np.pad(scores, ((length // 2, length // 2), (0, 0)), mode="symmetric")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, length, axis=0), axis=-1)

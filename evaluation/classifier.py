@@ -19,6 +19,7 @@ from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, Sequ
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.audio import audio_info
+from ..data.event_rules import EventRules
 from ..data.events import Event
 from ..data.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
 from ..data.readable import audio_file, clip_name
@@ -77,8 +78,8 @@ def evaluate_clips(
     Predict clips and score the predictions.
 
     For clips, the scores are those of `evaluate_predictions`; the probabilities of a clip are the mean over its
-    windows, weighted by their frames. For frames, the scores are those of `score_events`, or of `frame_metrics` if
-    `sed_scores_eval` is not installed.
+    windows, weighted by their frames. For frames, the scores are those of `score_events` by the rules of the model, or
+    of `frame_metrics` if `sed_scores_eval` is not installed.
 
     Args:
         trainer: a Trainer with the model.
@@ -184,7 +185,7 @@ def _score_timelines(
         values = {"count": len(clips), **frame_metrics(EvalPrediction(logits, labels))}
         evaluation = Evaluation("frame_classification", names, Scores(values))
     else:
-        evaluation = score_events(scores, references, durations, names, frame_seconds)
+        evaluation = score_events(scores, references, durations, names, frame_seconds, EventRules.from_config(config))
     if folder is not None:
         for row, name in enumerate(list(scores)[:_TIMELINES]):
             path = folder / f"timeline_{row}.png"

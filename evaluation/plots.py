@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..data.events import Event, checked_scores, class_indices, event_times
+from ..data.event_rules import checked_scores
+from ..data.events import Event, class_indices, event_times
 from ..data.folders import write_whole
 from .results import PrecisionRecall
 from .tables import one_line

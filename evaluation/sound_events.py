@@ -15,17 +15,15 @@ import numpy as np
 import pandas as pd
 from transformers import EvalPrediction
 
-from ..data.events import (
+from ..data.event_rules import (
     TIME_PRECISION,
-    Event,
+    EventRules,
     checked_scores,
-    class_indices,
-    class_thresholds,
-    event_times,
-    events_to_frames,
-    frames_to_events,
+    detect_events,
+    filter_cells,
     median_filtered,
 )
+from ..data.events import Event, class_indices, event_times, events_to_frames
 from .metrics import MeanAveragePrecision, check_logits
 from .results import Evaluation, Scores
 
@@ -49,9 +47,7 @@ def score_events(
     durations: Mapping[str, float],
     labels: Sequence[str],
     frame_seconds: float,
-    *,
-    threshold: float | Sequence[float] = 0.5,
-    median_filter: int = 1,
+    rules: EventRules | None = None,
 ) -> Evaluation:
     """
     Score predicted timelines against annotated events.
@@ -60,15 +56,14 @@ def score_events(
     overlap are merged into one event.
 
     Args:
-        scores: for each clip, `(frames, labels)`. The median filter and then the threshold are applied to them; PSDS
-            and average precision need no threshold. Frames beyond the end of a clip are ignored.
+        scores: for each clip, `(frames, labels)`. F1 is that of the events by `rules`. PSDS and average precision need
+            the scores after the median filter only. Frames beyond the end of a clip are ignored.
         references: the events of the same clips, an empty list for a clip without events. They are cut at the ends of
             the clip.
         durations: the duration of the same clips in seconds.
         labels: the class names.
         frame_seconds: the length of a frame in seconds.
-        threshold: a score above it is a detection; one for all classes, or one for each.
-        median_filter: length, an odd number of frames, of a median filter over time. 1 changes nothing.
+        rules: how events follow from scores; by default every run of scores above 0.5 is an event.
 
     Returns:
         An evaluation of the task `frame_classification` whose scores of clips are:
@@ -87,29 +82,35 @@ def score_events(
 
     Raises:
         ValueError: `scores`, `references` and `durations` are not of the same clips, the scores of a clip do not fit
-            its duration or are NaN, an event has no length, has an unknown class or lies outside its clip, or
-            there are no references.
+            its duration or are NaN, an event has no length, has an unknown class or lies outside its clip, there are
+            no references, or the rules are for another number of classes.
     """
     from sed_scores_eval import collar_based, intersection_based, segment_based
 
     if len(set(labels)) != len(labels):
         raise ValueError("Some classes have the same name: make the names in `labels` unique.")
     _check_same_clips(scores, references, durations)
-    thresholds = class_thresholds(threshold, len(labels))
-    events, smoothed = {}, {}
+    rules = EventRules() if rules is None else rules
+    filters = filter_cells(rules, len(labels), frame_seconds)
+    events, smoothed, found = {}, {}, {}
     for clip, duration in durations.items():
         try:
             events[clip] = _merged_events(references[clip], duration, labels)
             clip_scores = _scores_within(checked_scores(scores[clip], len(labels)), duration, frame_seconds)
         except ValueError as error:
             raise ValueError(f"Clip {clip!r}: {error}") from error
-        smoothed[clip] = median_filtered(clip_scores, median_filter)
+        smoothed[clip] = median_filtered(clip_scores, filters)
+        found[clip] = detect_events(clip_scores, frame_seconds, rules, duration)
 
     present = sorted({int(event.label) for clip_events in events.values() for event in clip_events})
     if not present:
         raise ValueError("No clip has any event, so there is nothing to score against.")
-    absent = np.setdiff1d(range(len(labels)), present)
-    decisions = {clip: clip_scores > thresholds for clip, clip_scores in smoothed.items()}
+    # The events of a class are at least a frame apart, so that the runs of these frames are the events
+    decisions = {clip: np.zeros(clip_scores.shape, dtype=bool) for clip, clip_scores in smoothed.items()}
+    for clip, clip_events in found.items():
+        for onset, offset, label, _ in clip_events:
+            first, stop = onset / frame_seconds, offset / frame_seconds
+            decisions[clip][round(first) : int(np.ceil(stop - TIME_PRECISION)), label] = True
 
     # The library has a column for each class beside "onset" and "offset", so a class of that name would collide.
     truth = {
@@ -151,8 +152,8 @@ def score_events(
         "count": len(scores),
         "references": count,
         "references_merged": sum(map(len, references.values())) - count,
-        "classes_left_out": len(absent),
-        "events_left_out": sum(len(frames_to_events(clip[:, absent], frame_seconds)) for clip in decisions.values()),
+        "classes_left_out": len(labels) - len(present),
+        "events_left_out": sum(event.label not in present for clip_events in found.values() for event in clip_events),
         "segment_f1_macro": float(segment_f1["macro_average"]),
         "segment_f1_micro": float(segment_f1["micro_average"]),
         "event_f1_macro": float(event_f1["macro_average"]),

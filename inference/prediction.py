@@ -5,13 +5,13 @@
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
-from ..data.events import frames_to_events
+from ..data.event_rules import EventRules, detect_events
 from ..modeling.loading import (
     choose_device,
     class_names_of,
@@ -78,7 +78,8 @@ def predict(
     Label audio files of any sampling rate and number of channels.
 
     A clip longer than a window is cut into windows, and its scores are the mean over the windows, weighted by their
-    length. A frame classifier predicts events: runs of frames whose score is above `threshold`.
+    length. A frame classifier predicts events, by the rules in `config.event_rules`. By default they are the runs of
+    frames whose score is above 0.5.
 
     Args:
         files: paths of audio files or folders. Of a folder, all audio files below it are read.
@@ -86,7 +87,7 @@ def predict(
             evaluation mode.
         feature_extractor: the model's. Needed only for a classifier that was not loaded from a folder or the Hub.
         top_k: number of labels for each file, 5 by default. For classifiers of clips only.
-        threshold: from 0 to 1, 0.5 by default. For frame classifiers only.
+        threshold: from 0 to 1, for all classes, in place of the thresholds of the rules. For frame classifiers only.
         window: length in seconds of the windows that long clips are cut into. By default SSLAM models get
             `config.window_frames`, the length that they were trained with, and other models get whole clips. A
             classifier that you pass keeps the window in its configuration.
@@ -101,7 +102,8 @@ def predict(
         A prediction for each file, in the order of the files. A file that cannot be read has an `error`.
 
     Raises:
-        ValueError: the model is not a trained classifier, or it cannot take these arguments.
+        ValueError: the model is not a trained classifier, it cannot take these arguments, or `config.event_rules` does
+            not fit it.
 
     Example:
 
@@ -164,10 +166,13 @@ class Predictor:
         if not self.gives_events and threshold is not None:
             raise ValueError(f"{name} labels whole files. Use top_k (--top-k) instead of threshold (--threshold).")
         self.top_k = 5 if top_k is None else top_k
-        self.threshold = 0.5 if threshold is None else threshold
         self.model = load_classifier(model)
         self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
         config = self.model.config
+        if self.gives_events:
+            self.rules = EventRules.from_config(config)
+            if threshold is not None:
+                self.rules = replace(self.rules, threshold=threshold, low_threshold=None)
         if feature_extractor is None:
             feature_extractor = load_feature_extractor(name_of_model(model), config)
         self.reader = ClipReader(config, feature_extractor, batch_size=batch_size, window=window, padding=padding)
@@ -215,11 +220,9 @@ class Predictor:
         seconds = (last_start + result.samples[-1]) / reader.sampling_rate
         # Where the model hears padding, there are frames after the end of the file
         num_frames = math.ceil(round(seconds / frame_seconds, 6))
-        scores = torch.cat(result.windows)[:num_frames].double().numpy()
-        names, events = class_names_of(config), []
-        for onset, offset, label in frames_to_events(scores, frame_seconds, threshold=self.threshold):
-            own = slice(round(onset / frame_seconds), round(offset / frame_seconds))
-            index = int(label)
-            score = float(scores[own, index].mean())
-            events.append(ScoredEvent(onset, min(offset, seconds), names[index], score))
-        return events
+        scores = torch.cat(result.windows)[:num_frames].numpy()
+        names = class_names_of(config)
+        return [
+            ScoredEvent(onset, offset, names[label], score)
+            for onset, offset, label, score in detect_events(scores, frame_seconds, self.rules, seconds)
+        ]

@@ -1,12 +1,12 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Events and frames, from one to the other."""
+"""Labels of frames from events."""
 
 import numpy as np
 import pytest
 
 from builders import FRAME
-from polyaudio.data.events import Event, events_to_frames, frames_to_events
+from polyaudio.data.events import Event, events_to_frames
 
 
 @pytest.mark.parametrize(
@@ -48,30 +48,7 @@ def test_no_event_inside_the_clip_disappears():
         assert max(counts) <= np.ceil(length / FRAME) + 1
 
 
-def test_frames_to_events():
-    scores = np.array([[0.6, 0.1], [0.7, 0.5], [0.5, 0.9], [0.9, 0.9]])
-    assert frames_to_events(scores, 2.0) == [Event(0.0, 4.0, 0), Event(4.0, 8.0, 1), Event(6.0, 8.0, 0)]
-    assert frames_to_events(scores, 2.0, threshold=[0.8, 0.0]) == [Event(0.0, 8.0, 1), Event(6.0, 8.0, 0)]
-    assert frames_to_events(np.zeros((4, 2)), 2.0) == []
-
-
-def test_median_filter_removes_short_runs_and_gaps():
-    scores = np.array([[1, 1, 1, 0, 1, 1, 0, 0, 0, 1, 0, 0]]).T
-    assert len(frames_to_events(scores, 1.0)) == 3
-    assert frames_to_events(scores, 1.0, median_filter=3) == [Event(0.0, 6.0, 0)]
-
-
-def test_round_trip():
-    frames = (np.random.default_rng(3).random((200, 5)) > 0.6).astype(np.float32)
-    events = frames_to_events(frames, FRAME)
-    np.testing.assert_array_equal(events_to_frames(events, 200, FRAME, 5), frames)
-
-
-def test_conversions_of_bad_input():
+def test_events_that_cannot_be_labels():
     for event in (Event(2, 2, 0), Event(float("nan"), 1, 0), Event(0, 1, 3), Event(0, 1, "dog")):
         with pytest.raises(ValueError, match=r"no length|no known class"):
             events_to_frames([event], 10, 1.0, 3)
-    with pytest.raises(ValueError, match="NaN"):
-        frames_to_events(np.full((3, 2), np.inf), 1.0)
-    with pytest.raises(ValueError, match=r"\(3,\)"):
-        frames_to_events(np.zeros(3), 1.0)

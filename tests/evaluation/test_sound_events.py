@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Events and frames into each other, and the scores of timelines against formulas of our own."""
+"""The scores of timelines against formulas of our own."""
 
 import importlib.util
 import json
@@ -13,7 +13,8 @@ import sklearn.metrics
 from transformers import EvalPrediction
 
 from builders import FRAME
-from polyaudio.data.events import Event, events_to_frames, frames_to_events
+from polyaudio.data.event_rules import EventRules, detect_events
+from polyaudio.data.events import Event, events_to_frames
 from polyaudio.evaluation.plots import plot_timeline
 from polyaudio.evaluation.sound_events import frame_metrics, score_events
 
@@ -115,15 +116,15 @@ def test_segment_f1_is_that_of_segments():
 
 
 @pytest.mark.parametrize("median_filter", [1, 5])
+@pytest.mark.parametrize("settings", [{}, {"low_threshold": 0.3, "min_duration": [0.4, 0, 0.2, 0], "max_gap": 0.3}])
 @needs_library
-def test_event_f1_is_that_of_the_best_matching(median_filter):
+def test_event_f1_is_that_of_the_best_matching(settings, median_filter):
     scores, references, durations = random_timelines()
-    threshold = [0.4, 0.5, 0.6, 0.5]
-    options = {"threshold": threshold, "median_filter": median_filter}
-    result = score_events(scores, references, durations, LABELS, FRAME, **options).clips.to_dict()
+    rules = EventRules([0.4, 0.5, 0.6, 0.5], median_filter=median_filter * FRAME, **settings)
+    result = score_events(scores, references, durations, LABELS, FRAME, rules).clips.to_dict()
     hits, found, there = np.zeros(3), np.zeros(4), np.zeros(3)
     for clip, events in references.items():
-        answers = frames_to_events(scores[clip], FRAME, **options)
+        answers = detect_events(scores[clip], FRAME, rules, 10.0)
         for answer in answers:
             found[answer.label] += 1
         for label in range(3):
@@ -264,10 +265,7 @@ def test_frame_metrics_of_bad_input():
         ({"scores": {"a": np.zeros((0, 2))}}, r"'a'.*\(0, 2\)"),
         ({"scores": {"a": np.zeros((9, 2))}}, "'a'.*do not cover"),
         ({"labels": ["dog", "dog"]}, "same name"),
-        ({"threshold": [0.5, 0.5, 0.5]}, "threshold"),
-        ({"threshold": float("nan")}, "threshold"),
-        ({"median_filter": 4}, "odd"),
-        ({"median_filter": 0}, "odd"),
+        ({"rules": EventRules([0.5, 0.5, 0.5])}, "threshold"),
         ({"scores": {}, "references": {}, "durations": {}}, "No clip has any event"),
     ],
 )
