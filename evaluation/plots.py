@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 from ..data.event_rules import checked_scores
 from ..data.events import Event, class_indices, event_times
 from ..data.folders import write_whole
+from ..data.text import one_line
 from .results import PrecisionRecall
-from .tables import one_line
 
 
 # With more classes, their names or the counts in the cells are too small to read

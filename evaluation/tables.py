@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..data.text import one_line
 from .results import Evaluation, Scores
 from .summary import MeanStd, RunsSummary
 
@@ -162,11 +163,6 @@ def format_number(value: float | int | None) -> str:
 def format_mean(score: MeanStd) -> str:
     """`0.8125 ± 0.0312`, or the mean alone if there is no deviation."""
     return format_number(score.mean) + ("" if score.std is None else f" ± {format_number(score.std)}")
-
-
-def one_line(text: str) -> str:
-    """The text with a space for each run of white space, line breaks included, and no unprintable characters."""
-    return "".join(character for character in " ".join(str(text).split()) if character.isprintable())
 
 
 def _format_interval(interval: Sequence[float] | None) -> str:

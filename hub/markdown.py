@@ -4,7 +4,7 @@
 
 import re
 
-from ..evaluation.tables import one_line
+from ..data.text import one_line
 
 
 def markdown_table(table: list[list[str]]) -> str:

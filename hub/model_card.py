@@ -18,9 +18,10 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ..data.folders import write_json, write_whole
+from ..data.text import one_line
 from ..evaluation.results import Evaluation
 from ..evaluation.summary import RunsSummary
-from ..evaluation.tables import class_table, interval_table, one_line, score_table, summary_table, title_of
+from ..evaluation.tables import class_table, interval_table, score_table, summary_table, title_of
 from ..integration.version import __version__
 from .markdown import escape, fenced, inline_code, markdown_table
 from .usage import CLIPS, DATA_TITLE, FRAMES, PRETRAINING, SEVERAL_LABELS, USAGE_TITLE, usage_sections
