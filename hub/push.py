@@ -286,6 +286,8 @@ def _code(folder: Path) -> set[str]:
     for name in ("config.json", "preprocessor_config.json", "processor_config.json"):
         settings = read_json(folder / name) if (folder / name).is_file() else {}
         check_code(settings, folder / name)
+        pipelines = (settings.get("custom_pipelines") or {}).values()
+        waiting += [f"{one['impl'].split('.')[0]}.py" for one in pipelines if "--" not in one["impl"]]
         for value in (settings.get("auto_map") or {}).values():  # for a tokenizer a pair, of which one can be missing
             references = value if isinstance(value, list) else [value]
             waiting += [f"{one.split('.')[0]}.py" for one in references if isinstance(one, str) and "--" not in one]

@@ -67,6 +67,7 @@ def choose_layout(
     labels_frames: bool,
     window: float | None = None,
     hop: float | None = None,
+    overlap: float | None = None,
     join: Join = "fade",
     resolution: float | None = None,
 ) -> WindowLayout:
@@ -75,7 +76,7 @@ def choose_layout(
 
     Args:
         labels_frames: whether the model labels frames rather than clips.
-        window, hop, join, resolution: as for [`TimelineModel`].
+        window, hop, overlap, join, resolution: as for [`TimelineModel`].
 
     Raises:
         ValueError: the model cannot take such windows, or has no such resolution.
@@ -85,6 +86,8 @@ def choose_layout(
     for name, seconds in {"window": window, "hop": hop, "resolution": resolution}.items():
         if seconds is not None and not 0 < seconds < float("inf"):
             raise ValueError(f"{name} must be above 0 seconds, got {seconds:g}.")
+    if overlap is not None and not 0 <= overlap < float("inf"):
+        raise ValueError(f"overlap must be at least 0 seconds, got {overlap:g}.")
     rate = feature_extractor.sampling_rate
     frame_hop = getattr(feature_extractor, "hop_length", 1)
     frames = getattr(config, "frames_of_one_pass", None)
@@ -98,9 +101,13 @@ def choose_layout(
     length = max(1, length // answer) * answer
     if longest is not None and length > longest:
         raise ValueError(f"The model reads {longest / rate:g} s at once. Use a shorter window, or none for its own.")
-    step = max(1, round((length / 2 if hop is None else hop * rate) / answer)) * answer
+    if hop is None:
+        hop = length / 2 / rate if overlap is None else length / rate - overlap
+    step = max(1, round(hop * rate / answer)) * answer
     if step > length:
         raise ValueError(f"A hop of {step / rate:g} s would leave out what is between windows of {length / rate:g} s.")
+    if overlap is not None and overlap * rate >= length:
+        raise ValueError(f"An overlap of {overlap:g} s is not shorter than the window of {length / rate:g} s.")
     passes = 1
     if not labels_frames:
         answer = step
@@ -133,6 +140,7 @@ class TimelineModel:
         feature_extractor: the model's.
         window: length of a window in seconds. By default the length that the model reads at once, but at most 10.24 s.
         hop: seconds from the start of one window to the next, half of the window by default.
+        overlap: seconds that a window shares with the next one, another way to give `hop`.
         join: `"fade"` weights a window by the distance from its nearer end, so that no seams show; `"mean"` weights
             all windows alike; `"max"` takes the highest score.
         resolution: length of a cell in seconds, for frame classifiers: the length of a frame, or a half, a quarter,
@@ -155,6 +163,7 @@ class TimelineModel:
         *,
         window: float | None = None,
         hop: float | None = None,
+        overlap: float | None = None,
         join: Join = "fade",
         resolution: float | None = None,
         batch_size: int = 8,
@@ -175,15 +184,16 @@ class TimelineModel:
             labels_frames=self.labels_frames,
             window=window,
             hop=hop,
+            overlap=overlap,
             join=join,
             resolution=resolution,
         )
         self.sampling_rate = feature_extractor.sampling_rate
         self.cell_seconds = self.layout.cell / self.sampling_rate
 
-    def stream(self) -> "TimelineStream":
-        """Begin the timeline of a recording."""
-        return TimelineStream(self)
+    def stream(self, batch_size: int | None = None) -> "TimelineStream":
+        """Begin the timeline of a recording, by default with the `batch_size` of this object."""
+        return TimelineStream(self, self.batch_size if batch_size is None else batch_size)
 
     def scores(self, samples: np.ndarray) -> np.ndarray:
         """
@@ -238,14 +248,14 @@ class TimelineStream:
     """
     The timeline of one recording, whose samples come in blocks of any length.
 
-    A cell is final when no window to come reaches it. So the delay is at most a window, and what `batch_size` windows
-    take.
+    A cell is final when no window to come reaches it. With a `batch_size` of 1 that takes at most a window.
     """
 
-    def __init__(self, timeline: TimelineModel):
+    def __init__(self, timeline: TimelineModel, batch_size: int):
         layout = timeline.layout
         self.timeline = timeline
         self.layout = layout
+        self.batch_size = batch_size
         # Windows that begin before the recording hear its mirrored beginning
         self.lead = max(0, -layout.first_start(0))
         self.samples = 0
@@ -270,6 +280,10 @@ class TimelineStream:
         """
         if samples.ndim != 1:
             raise ValueError(f"The samples must be mono, (samples,), got {samples.shape}.")
+        if samples.dtype.kind != "f":
+            raise ValueError(f"The samples must be floats from -1 to 1, got {samples.dtype}. Divide integers first.")
+        if not np.isfinite(samples).all():
+            raise ValueError("The samples contain NaN or infinity. Check the source of the sound.")
         self.samples += len(samples)
         self._held = np.concatenate([self._held, samples.astype(np.float32, copy=False)])
         if self._has_lead or len(self._held) >= self.lead:
@@ -321,7 +335,7 @@ class TimelineStream:
             first = start - self._held_start if start < end else 0
             self._waiting.append((number, self._held[first : first + layout.size]))
             self._next[number] += 1
-            if len(self._waiting) == self.timeline.batch_size:
+            if len(self._waiting) == self.batch_size:
                 self._run()
         passed = min(start - self._held_start, len(self._held))
         self._held = self._held[passed:].copy()

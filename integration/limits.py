@@ -69,6 +69,9 @@ _DTYPES = ("bfloat16", "float16", "float32", "float64")
 _SHARD = re.compile(r"model[\w.]*-\d+-of-\d+\.safetensors")
 # How attention is computed is the choice of whoever loads a model. These settings can name code that is downloaded.
 _NOT_FROM_FILES = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+if (__package__ or "").endswith(".integration"):
+    # polyaudio has the pipeline itself. Only the copies of this file beside a model need the pipeline beside the model.
+    _NOT_FROM_FILES += ("custom_pipelines",)
 _LARGEST_JSON = 2**24  # bytes; the names of 2**18 classes need half of it
 
 
@@ -105,13 +108,17 @@ def check_code(settings: Mapping[str, Any], path: str | os.PathLike) -> None:
     Check the parts of a `config.json` or `preprocessor_config.json` that name classes.
 
     Raises:
-        ValueError: `architectures` or `auto_map` has another form than transformers writes.
+        ValueError: `architectures`, `auto_map` or `custom_pipelines` has another form than transformers writes.
     """
     architectures, auto_map = settings.get("architectures") or [], settings.get("auto_map") or {}
+    pipelines = settings.get("custom_pipelines") or {}
     if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
         raise ValueError(f"`architectures` in {path} must be a list of names.")
     if not isinstance(auto_map, dict) or not all(isinstance(value, str | list) for value in auto_map.values()):
         raise ValueError(f"`auto_map` in {path} must give a class to each Auto class.")
+    is_right = isinstance(pipelines, dict) and all(isinstance(one, dict) for one in pipelines.values())
+    if not is_right or not all(isinstance(one.get("impl"), str) for one in pipelines.values()):
+        raise ValueError(f"`custom_pipelines` in {path} must give a class, `impl`, to each task.")
 
 
 def shards_of(path: str | os.PathLike) -> set[str]:

@@ -3,7 +3,7 @@
 """Registers the model types of polyaudio with the Auto classes of transformers, and their LoRA targets with PEFT.
 
 The modules of the Auto classes and of PEFT import torch, which takes seconds. So model types are registered with a
-module in `_MODULES` only when the program has imported that module itself.
+module in `_MODULES` only when the program has imported that module itself, and so is the pipeline.
 """
 
 import functools
@@ -36,6 +36,10 @@ _AUTO_CLASSES = {
 # The module with the modules that PEFT adapts where a configuration names none
 _PEFT_DEFAULTS = "peft.utils.constants"
 _MODULES = {*_AUTO_CLASSES, _PEFT_DEFAULTS}
+# The module with the tasks of `pipeline`, and our task
+_PIPELINES = "transformers.pipelines"
+_TASK = "sound-event-detection"
+_PIPELINE = ".inference.pipeline_sound_event_detection:SoundEventDetectionPipeline"
 # The module whose class reads the settings of feature extractors
 _EXTRACTORS = "transformers.feature_extraction_utils"
 
@@ -48,8 +52,8 @@ _IMPORTS_AUTO_CLASSES = "transformers.modeling_layers"
 
 
 def register_auto_classes() -> None:
-    """Register every model type, now or as soon as the program imports transformers' Auto classes or PEFT."""
-    waited_for = {*_MODULES, _EXTRACTORS}
+    """Register everything, now or as soon as the program imports transformers' Auto classes, its pipelines or PEFT."""
+    waited_for = {*_MODULES, _EXTRACTORS, _PIPELINES}
     missing = {name for name in waited_for if name not in sys.modules}
     if missing:  # before the loop, because our classes import some of them
         sys.meta_path.insert(0, _RegisterAfterImport({*missing, _IMPORTS_AUTO_CLASSES} - sys.modules.keys()))
@@ -72,9 +76,14 @@ def register_model_type(name: str, model_type: ModelType) -> None:
 
 
 def _register_in(module: ModuleType) -> None:
-    """Register all types with a module, if it is one of those that are waited for."""
+    """Register what belongs to a module, if it is one of those that are waited for."""
     if module.__name__ == _EXTRACTORS:
         _find_default_extractors(module.FeatureExtractionMixin)
+    if module.__name__ == _PIPELINES:
+        from transformers import AutoModelForAudioClassification, AutoModelForAudioFrameClassification
+
+        models = (AutoModelForAudioClassification, AutoModelForAudioFrameClassification)
+        module.PIPELINE_REGISTRY.register_pipeline(_TASK, load_class(_PIPELINE), pt_model=models, type="audio")
     if module.__name__ not in _MODULES:
         return
     for name, model_type in MODEL_TYPES.items():

@@ -42,6 +42,10 @@ STAMP = "# Copied from polyaudio "
 _PARTIAL = "_saving"  # a Trainer does not push files whose names begin with an underscore
 # The files that transformers loads weights from. If one remains from an earlier model, transformers could load it.
 WEIGHTS = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
+_CLASSIFIERS = ("ForAudioClassification", "ForAudioFrameClassification")
+_PIPELINE_TASK = "sound-event-detection"
+_PIPELINE_FILE = "pipeline_sound_event_detection.py"
+_PIPELINE_CLASS = "SoundEventDetectionPipeline"
 # The end of the name of a model class, and the Auto class that loads it
 _AUTO_CLASSES = {
     "Model": "AutoModel",
@@ -58,9 +62,14 @@ class PortableModelMixin(_ModelBase):
         config_class: type[PreTrainedConfig]
 
     def save_code(self, save_directory: str | os.PathLike) -> None:
-        """Write the code to load the model to a folder, and set `auto_map` in `self.config`."""
+        """
+        Write the code to load the model to a folder, and set `auto_map` in `self.config`. For a classifier, write the
+        code of its pipeline too.
+        """
         cls = cast("type[PortableModelMixin]", _own_class(self))  # has the mixin, as every class of the models
         _write_code(Path(save_directory), cls, self.config, _model_auto_map(cls))
+        if cls.__name__.endswith(_CLASSIFIERS):
+            save_pipeline_code(Path(save_directory), self.config)
 
     # Further arguments are only accepted by name
     def save_pretrained(  # type: ignore[override]
@@ -163,6 +172,22 @@ def save_whole(save_directory: str | os.PathLike, write: Callable[[Path], Any]) 
     return names
 
 
+def save_pipeline_code(folder: Path, config: Any) -> None:
+    """
+    Write the code of the pipeline "sound-event-detection" to a folder, and set `custom_pipelines` in a configuration,
+    with which transformers finds it. As for models, `POLYAUDIO_SAVE_CODE=0` leaves it out.
+    """
+    if os.environ.get("POLYAUDIO_SAVE_CODE") == "0":
+        vars(config).pop("custom_pipelines", None)
+        return
+    beside = Path(__file__).with_name(_PIPELINE_FILE)  # among the copies beside a model
+    path = beside if beside.is_file() else Path(__file__).parents[1] / "inference" / _PIPELINE_FILE
+    impl = f"{path.stem}.{_PIPELINE_CLASS}"
+    models = [_AUTO_CLASSES[ending] for ending in _CLASSIFIERS]
+    config.custom_pipelines = {_PIPELINE_TASK: {"impl": impl, "pt": models}}
+    _write_sources(folder, path)
+
+
 def flattened_sources(path: str | os.PathLike) -> dict[str, str]:
     """
     Return the code of a module and of all modules that it imports from its package, changed to work in one folder.
@@ -229,7 +254,11 @@ def _write_code(folder: Path, cls: type, settings: Any, auto_map: dict[str, str]
         vars(settings).pop("auto_map", None)
         return
     settings.auto_map = auto_map
-    for name, source in flattened_sources(inspect.getfile(cls)).items():
+    _write_sources(folder, inspect.getfile(cls))
+
+
+def _write_sources(folder: Path, path: str | os.PathLike) -> None:
+    for name, source in flattened_sources(path).items():
         (folder / name).write_text(source, encoding="utf-8")
 
 
