@@ -11,6 +11,10 @@ from ..integration.limits import CheckedConfigMixin, check_sizes
 from .audioset_labels import AUDIOSET_LABELS
 
 
+# Whoever reads the rules checks their values, as they also depend on the number of classes
+_EVENT_RULES = ("threshold", "low_threshold", "median_filter", "min_duration", "max_gap")
+
+
 @strict
 class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
     r"""
@@ -78,6 +82,10 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
         multi_label_reduction (`str`, *optional*, defaults to `"mean"`):
             Reduction of the binary cross entropies of a multi-label batch: `"mean"`, or `"labels"`, the sum divided by
             the sum of the labels with which EAT and SSLAM train on AudioSet.
+        event_rules (`dict`, *optional*):
+            How [`SSLAMForAudioFrameClassification`] gets events from its scores: `threshold`, `low_threshold`,
+            `median_filter`, `min_duration` and `max_gap`, each a number for all classes or a list with one for each
+            class. The last three are in seconds. `None` takes every run of scores above 0.5 for an event.
         pretraining_stage (`int`, *optional*, defaults to 1):
             1 for the objective of EAT, 2 for the objective of SSLAM with mixtures of two clips and the source
             retention loss.
@@ -167,6 +175,7 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
     label_smoothing: float | int = 0.0
     single_label_loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     multi_label_reduction: Literal["mean", "labels"] = "mean"
+    event_rules: dict | None = None
 
     pretraining_stage: Literal[1, 2] = 1
     clone_batch: int = 16
@@ -232,6 +241,14 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be at least 0 and below 1, got {self.label_smoothing}.")
+        for name, value in (self.event_rules or {}).items():
+            values = value if isinstance(value, list | tuple) else [value]
+            if name not in _EVENT_RULES:
+                raise ValueError(f"`event_rules` has no setting {name!r}. Its settings are {', '.join(_EVENT_RULES)}.")
+            if not all(isinstance(one, int | float) for one in values):
+                raise ValueError(
+                    f"`event_rules` must have numbers or lists of numbers, got {value!r:.40} as {name!r}."
+                )
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"`mask_ratio` must lie between 0 and 1, got {self.mask_ratio}.")
         if not 0 <= self.unmixed_region_ratio < 0.5 or not 0 < self.unmixed_region_range <= 1:

@@ -108,8 +108,9 @@ class EventRules:
         return rules
 
     def to_dict(self) -> dict[str, Any]:
-        """The rules as a dict for JSON, with lists for the values of classes."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """The rules as a dict for JSON, with lists for the values of classes. A rule that is `None` is left out."""
+        rules = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in rules.items()}
 
     def of_labels(self, name: str, num_labels: int) -> np.ndarray:
         """

@@ -40,7 +40,8 @@ def main(argv: list[str]) -> int:
         "--threshold",
         type=float,
         metavar="P",
-        help="score above which a frame belongs to an event (default: 0.5); for frame classifiers only",
+        help="score above which a frame belongs to an event (default: by the rules of the model, see tune-events, or "
+        "0.5); for frame classifiers only",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args(argv)

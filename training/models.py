@@ -163,6 +163,8 @@ def build_classifier(
         label2id={name: index for index, name in enumerate(labels)},
         problem_type=MULTI_LABEL if task == FRAMES else task,
     )
+    if getattr(config, "event_rules", None) and "event_rules" not in source.settings:
+        config.event_rules = None  # they were chosen for the scores of other weights
     if task == FRAMES and not has_frame_head(config):
         raise ValueError(
             f"The labels have onsets and offsets, but polyaudio has no frame classifier of type {config.model_type}."

@@ -121,6 +121,33 @@ def test_events(folder, events, capsys):
         assert event.label in ("high", "low")
 
 
+def test_events_follow_the_rules_of_the_model(folder, events):
+    model = SSLAMForAudioFrameClassification.from_pretrained(events)
+    middle = float(np.median([event.score for one in predict(folder, model, threshold=0.0) for event in one.events]))
+    expected = predict(folder, model, threshold=middle)
+    assert any(one.events for one in expected)
+    model.config.event_rules = {"threshold": [middle, 1.0], "low_threshold": 0.0}
+    # A threshold replaces both of the rules
+    assert predict(folder, model, threshold=middle) == expected
+    for one, known in zip(predict(folder, model), expected, strict=True):
+        heard = any(event.label == "high" for event in known.events)
+        assert [(event.label, event.onset) for event in one.events] == ([("high", 0.0)] if heard else [])
+    model.config.event_rules = {"threshold": [0.5, 0.5, 0.5]}
+    with pytest.raises(ValueError, match="one for each of 2 classes, got 3"):
+        predict(folder, model)
+
+
+def test_saved_rules_are_read(folder, events, tmp_path):
+    model = SSLAMForAudioFrameClassification.from_pretrained(events)
+    model.config.event_rules = {"threshold": [1.0, 0.0], "min_duration": 0.3}
+    model.save_pretrained(tmp_path)
+    SSLAMFeatureExtractor.from_pretrained(events).save_pretrained(tmp_path)
+    found = predict(folder, str(tmp_path))
+    assert found == predict(folder, model)
+    assert {event.label for one in found for event in one.events} == {"low"}
+    assert all(event.offset - event.onset >= 0.3 for one in found for event in one.events)
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [

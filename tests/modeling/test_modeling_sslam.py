@@ -161,6 +161,10 @@ def test_wrong_inputs_are_named(inputs, message):
         ({"prediction_mode": "max"}, "prediction_mode"),
         ({"problem_type": "ranking"}, "problem_type"),
         ({"pretraining_stage": 3}, "pretraining_stage"),
+        ({"event_rules": 0.5}, "event_rules"),
+        ({"event_rules": {"treshold": 0.5}}, "no setting 'treshold'"),
+        ({"event_rules": {"threshold": "0.5"}}, "numbers or lists of numbers, got '0.5' as 'threshold'"),
+        ({"event_rules": {"threshold": [0.5, None]}}, "numbers or lists of numbers"),
     ],
 )
 def test_wrong_configurations_are_named(changes, message):
