@@ -14,6 +14,10 @@ from ..integration.limits import CheckedConfigMixin
 # Number of values in a frame of each front end, if the configuration does not say
 FRONTENDS = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}
 
+# Number of frames that a classifier reads in one pass, 122.88 s with the defaults of the feature extractor. The chroma
+# of a clip follows from the tonic and the level of the whole clip, so it is not cut.
+WINDOW_FRAMES = {"log_mel": 7680, "tonic_chroma": 0, "waveform": 1_966_080}
+
 # The value of the padding of each front end. No frame of a clip has it: log(mel + 1e-8) is at least -18.43, and the
 # energies of pitch classes are at least 0. bfloat16 keeps both. Padding of a waveform looks like silence.
 PADDING_VALUES = {"log_mel": -18.5, "tonic_chroma": -1.0, "waveform": None}
@@ -37,6 +41,12 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             Value of the frames with which the feature extractor pads, by default that of the front end. Where the
             `attention_mask` is missing, the model takes these frames for padding. `None` for a waveform, whose
             padding the model cannot tell from silence.
+        window_frames (`int`, *optional*):
+            Number of input frames (samples of a waveform) that the classifier reads in one pass in evaluation, a
+            multiple of `inputs_to_logits_ratio`. It cuts longer clips into windows of this length and answers with the
+            mean over the windows. 0 reads whole clips, as the original does. The default is 122.88 s, rounded up to
+            such a multiple, and 0 for `"tonic_chroma"`, whose features have one tonic for the whole clip. In training
+            the model always reads whole clips.
         conv_dim (`list[int]`, *optional*, defaults to `[64, 128, 256, 512]`):
             Output channels of each convolution of the encoder.
         conv_kernel (`list[int]`, *optional*, defaults to `[3, 3, 3, 3]`):
@@ -105,6 +115,7 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
     frontend: Literal["log_mel", "tonic_chroma", "waveform"] = "log_mel"
     feature_size: int | None = None
     padding_value: float | int | None = None
+    window_frames: int | None = None
     conv_dim: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     conv_kernel: list[int] | tuple[int, ...] = (3, 3, 3, 3)
     conv_stride: list[int] | tuple[int, ...] = (2, 2, 2, 2)
@@ -143,6 +154,9 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
         if self.classifier_proj_size is None:
             self.classifier_proj_size = self.hidden_size // 2
         super().__post_init__(**kwargs)
+        if self.window_frames is None:
+            ratio = self.inputs_to_logits_ratio
+            self.window_frames = -(-WINDOW_FRAMES[self.frontend] // ratio) * ratio
 
     @property
     def inputs_to_logits_ratio(self) -> int:
@@ -156,6 +170,11 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             raise ValueError(
                 "`conv_dim`, `conv_kernel` and `conv_stride` must have one value for each convolution, at least one; "
                 f"got {len(self.conv_dim)}, {len(self.conv_kernel)} and {len(self.conv_stride)}."
+            )
+        if self.window_frames < 0 or self.window_frames % self.inputs_to_logits_ratio:
+            raise ValueError(
+                f"`window_frames` must be 0 or a multiple of {self.inputs_to_logits_ratio}, the product of "
+                f"`conv_stride`, got {self.window_frames}."
             )
         if self.frontend == "waveform" and self.feature_size != 1:
             raise ValueError(f"`frontend='waveform'` has `feature_size=1`, got {self.feature_size}.")

@@ -181,7 +181,7 @@ def _open_part(file: AudioFile, offset: float, duration: float | None, sampling_
     opened = _open(file, _name_of(file))
     own_rate, length = opened.sampling_rate, opened.samples
     rate = own_rate if sampling_rate is None else sampling_rate
-    if round(offset * own_rate) >= length:
+    if round(offset * own_rate, 6) >= length:
         raise AudioFileError(
             f"{opened.name} is {length / own_rate:.3f} s long, so it has no samples at offset {offset} s."
         )

@@ -37,6 +37,8 @@ class AudioCollator:
         padding: dict[str, Any] = {"padding": True}
         if not self.mask_padding:
             padding = {"padding": "max_length", "mask_padding": [item.get("is_part", False) for item in items]}
+        if not all(item.get("center", True) for item in items):
+            padding["center"] = False
         # transformers declares no `__call__` in its base class of feature extractors
         features = self.feature_extractor(  # type: ignore[operator]
             [item["waveform"] for item in items],

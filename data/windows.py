@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import torch
 
-from .audio import audio_info, load_audio
+from .audio import AudioFile, audio_info, load_audio
 from .events import shifted_events
 from .labels import FRAMES, task_of
 from .readable import audio_file
@@ -139,25 +139,73 @@ class WindowGrid:
         size: length of a window in samples.
         step: distance between the starts of two windows in samples.
         hop: distance between the starts of two frames of the model's input in samples.
+        shortest: a rest at the end with fewer samples gets no window of its own.
+        margin: number of samples by which the clip is mirrored at either end before it is cut, half a frame where
+            frames are centred. A clip of less than `shortest` samples is padded with zeros before.
     """
 
     size: int
     step: int
     hop: int = 1
+    shortest: int = 1
+    margin: int = 0
 
     @classmethod
     def of_seconds(cls, seconds: float, sampling_rate: int) -> "WindowGrid":
         """Return adjacent windows of this length in seconds, or of 25 ms if that is longer."""
-        samples = max(_shortest(sampling_rate), round(seconds * sampling_rate))
-        return cls(samples, samples)
+        shortest = sampling_rate // 40
+        samples = max(shortest, round(seconds * sampling_rate))
+        return cls(samples, samples, shortest=shortest)
 
-    def starts(self, samples: int, sampling_rate: int) -> range:
-        """
-        Return the first sample of each window of a clip with `samples` samples.
+    def windows(self, samples: int) -> list[tuple[int, int]]:
+        """Return the start and the length of each window of a clip with `samples` samples, in the mirrored clip."""
+        if self.margin:
+            samples = max(samples, self.shortest) + 2 * self.margin
+        starts = range(0, max(1, samples - self.shortest + 1), self.step)
+        return [(start, min(self.size, samples - start)) for start in starts]
 
-        A rest at the end that is shorter than 25 ms, one frame, gets no window of its own.
+    def cut(self, waveform: np.ndarray) -> list[np.ndarray]:
+        """Return the windows of a clip `(samples,)`."""
+        windows = self.windows(len(waveform))
+        waveform = self._mirrored(waveform, at_start=True, at_end=True)
+        return [waveform[start : start + length] for start, length in windows]
+
+    def read(self, file: AudioFile, sampling_rate: int, first: int = 0, number: int | None = None) -> list[np.ndarray]:
         """
-        return range(0, max(1, samples - _shortest(sampling_rate) + 1), self.step)
+        Read some windows of a clip. Nothing else is decoded.
+
+        Args:
+            file: as for `load_audio`.
+            sampling_rate: rate of the windows in Hz.
+            first: number of windows before them.
+            number: number of windows; by default all up to the end of the clip.
+
+        Raises:
+            AudioFileError: as `load_audio`.
+        """
+        # Where the clip ends in one of the windows, the end is mirrored from what comes before
+        start, samples = max(0, first * self.step - 2 * self.margin), None
+        if number is not None:
+            samples = (first + number - 1) * self.step + self.size - self.margin - start
+            samples = max(samples, self.margin + 1)
+        waveform = load_audio(
+            file,
+            sampling_rate,
+            offset=start / sampling_rate,
+            duration=None if samples is None else samples / sampling_rate,
+        )
+        is_end = samples is None or len(waveform) < samples
+        waveform = self._mirrored(waveform, at_start=start == 0, at_end=is_end)
+        begin = first * self.step - (start + self.margin if start else 0)
+        starts = range(begin, max(begin + 1, len(waveform) - self.shortest + 1), self.step)
+        return [waveform[start : start + self.size] for start in starts][:number]
+
+    def _mirrored(self, waveform: np.ndarray, *, at_start: bool, at_end: bool) -> np.ndarray:
+        if self.margin == 0:
+            return waveform
+        if at_start and at_end:
+            waveform = np.pad(waveform, (0, max(0, self.shortest - len(waveform))))
+        return np.pad(waveform, (self.margin * at_start, self.margin * at_end), mode="reflect")
 
     def frames(self, samples: int) -> int:
         """Return the number of frames in a window of this many samples. The answers for windows are weighted by it."""
@@ -182,10 +230,9 @@ class ClipWindows(torch.utils.data.Dataset):
         self.frames: list[int] = []
         for index, audio in enumerate(self.clips.select_columns("audio")):
             info = audio_info(audio_file(audio["audio"]))
-            samples = info.samples_at(sampling_rate)
-            for start in grid.starts(samples, sampling_rate):
+            for start, length in grid.windows(info.samples_at(sampling_rate)):
                 self.windows.append((index, start))
-                self.frames.append(grid.frames(min(start + grid.size, samples) - start))
+                self.frames.append(grid.frames(length))
         self._is_long = {index for index, start in self.windows if start > 0}
 
     def __len__(self) -> int:
@@ -193,28 +240,20 @@ class ClipWindows(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """
-        Return `{"waveform": (samples,) float32 array, "label": label of the window, "is_part": bool}`, where `is_part`
-        says whether the clip has several windows.
+        Return `{"waveform": (samples,) float32 array, "label": label of the window, "is_part": bool, "center": bool}`,
+        where `is_part` says whether the clip has several windows, and `center` whether the feature extractor has to
+        mirror the ends of the waveform.
         """
         row, start = self.windows[index]
         clip = self.clips[row]
-        waveform = load_audio(
-            audio_file(clip["audio"]),
-            self.sampling_rate,
-            offset=start / self.sampling_rate,
-            duration=self.grid.size / self.sampling_rate,
-        )
+        (waveform,) = self.grid.read(audio_file(clip["audio"]), self.sampling_rate, start // self.grid.step, 1)
         label = clip["label"]
         if task_of(self.clips.features["label"]) == FRAMES:
             label = shifted_events(label, start / self.sampling_rate, len(waveform) / self.sampling_rate)
-        return {"waveform": waveform, "label": label, "is_part": row in self._is_long}
+        is_part, center = row in self._is_long, self.grid.margin == 0
+        return {"waveform": waveform, "label": label, "is_part": is_part, "center": center}
 
 
 def combined_seed(*numbers: int) -> int:
     """Return one seed for a torch generator from several numbers, none of which may be negative."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)  # torch takes 63 bits
-
-
-def _shortest(sampling_rate: int) -> int:
-    """The number of samples in 25 ms, one frame."""
-    return sampling_rate // 40

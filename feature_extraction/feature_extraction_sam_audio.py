@@ -126,6 +126,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         return_tensors: str | TensorType | None = None,
         device: str | torch.device = "cpu",
         tonic=None,
+        center: bool = True,
         **kwargs,
     ) -> BatchFeature:
         r"""
@@ -156,6 +157,11 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
             tonic (`float` or a sequence of `float`, *optional*):
                 Tonic of the clips in Hz, one number or one for each clip, for `frontend="tonic_chroma"` only. Where it
                 is not given or NaN, it is estimated.
+            center (`bool`, *optional*, defaults to `True`):
+                Whether to reflect the clips at both ends, so that a frame is centred on each multiple of
+                `hop_length`. With `False`, a clip is a part of a recording with half of `n_fft` samples more at
+                either end, and gets the frames of the recording: `1 + (samples - n_fft) // hop_length`. For
+                `frontend="tonic_chroma"` only `True`, because all its frames depend on the whole clip.
             kwargs:
                 Ignored, as by the extractors of transformers.
 
@@ -180,6 +186,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         check_length("pad_to_multiple_of", pad_to_multiple_of)
         if tonic is not None and self.frontend != "tonic_chroma":
             raise ValueError(f"`tonic` belongs only to 'tonic_chroma', this extractor has frontend={self.frontend!r}.")
+        if not center and self.frontend == "tonic_chroma":
+            raise ValueError("`center=False` does not go with 'tonic_chroma', whose frames depend on the whole clip.")
         if truncation and max_length is None:
             raise ValueError("`truncation=True` needs `max_length`, the number of samples to cut clips to.")
         padding_strategy = self._get_padding_strategies(padding=padding, max_length=max_length)
@@ -196,9 +204,11 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         waveforms = _stack(clips, longest).to(device)
         lengths = torch.tensor(sizes, device=device)
 
-        features = self._extract(waveforms, lengths, tonic)
+        features = self._extract(waveforms, lengths, tonic, center)
         input_values = features["input_values"]
-        num_frames = lengths if self.frontend == "waveform" else 1 + lengths // self.hop_length
+        num_frames = lengths
+        if self.frontend != "waveform":
+            num_frames = 1 + (lengths if center else lengths - self.n_fft) // self.hop_length
         attention_mask = torch.arange(input_values.shape[1], device=device) < num_frames[:, None]
         if min(sizes) < longest:
             behind_end = ~attention_mask if input_values.ndim == 2 else ~attention_mask[:, :, None]
@@ -210,7 +220,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         row_lengths = [input_values.shape[1]] * len(clips) if is_padded else num_frames.tolist()
         return as_batch_feature(features, row_lengths, return_tensors)
 
-    def _extract(self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic) -> dict[str, torch.Tensor]:
+    def _extract(self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic, center: bool) -> dict[str, torch.Tensor]:
         if self.frontend == "waveform":
             return {"input_values": waveforms}
         tonic = torch.as_tensor(float("nan") if tonic is None else tonic, dtype=torch.float32, device=waveforms.device)
@@ -223,14 +233,14 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         # In blocks a batch takes a third to a half of the time on a CPU
         clips = len(waveforms) if waveforms.device.type != "cpu" else max(1, _BLOCK_SAMPLES // waveforms.shape[1])
         blocks = zip(waveforms.split(clips), lengths.split(clips), tonic.split(clips), strict=True)
-        features = [self._extract_block(*block) for block in blocks]
+        features = [self._extract_block(*block, center) for block in blocks]
         return {name: torch.cat([block[name] for block in features]) for name in features[0]}
 
     def _extract_block(
-        self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic: torch.Tensor
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic: torch.Tensor, center: bool
     ) -> dict[str, torch.Tensor]:
         if self.frontend == "log_mel":
-            power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length)
+            power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, center=center)
             mel = power.transpose(1, 2) @ self.mel_filters.to(power)
             return {"input_values": mel.add_(_MEL_FLOOR).log_()}
         input_values, tonic, confidence = self.tonic_chroma(waveforms, lengths, tonic)

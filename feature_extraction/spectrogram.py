@@ -8,7 +8,12 @@ import torch
 
 
 def power_spectrogram(
-    waveforms: torch.Tensor, lengths: torch.Tensor, n_fft: int, hop_length: int, num_bins: int | None = None
+    waveforms: torch.Tensor,
+    lengths: torch.Tensor,
+    n_fft: int,
+    hop_length: int,
+    num_bins: int | None = None,
+    center: bool = True,
 ) -> torch.Tensor:
     """
     Centred short-time power spectra, where each clip is reflected at both of its ends.
@@ -22,19 +27,22 @@ def power_spectrogram(
         n_fft: samples of a Hann window.
         hop_length: samples from one window to the next.
         num_bins: number of the lowest bins to keep. The default is all `n_fft // 2 + 1` bins.
+        center: whether to reflect the clips. If not, the first window begins and the last one ends within the clip.
 
     Returns:
         `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a clip
-        belong to it; the frames after them have no meaning.
+        belong to it; the frames after them have no meaning. Without `center`, `n_fft` samples fewer count.
     """
-    half = n_fft // 2
-    padded = torch.nn.functional.pad(waveforms, (half, half))
-    padded[:, :half] = waveforms[:, 1 : half + 1].flip(1)
-    behind_end = lengths[:, None] + torch.arange(half, device=waveforms.device)
-    mirrored = 2 * (lengths[:, None] - 1) - behind_end
-    padded.scatter_(1, behind_end + half, waveforms.gather(1, mirrored))
+    if center:
+        half = n_fft // 2
+        padded = torch.nn.functional.pad(waveforms, (half, half))
+        padded[:, :half] = waveforms[:, 1 : half + 1].flip(1)
+        behind_end = lengths[:, None] + torch.arange(half, device=waveforms.device)
+        mirrored = 2 * (lengths[:, None] - 1) - behind_end
+        padded.scatter_(1, behind_end + half, waveforms.gather(1, mirrored))
+        waveforms = padded
     window = torch.hann_window(n_fft, device=waveforms.device)
-    spectrum = torch.stft(padded, n_fft, hop_length, window=window, center=False, return_complex=True)
+    spectrum = torch.stft(waveforms, n_fft, hop_length, window=window, center=False, return_complex=True)
     spectrum = spectrum[:, :num_bins]
     return spectrum.real.square() + spectrum.imag.square()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
@@ -55,8 +56,8 @@ class ClipReader:
         config: the model's.
         feature_extractor: the model's.
         batch_size: the number of windows in one forward pass.
-        window: length of a window in seconds. By default SSLAM models get `config.window_frames`, the length that they
-            were trained with, and other models get whole clips.
+        window: length of a window in seconds. By default our models get `config.window_frames`, and other models get
+            whole clips.
         padding: `"longest"` pads to the longest window of a batch and masks the padding. `"max_length"`, for SSLAM
             models only, pads each window to its full length, and the model hears the padding of clips of one window,
             as in the original scripts. `None` chooses what the model was trained with, as a `pipeline` does.
@@ -90,7 +91,7 @@ class ClipReader:
         """Divide a file into pieces that fit into a batch."""
         if self.grid is None:
             return [Piece(file, max(1, math.ceil(info.duration / _SECONDS_OF_A_WINDOW)))]
-        windows = len(self.grid.starts(info.samples_at(self.sampling_rate), self.sampling_rate))
+        windows = len(self.grid.windows(info.samples_at(self.sampling_rate)))
         firsts = range(0, windows, self.batch_size)
         return [Piece(file, min(self.batch_size, windows - first), first, first == firsts[-1]) for first in firsts]
 
@@ -98,21 +99,19 @@ class ClipReader:
         """The windows of a clip `(samples,)`."""
         if self.grid is None:
             return [waveform]
-        starts = self.grid.starts(len(waveform), self.sampling_rate)
-        return [waveform[start : start + self.grid.size] for start in starts]
+        return [torch.from_numpy(window) for window in self.grid.cut(waveform.numpy())]
 
     def read(self, piece: "Piece") -> list[torch.Tensor]:
         """The windows of a piece of a file. Raises `AudioFileError` where it cannot be read."""
-        offset, duration = 0.0, None
-        if self.grid is not None:
-            offset = piece.first * self.grid.step / self.sampling_rate
-            samples = (piece.windows - 1) * self.grid.step + self.grid.size
-            duration = None if piece.is_last else samples / self.sampling_rate
-        waveform = torch.from_numpy(load_audio(piece.file, self.sampling_rate, offset=offset, duration=duration))
+        if self.grid is None:
+            windows = [load_audio(piece.file, self.sampling_rate)]
+        else:
+            number = None if piece.is_last else piece.windows
+            windows = self.grid.read(piece.file, self.sampling_rate, piece.first, number)
         shortest = self.sampling_rate // 40
-        if not self.batches_any_lengths and len(waveform) < shortest:  # our own extractors pad them
-            waveform = torch.nn.functional.pad(waveform, (0, shortest - len(waveform)))
-        return self.cut(waveform)
+        if not self.batches_any_lengths and len(windows[-1]) < shortest:  # our own extractors pad them
+            windows[-1] = np.pad(windows[-1], (0, shortest - len(windows[-1])))
+        return [torch.from_numpy(window) for window in windows]
 
     def weights(self, samples: Sequence[int]) -> list[int]:
         """The weights of the windows of a clip, which have these lengths in samples, in the answer for the clip."""

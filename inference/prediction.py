@@ -88,9 +88,9 @@ def predict(
         feature_extractor: the model's. Needed only for a classifier that was not loaded from a folder or the Hub.
         top_k: number of labels for each file, 5 by default. For classifiers of clips only.
         threshold: from 0 to 1, for all classes, in place of the thresholds of the rules. For frame classifiers only.
-        window: length in seconds of the windows that long clips are cut into. By default SSLAM models get
-            `config.window_frames`, the length that they were trained with, and other models get whole clips. A
-            classifier that you pass keeps the window in its configuration.
+        window: length in seconds of the windows that long clips are cut into. By default our models get
+            `config.window_frames`, and other models get whole clips. A classifier that you pass keeps the window in
+            its configuration.
         padding: `"longest"` pads to the longest window of a batch and masks the padding. `"max_length"`, for SSLAM
             models only, pads each window to its full length, and the model hears the padding of clips of one window,
             as in the original scripts. `None` chooses what the model was trained with, as a `pipeline` does.

@@ -31,7 +31,7 @@ SIZES = {
     "patch_size": (1, 2**10),
     "num_mel_bins": (1, 2**12),
     "max_time_patches": (1, 2**14),
-    "window_frames": (1, 2**18),
+    "window_frames": (0, 2**24),
     "clone_batch": (1, 2**12),
     "mask_length": (1, 2**12),
     "average_top_k_layers": (1, 2**9),

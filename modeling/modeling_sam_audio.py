@@ -23,6 +23,7 @@ from ..feature_extraction.padding import frames_to_hear
 from ..integration.adapters import AdapterLoadingMixin
 from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
+from .window_folding import cut_into_windows, join_window_logits
 
 
 logger = logging.get_logger(__name__)
@@ -718,24 +719,42 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
             The features `(batch_size, encoder_frames, hidden_size)`, and the mask `(batch_size, encoder_frames)`,
             bool, `False` for padding, or `None` if there is no padding.
         """
-        hidden_states = self._check_input(input_values, attention_mask)
-        if attention_mask is not None:
-            frame_mask = attention_mask.bool()
-        elif self.config.padding_value is not None:
-            frame_mask = frames_to_hear(input_values, self.config.padding_value)
-        else:
-            frame_mask = None
+        self._check_input(input_values, attention_mask)
+        frame_mask = self._frames_to_hear(input_values, attention_mask)
         # Without padding all layers take the faster way, as attention does by `create_bidirectional_mask`
         if frame_mask is not None and not (is_tracing(frame_mask) or frame_mask.is_meta) and frame_mask.all():
             frame_mask = None
-        return self.encoder(hidden_states, frame_mask)
+        input_values = input_values.to(self.segment_tokens.dtype)
+        is_waveform = self.config.frontend == "waveform"
+        return self.encoder(input_values[:, None] if is_waveform else input_values.transpose(1, 2), frame_mask)
 
-    def _check_input(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    def cut_into_windows(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """
+        [`cut_into_windows`] for clips longer than `config.window_frames`, whose padding is found as `forward` does.
+
+        Raises:
+            ValueError: as `get_frame_features`.
+        """
+        self._check_input(input_values, attention_mask)
+        attention_mask = self._frames_to_hear(input_values, attention_mask)
+        if self.config.frontend != "waveform":
+            return cut_into_windows(input_values, attention_mask, self.config.window_frames)
+        windows, *others = cut_into_windows(input_values[:, :, None], attention_mask, self.config.window_frames)
+        return windows[:, :, 0], *others
+
+    def _frames_to_hear(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The frames or samples that are not padding, bool, or `None` if nothing tells."""
+        if attention_mask is not None:
+            return attention_mask.bool()
+        if self.config.padding_value is None:
+            return None
+        return frames_to_hear(input_values, self.config.padding_value)
+
+    def _check_input(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         """
         Check the shapes of the input.
-
-        Returns:
-            The input as `(batch_size, feature_size, frames)`.
 
         Raises:
             ValueError: a shape does not fit the configuration, or the mask does not fit the input.
@@ -755,8 +774,6 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
                 f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of `input_values`, got "
                 f"{tuple(attention_mask.shape)}."
             )
-        input_values = input_values.to(self.segment_tokens.dtype)
-        return input_values[:, None] if self.config.frontend == "waveform" else input_values.transpose(1, 2)
 
 
 @auto_docstring(
@@ -850,6 +867,9 @@ class SAMAudioClassificationHead(nn.Module):
     custom_intro="""
     SAMAudio with a classifier on the mean of its segments. In training its loss includes both self-supervised
     objectives.
+
+    In evaluation, clips longer than `config.window_frames` are cut into adjacent windows. The probabilities of a clip
+    are the means over its windows, weighted by their frames. Hidden states and attentions are those of the windows.
     """
 )
 class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
@@ -950,6 +970,9 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         with_objectives = self.sam_audio.training and labels is not None
         if self.sam_audio.training and labels is None:
             self._warn_of_lost_objectives()
+        num_frames = None
+        if self.config.window_frames and not self.sam_audio.training:
+            input_values, attention_mask, num_frames = self.sam_audio.cut_into_windows(input_values, attention_mask)
         outputs = self.sam_audio(
             input_values,
             attention_mask=attention_mask,
@@ -958,6 +981,8 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
             **kwargs,
         )
         logits = self.classify(self.pool(outputs.last_hidden_state))
+        if num_frames is not None:
+            logits = join_window_logits(logits, num_frames, self.config.problem_type)
 
         loss = classifier_loss = masked_segment_loss = contrastive_loss = None
         if labels is not None:

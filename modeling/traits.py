@@ -31,12 +31,14 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         lora_modules: parts of the encoder that LoRA can adapt, each with the names of its modules, the default first.
         probe_features: the features that a linear probe can use, the default first.
         no_weight_decay: endings of the names of parameters without weight decay, in addition to norms and biases.
+        reads_any_length: whether the model reads clips of any length in one pass, as it does in training.
         batches_any_lengths: whether a clip gives the same output alone and in a padded batch with its attention mask.
     """
 
     lora_modules: Mapping[str, Sequence[str]] = {}
     probe_features: tuple[str, ...] = ()
     no_weight_decay: tuple[str, ...] = ()
+    reads_any_length: bool = True
     batches_any_lengths: bool = False
 
     @property
@@ -77,7 +79,7 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         The windows that a long clip is cut into.
 
         Args:
-            seconds: length of a window, by default the length that the model was trained on.
+            seconds: length of a window, by default the length that a classifier reads in one pass.
 
         Returns:
             The windows, or `None` where the model reads whole clips.

@@ -2,7 +2,8 @@
 # Licensed under the MIT License; see LICENSE.
 """The traits of SAMAudio models."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,13 +11,21 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
+from ..data.windows import WindowGrid
 from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
 from .modeling_sam_audio import SAMAudioModel
 from .traits import ModelTraits, WindowFeatures
 
 
 class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
-    """A SAMAudio model reads clips of any length whole."""
+    """
+    A SAMAudio model reads clips of any length. In evaluation, longer clips are cut into windows of
+    `config.window_frames`, which together have the frames of the whole clip. The classifier does the same with the
+    frames of long clips.
+
+    The features of `tonic_chroma` follow from the tonic of the whole clip, so such a clip is read whole unless a
+    window is asked for. Each window then has its own tonic.
+    """
 
     lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "convolutions": ["conv"]}
     probe_features = ("utterance",)
@@ -35,6 +44,41 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     ) -> None:
         if config.frontend != "waveform":
             config.padding_value = feature_extractor.padding_value
+        if crop_seconds and config.window_frames:
+            # Windows in evaluation are not shorter than the crops in training
+            config.window_frames = max(config.window_frames, self._frames_of(config, feature_extractor, crop_seconds))
+
+    def set_window(self, config: SAMAudioConfig, grid: WindowGrid) -> None:
+        is_whole = config.frontend == "tonic_chroma"
+        config.window_frames = 0 if is_whole else grid.step // grid.hop
+
+    def window_grid(
+        self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor, seconds: float | None = None
+    ) -> WindowGrid | None:
+        if config.frontend == "tonic_chroma":
+            return super().window_grid(config, feature_extractor, seconds)
+        frames = config.window_frames if seconds is None else self._frames_of(config, feature_extractor, seconds)
+        if not frames:
+            return None
+        hop, n_fft = feature_extractor.hop_length, feature_extractor.n_fft
+        return WindowGrid(frames * hop + n_fft - hop, frames * hop, hop, shortest=n_fft, margin=n_fft // 2)
+
+    def _frames_of(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor, seconds: float) -> int:
+        """The frames of a window of at least this length."""
+        ratio = config.inputs_to_logits_ratio
+        frames = seconds * feature_extractor.sampling_rate / feature_extractor.hop_length
+        return max(1, math.ceil(round(frames, 3) / ratio)) * ratio
+
+    def extractor_call(
+        self,
+        config: SAMAudioConfig,
+        feature_extractor: SAMAudioFeatureExtractor,
+        grid: WindowGrid | None,
+        padding: str | None,
+        is_part: Sequence[bool],
+    ) -> dict[str, Any]:
+        call = super().extractor_call(config, feature_extractor, grid, padding, is_part)
+        return call if grid is None or grid.margin == 0 else {**call, "center": False}
 
     def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
         return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate

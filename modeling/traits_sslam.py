@@ -28,6 +28,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "mlp": ["fc1", "fc2"]}
     probe_features = ("both", "cls", "mean")
     no_weight_decay = ("cls_token",)
+    reads_any_length = False
     batches_any_lengths = True
 
     def default_extractor(self, config: SSLAMConfig) -> SSLAMFeatureExtractor:
@@ -78,7 +79,8 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
                 f"The model reads at most {config.max_frames / frames_per_second:g} s at once. Use a shorter window."
             )
         hop = feature_extractor.hop_length
-        return WindowGrid(frames * hop + feature_extractor.window_length - hop, frames * hop, hop)
+        shortest = feature_extractor.window_length  # one frame
+        return WindowGrid(frames * hop + shortest - hop, frames * hop, hop, shortest)
 
     def extractor_call(
         self,

@@ -13,12 +13,12 @@ def cut_into_windows(
     Cut each clip of a batch into adjacent windows. The last window is padded, and the padding is masked.
 
     Args:
-        input_values: `(batch_size, num_frames, num_mel_bins)`.
+        input_values: `(batch_size, num_frames, feature_size)`.
         attention_mask: `(batch_size, num_frames)`, nonzero for frames that are not padding, or `None`.
         window_frames: length of a window. Clips up to this length stay one window, and with `None` all clips do.
 
     Returns:
-        The windows `(batch_size * num_windows, frames, num_mel_bins)`, the windows of a clip next to each other; their
+        The windows `(batch_size * num_windows, frames, feature_size)`, the windows of a clip next to each other; their
         mask `(batch_size * num_windows, frames)` or `None`; and the number of frames in each window that are not
         padding, `(batch_size, num_windows)`, float32.
     """

@@ -65,7 +65,7 @@ def make_inputs(
     targets = make_targets(label, config, feature_extractor, padding=-100.0)
     train_targets = make_targets(label, config, feature_extractor, soft=augmentation.mixes)
     if data.cache_features:
-        if traits_of(config).window_grid(config, feature_extractor) is not None:
+        if not traits_of(config).reads_any_length:
             raise ValueError(
                 f"A model of type {config.model_type} reads windows of a limited length, and features are cached for "
                 "whole clips. Leave out cache_features (--cache-features)."
@@ -83,7 +83,8 @@ def make_inputs(
         make_collator: type[FeatureCollator | AudioCollator] = FeatureCollator
     else:
         rate = feature_extractor.sampling_rate
-        grid = traits_of(config).window_grid(config, feature_extractor)
+        traits = traits_of(config)
+        grid = None if traits.reads_any_length else traits.window_grid(config, feature_extractor)
         longest = None if grid is None else grid.step / rate
         datasets = {name: whole_clips(clips, config, feature_extractor) for name, clips in splits.items()}
         datasets["train"] = AudioClips(

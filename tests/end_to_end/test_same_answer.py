@@ -32,7 +32,7 @@ from polyaudio.training.lora import add_lora, lora_config
 RATE = 16000
 WINDOW = 64  # frames
 SECONDS = (0.01, 0.1, 0.4, 0.64, 0.655, 0.66, 0.9, 1.28, 1.9, 3.3, 5.0, 6.0)
-MODELS = ("sslam", "sslam_single_pass", "sam_audio", "converted", "published", "lora")
+MODELS = ("sslam", "sslam_single_pass", "sam_audio", "sam_audio_whole", "converted", "published", "lora")
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,10 @@ def model(request, reference, tmp_path_factory) -> str:
         shutil.copytree(reference / "hub_eat" / "finetuned", folder, dirs_exist_ok=True)
         return str(folder)
     torch.manual_seed(0)
-    if kind == "sam_audio":
-        new = polyaudio.SAMAudioForAudioClassification(polyaudio.SAMAudioConfig(**SAM_AUDIO, num_labels=4))
+    if kind in ("sam_audio", "sam_audio_whole"):
+        window = WINDOW if kind == "sam_audio" else 0
+        config = polyaudio.SAMAudioConfig(**SAM_AUDIO, window_frames=window, num_labels=4)
+        new = polyaudio.SAMAudioForAudioClassification(config)
         extractor = polyaudio.SAMAudioFeatureExtractor()
     else:
         window = None if kind == "sslam_single_pass" else WINDOW
@@ -194,14 +196,13 @@ def test_an_evaluation(model, files, expected, tmp_path):
     assert_scores(scores(logits[0] if isinstance(logits, tuple) else logits, classifier)[order], expected)
 
 
-@pytest.mark.parametrize("model", ["sslam", "sam_audio"], indirect=True)
+@pytest.mark.parametrize("model", ["sslam", "sam_audio", "sam_audio_whole"], indirect=True)
 def test_an_exported_model(model, files, expected):
     classifier = AutoModelForAudioClassification.from_pretrained(model).eval()
     extractor = load_feature_extractor(model, classifier.config)
     inputs = [extractor(one, sampling_rate=RATE) for one in waveforms(files)]
-    # One program has at least two windows or encoder frames, since export fixes a dimension of 1. Masked padding fills
-    # shorter clips.
-    shortest = 1 + (getattr(classifier.config, "window_frames", None) or classifier.config.inputs_to_logits_ratio)
+    # One program has at least two windows, since export fixes a dimension of 1. Masked padding fills shorter clips.
+    shortest = 1 + (classifier.config.window_frames or classifier.config.inputs_to_logits_ratio)
     inputs = [
         extractor.pad(one, padding="max_length", max_length=max(shortest, len(one["input_values"][0])))
         for one in inputs

@@ -379,6 +379,8 @@ def test_fresh_models_start_at_chance():
         ({"frontend": "waveform", "feature_size": 2}, "feature_size=1"),
         ({"mask_ratio": 1.0}, "mask_ratio"),
         ({"temperature": 0.0}, "temperature"),
+        ({"window_frames": 30}, "0 or a multiple of 4"),
+        ({"window_frames": -4}, "window_frames"),
     ],
 )
 def test_configurations_that_do_not_fit_are_refused(settings, message):
@@ -394,6 +396,47 @@ def test_inputs_that_do_not_fit_are_refused():
         model(torch.randn(2, 30, 12), attention_mask=torch.ones(2, 29))
     with pytest.raises(ValueError, match=r"`mask_time_indices` must have the shape \(2, 8\)"):
         model.sam_audio(torch.randn(2, 30, 12), mask_time_indices=torch.zeros(2, 30, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("frontend", ["log_mel", "waveform"])
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification", "regression"])
+def test_long_clips_are_cut_into_windows_in_evaluation(frontend, problem_type):
+    """The answer is the mean over the windows, weighted by their own frames, and padding changes nothing."""
+    shape = {"feature_size": 1} if frontend == "waveform" else {}
+    config = tiny_config(frontend=frontend, problem_type=problem_type, window_frames=40, **shape)
+    model = SAMAudioForAudioClassification(config).eval()
+    size = () if frontend == "waveform" else (12,)
+    clip, short = torch.randn(1, 90, *size), torch.randn(1, 30, *size)
+
+    def values(logits):
+        if problem_type == "regression":
+            return logits
+        return logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(-1)
+
+    with torch.no_grad():
+        windows = [values(model(window).logits) for window in (clip[:, :40], clip[:, 40:80], clip[:, 80:])]
+        expected = (40 * windows[0] + 40 * windows[1] + 10 * windows[2]) / 90
+        torch.testing.assert_close(values(model(clip).logits), expected)
+        batch = torch.cat([clip, torch.nn.functional.pad(short, (0, 0) * len(size) + (0, 60))])
+        mask = torch.arange(90) < torch.tensor([[90], [30]])
+        found = values(model(batch, attention_mask=mask).logits)
+        torch.testing.assert_close(found, torch.cat([expected, values(model(short).logits)]))
+
+        whole = SAMAudioForAudioClassification(tiny_config(frontend=frontend, window_frames=0, **shape)).eval()
+        whole.load_state_dict(model.state_dict())
+        hidden_states = whole.sam_audio(clip).last_hidden_state
+        torch.testing.assert_close(whole(clip).logits, whole.classify(whole.pool(hidden_states)))
+        assert not torch.allclose(values(whole(clip).logits), expected)
+
+
+def test_windows_are_two_minutes_by_default():
+    assert SAMAudioConfig().window_frames == 7680  # of 16 ms
+    assert SAMAudioConfig(frontend="waveform").window_frames == 7680 * 256
+    assert SAMAudioConfig(frontend="tonic_chroma").window_frames == 0
+    assert SAMAudioConfig(window_frames=0).window_frames == 0
+    strides = SAMAudioConfig(conv_dim=[8, 8], conv_kernel=[3, 3], conv_stride=[7, 3])
+    assert strides.window_frames == 7686  # a multiple of 21
+    assert SAMAudioConfig.from_dict(SAMAudioConfig(window_frames=0).to_dict()).window_frames == 0
 
 
 # Clients of transformers --------------------------------------------------------------------------
