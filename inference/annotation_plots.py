@@ -1,0 +1,135 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Plots of annotations."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+from ..data.audio import AudioFile
+from ..data.folders import write_whole
+from ..data.text import one_line
+from .annotation import Annotation
+from .pictures import SAMPLING_RATE, event_labels, leading_labels, log_mel_picture, narrowed
+
+
+# More labels, or longer ones, are too small to read
+_MOST_LABELS = 20
+_LONGEST_LABEL = 40
+
+# Distances between two ticks of the time axis, in seconds
+_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
+_MOST_TICKS = 14
+
+
+def plot_annotation(annotation: Annotation, path: str | os.PathLike, file: AudioFile | None = None) -> None:
+    """
+    Plot an annotation over time: the spectrogram of the recording, the scores of the leading labels, and the events.
+
+    The memory does not grow with the length of the recording. Of many labels, the 20 with the highest scores and the
+    20 with the longest events are shown. Gaps are hatched. Without an overview, there are no scores.
+
+    Args:
+        annotation: what to plot.
+        path: the PNG file to write.
+        file: the recording; by default `annotation.file`.
+
+    Raises:
+        ValueError: the annotation has an error instead of events.
+        AudioFileError: the recording cannot be read.
+    """
+    if annotation.error is not None:
+        raise ValueError(f"There is nothing to plot: {annotation.error}")
+    spectrogram = log_mel_picture(annotation.file if file is None else file, annotation.duration)
+    leading, rows = leading_labels(annotation, _MOST_LABELS), event_labels(annotation)
+    heights = [2.4, *([0.4 + 0.22 * len(leading)] if leading else []), 0.4 + 0.22 * max(1, len(rows[:_MOST_LABELS]))]
+    figure = Figure(figsize=(14, 1.2 + sum(heights)), layout="constrained")
+    all_axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
+    all_axes[0].set_title(one_line(Path(annotation.file).name), parse_math=False)
+
+    _draw_spectrogram(all_axes[0], spectrogram, annotation.duration)
+    if leading:
+        _draw_scores(all_axes[1], annotation, leading)
+    _draw_events(all_axes[-1], annotation, rows)
+    for axes in all_axes:
+        for gap in annotation.gaps:
+            axes.axvspan(gap.start, gap.stop, facecolor="white", edgecolor="tab:red", hatch="///", alpha=0.7, lw=0.5)
+    _draw_time(all_axes[-1], annotation)
+    write_whole(path, partial(figure.savefig, format="png"))
+
+
+def _draw_spectrogram(axes: Axes, spectrogram: np.ndarray, duration: float) -> None:
+    extent = (0, duration, 0, len(spectrogram))
+    image = axes.imshow(spectrogram, cmap="magma", aspect="auto", origin="lower", extent=extent)
+    hertz = [hertz for hertz in (250, 1000, 2000, 4000, 8000) if hertz <= SAMPLING_RATE / 2]
+    highest = _mel(SAMPLING_RATE / 2)
+    axes.set_yticks([_mel(one) / highest * len(spectrogram) for one in hertz], [str(one) for one in hertz])
+    axes.set_ylabel("Hz (mel scale)")
+    axes.figure.colorbar(image, ax=axes, label="dB", pad=0.01)
+
+
+def _mel(hertz: float) -> float:
+    return float(2595 * np.log10(1 + hertz / 700))
+
+
+def _draw_scores(axes: Axes, annotation: Annotation, leading: list[int]) -> None:
+    assert annotation.overview is not None
+    overview = narrowed(annotation.overview)
+    end = len(overview.scores) * overview.column_seconds
+    image = axes.imshow(
+        overview.scores[:, leading].T,
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, end, len(leading) - 0.5, -0.5),
+    )
+    _name_rows(axes, [annotation.labels[index] for index in leading])
+    axes.set_ylabel("highest score")
+    axes.figure.colorbar(image, ax=axes, label="score", pad=0.01)
+
+
+def _draw_events(axes: Axes, annotation: Annotation, rows: list[str]) -> None:
+    shown = rows[:_MOST_LABELS]
+    for row, label in enumerate(shown):
+        bars = [(one.onset, one.offset - one.onset) for one in annotation.events if one.label == label]
+        color = f"C{row}"
+        # The edge shows bars that are narrower than a pixel
+        axes.broken_barh(bars, (row - 0.4, 0.8), facecolors=color, edgecolors=color, linewidth=0.8)
+    _name_rows(axes, shown)
+    axes.set(ylim=(max(1, len(shown)) - 0.5, -0.5), ylabel="events")
+    axes.grid(axis="x", alpha=0.3)
+    if not annotation.events:
+        axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center")
+
+
+def _name_rows(axes: Axes, labels: list[str]) -> None:
+    titles = [one_line(label) for label in labels]
+    titles = [title if len(title) <= _LONGEST_LABEL else f"{title[: _LONGEST_LABEL - 1]}…" for title in titles]
+    # A `$` in a label must not start a formula
+    axes.set_yticks(range(len(labels)), titles, parse_math=False, fontsize="small")
+
+
+def _draw_time(axes: Axes, annotation: Annotation) -> None:
+    duration = annotation.duration
+    step = next((step for step in _STEPS if duration / step <= _MOST_TICKS), duration)
+    decimals = max(0, -int(np.floor(np.log10(step))))
+    axes.xaxis.set_major_locator(MultipleLocator(step))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, decimals)))
+    hidden = len(event_labels(annotation)) - _MOST_LABELS
+    notes = [f"{hidden} more labels have events"] if hidden > 0 else []
+    notes += ["hatched: cannot be read"] if annotation.gaps else []
+    axes.set(xlim=(0, duration), xlabel="; ".join(["time", *notes]))
+
+
+def _clock(seconds: float, decimals: int) -> str:
+    minutes, seconds = divmod(round(seconds, decimals), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    width = 2 if decimals == 0 else decimals + 3
+    return (f"{hours}:{minutes:02d}" if hours else f"{minutes}") + f":{seconds:0{width}.{decimals}f}"
