@@ -14,10 +14,13 @@ from .integration.version import __version__ as __version__
 
 
 _MODULE_OF = {
+    "Annotation": ".inference.annotation",
+    "Annotator": ".inference.annotation",
     "AudioTrainingArguments": ".training.arguments",
     "AugmentationArguments": ".augmentation.arguments",
     "DataArguments": ".training.arguments",
     "EATConfig": ".configuration.configuration_sslam",
+    "EventRules": ".data.event_rules",
     "LoraArguments": ".training.arguments",
     "PretrainingArguments": ".training.arguments",
     "SAMAudioConfig": ".configuration.configuration_sam_audio",
@@ -34,6 +37,7 @@ _MODULE_OF = {
     "SSLAMModel": ".modeling.modeling_sslam",
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
     "WindowArguments": ".training.arguments",
+    "annotate": ".inference.annotation",
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
     "evaluate": ".evaluation.evaluate",
@@ -68,10 +72,14 @@ if TYPE_CHECKING:
     from .configuration.configuration_sslam import SSLAMConfig as SSLAMConfig
     from .data.audio import load_audio as load_audio
     from .data.audio import stream_audio as stream_audio
+    from .data.event_rules import EventRules as EventRules
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.probing import probe as probe
     from .feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor as SAMAudioFeatureExtractor
     from .feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor as SSLAMFeatureExtractor
+    from .inference.annotation import Annotation as Annotation
+    from .inference.annotation import Annotator as Annotator
+    from .inference.annotation import annotate as annotate
     from .inference.embedding import embed as embed
     from .inference.prediction import predict as predict
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification

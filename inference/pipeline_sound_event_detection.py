@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import torch
+from huggingface_hub import get_session
 from transformers import Pipeline
 
 from ..data.audio import stream_audio
@@ -106,10 +106,10 @@ class SoundEventDetectionPipeline(Pipeline):
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model, its feature extractor and the code of the pipeline. `push_to_hub` uploads the same."""
-        os.makedirs(save_directory, exist_ok=True)
-        save_pipeline_code(Path(save_directory), self.model.config)
         self.model.save_pretrained(save_directory, **kwargs)
         self.feature_extractor.save_pretrained(save_directory, **kwargs)
+        save_pipeline_code(Path(save_directory), self.model.config)
+        self.model.config.save_pretrained(save_directory)
 
     def preprocess(self, input_: Any) -> dict[str, Any]:
         return {"recording": input_}
@@ -140,11 +140,10 @@ class SoundEventDetectionPipeline(Pipeline):
             events += detector.push(stream.push(block))
         events += detector.push(stream.finish())
         events += detector.finish(stream.samples / timeline.sampling_rate)
-        return {"events": sorted(events), "labels": timeline.labels}
+        return {"events": [{**event._asdict(), "label": timeline.labels[event.label]} for event in sorted(events)]}
 
     def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
-        labels = model_outputs["labels"]
-        return [{**event._asdict(), "label": labels[event.label]} for event in model_outputs["events"]]
+        return model_outputs["events"]
 
 
 def _blocks(recording: Any, rate: int) -> Iterable[np.ndarray]:
@@ -165,7 +164,7 @@ def _blocks(recording: Any, rate: int) -> Iterable[np.ndarray]:
             own_rate = recording["sampling_rate"]
         recording = file if array is None else array
     if isinstance(recording, str) and recording.startswith(("http://", "https://")):
-        recording = httpx.get(recording, follow_redirects=True).raise_for_status().content
+        recording = get_session().get(recording).raise_for_status().content
     if isinstance(recording, torch.Tensor):
         recording = recording.cpu().numpy()
     if not isinstance(recording, np.ndarray):

@@ -70,7 +70,7 @@ _SHARD = re.compile(r"model[\w.]*-\d+-of-\d+\.safetensors")
 # How attention is computed is the choice of whoever loads a model. These settings can name code that is downloaded.
 _NOT_FROM_FILES = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 if (__package__ or "").endswith(".integration"):
-    # polyaudio has the pipeline itself. Only the copies of this file beside a model need the pipeline beside the model.
+    # polyaudio has the pipeline itself. Only copies of this file beside a model need the pipeline beside the model.
     _NOT_FROM_FILES += ("custom_pipelines",)
 _LARGEST_JSON = 2**24  # bytes; the names of 2**18 classes need half of it
 

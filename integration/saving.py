@@ -176,12 +176,14 @@ def save_pipeline_code(folder: Path, config: Any) -> None:
     """
     Write the code of the pipeline "sound-event-detection" to a folder, and set `custom_pipelines` in a configuration,
     with which transformers finds it. As for models, `POLYAUDIO_SAVE_CODE=0` leaves it out.
+
+    A model that was loaded without polyaudio has only its own code with it. Its pipeline saves that of the pipeline.
     """
-    if os.environ.get("POLYAUDIO_SAVE_CODE") == "0":
+    beside = Path(__file__).with_name(_PIPELINE_FILE)
+    path = beside if beside.is_file() else Path(__file__).parents[1] / "inference" / _PIPELINE_FILE
+    if os.environ.get("POLYAUDIO_SAVE_CODE") == "0" or not path.is_file():
         vars(config).pop("custom_pipelines", None)
         return
-    beside = Path(__file__).with_name(_PIPELINE_FILE)  # among the copies beside a model
-    path = beside if beside.is_file() else Path(__file__).parents[1] / "inference" / _PIPELINE_FILE
     impl = f"{path.stem}.{_PIPELINE_CLASS}"
     models = [_AUTO_CLASSES[ending] for ending in _CLASSIFIERS]
     config.custom_pipelines = {_PIPELINE_TASK: {"impl": impl, "pt": models}}

@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "evaluate a trained classifier on a dataset",
     "probe": "evaluate the frozen features of a model on a dataset with a linear probe",
     "predict": "label audio files with a trained classifier",
+    "annotate": "find the events in recordings of any length, and write them for other programs",
     "embed": "write the features of audio files, computed by a model",
     "dataset": "build, inspect, split, mix and check datasets, and measure their statistics",
     "convert": "convert a checkpoint of an original implementation into a model folder",

@@ -24,14 +24,14 @@ def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None) -> N
     parser.add_argument("--model", required=True, help="model folder or Hub name")
     parser.add_argument(
         "--batch-size",
-        type=_positive(int),
+        type=positive(int),
         default=8,
         metavar="N",
         help="number of windows in a batch (default: 8); models that are not from polyaudio get one window at a time",
     )
     parser.add_argument(
         "--window",
-        type=_positive(float),
+        type=positive(float),
         metavar="SECONDS",
         help="cut longer clips into windows of this length. Default: for SSLAM models the length that they were "
         "trained with (10.24 s for the published ones), for other models the whole clip",
@@ -47,7 +47,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None) -> N
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
     parser.add_argument(
         "--workers",
-        type=_positive(int, or_zero=True),
+        type=positive(int, or_zero=True),
         default=default_workers(),
         metavar="N",
         help="number of processes that read files (default: %(default)s)",
@@ -84,7 +84,9 @@ def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "
     )
 
 
-def _positive(kind: type, or_zero: bool = False):
+def positive(kind: type, or_zero: bool = False):
+    """A type of arguments: a finite number above 0, or also 0."""
+
     def convert(text: str):
         value = kind(text)
         if not (0 < value < float("inf") or (or_zero and value == 0)):

@@ -1,0 +1,131 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""`polyaudio annotate`: find the events in recordings of any length."""
+
+import sys
+from pathlib import Path
+
+from .command import argument_parser, command
+from .options import positive
+from .terminal import plain
+
+
+DESCRIPTION = """\
+Find the events in recordings of any length with a trained classifier, and write them for other programs.
+
+The model hears windows that overlap, and their scores are joined. A classifier of clips gives events in steps of
+--hop. A frame classifier gives events in steps of its frames, or of --resolution. The rules that make events of
+scores are those in the configuration of the model (see `polyaudio tune-events`), or --threshold.
+
+Each recording gets one file in each format: csv, jsonl (JSON lines), audacity (labels), raven (selections), jams,
+webvtt (subtitles), png (a plot), and html (a page that plays the recording along its events). Parts that cannot be
+decoded are named and heard as silence. Files that cannot be read at all are listed, and the exit code is then 1."""
+
+EXAMPLES = """\
+  polyaudio annotate concert.flac --model runs/ragas --output annotations
+  polyaudio annotate recordings/ --model runs/events --output annotations --formats csv audacity html
+  polyaudio annotate street.wav --model runs/events --output annotations --resolution 0.04 --threshold 0.3
+  polyaudio annotate radio.mp3 --model ta012/SSLAM_AS2M_Finetuned --output annotations --window 5 --hop 1
+"""
+
+_PICTURES = ("png", "html")
+
+
+@command
+def main(argv: list[str]) -> int:
+    from ..inference.annotation_files import FORMATS
+
+    parser = argument_parser("annotate", DESCRIPTION, EXAMPLES)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="audio file, or folder with audio files")
+    parser.add_argument("--model", required=True, help="model folder or Hub name")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=(*FORMATS, *_PICTURES),
+        default=["csv", "html"],
+        metavar="FORMAT",
+        help=f"{', '.join((*FORMATS, *_PICTURES))} (default: csv html)",
+    )
+    parser.add_argument(
+        "--window",
+        type=positive(float),
+        metavar="SECONDS",
+        help="length of a window (default: what the model reads at once, but at most 10.24 s)",
+    )
+    parser.add_argument(
+        "--hop",
+        type=positive(float),
+        metavar="SECONDS",
+        help="from the start of one window to the next (default: half of a window)",
+    )
+    parser.add_argument(
+        "--join",
+        choices=("fade", "mean", "max"),
+        default="fade",
+        help="how the scores of windows that overlap are joined: cross-faded (default), the mean, or the highest",
+    )
+    parser.add_argument(
+        "--resolution",
+        type=positive(float),
+        metavar="SECONDS",
+        help="for frame classifiers: a half, a quarter, ... of a frame; the model then reads everything two, four, "
+        "... times (default: a frame, for SSLAM models 0.16)",
+    )
+    parser.add_argument("--threshold", type=float, metavar="P", help="score above which an event begins and ends")
+    parser.add_argument(
+        "--batch-size", type=positive(int), default=8, metavar="N", help="number of windows in a batch (default: 8)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
+    args = parser.parse_args(argv)
+
+    from tqdm.auto import tqdm
+
+    from ..inference.annotation import Annotator
+    from ..inference.annotation_files import output_names, write_annotation
+    from ..inference.files import find_files
+
+    files = find_files(args.files)
+    annotator = Annotator(
+        args.model,
+        window=args.window,
+        hop=args.hop,
+        join=args.join,
+        resolution=args.resolution,
+        threshold=args.threshold,
+        batch_size=args.batch_size,
+        device=args.device,
+    )
+    names, formats = output_names(files), [name for name in args.formats if name not in _PICTURES]
+    failed = events = 0
+    for annotation in annotator.run(files, description="Annotating"):
+        output = args.output / names[annotation.file]
+        write_annotation(annotation, output, formats, sampling_rate=annotator.sampling_rate)
+        problems = [f"{annotation.file}: {one.start:.3f} to {one.stop:.3f} s: {one.reason}" for one in annotation.gaps]
+        if annotation.error is not None:
+            failed += 1
+            problems.append(annotation.error)
+        else:
+            events += len(annotation.events)
+            _draw(annotation, output, args.formats)
+        for problem in problems:
+            tqdm.write(plain(f"polyaudio annotate: {problem}"), file=sys.stderr)  # does not break the progress bar
+    print(f"{events} events in {len(files) - failed} recordings, written to {plain(str(args.output))}")
+    if failed:
+        print(f"polyaudio annotate: {failed} of {len(files)} files could not be read", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _draw(annotation, output: Path, formats: list[str]) -> None:
+    if "png" in formats:
+        from ..inference.annotation_plots import plot_annotation
+
+        plot_annotation(annotation, output.with_name(f"{output.name}.png"))
+    if "html" in formats:
+        from ..inference.annotation_page import write_page
+
+        write_page(annotation, output.with_name(f"{output.name}.html"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
