@@ -48,6 +48,7 @@ _MODULE_OF = {
     "probe": ".evaluation.probing",
     "read_recipe": ".training.recipes",
     "stream_audio": ".data.audio",
+    "tune_events": ".evaluation.tuning",
 }
 
 __all__ = sorted([*_MODULE_OF, "__version__"])
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from .data.event_rules import EventRules as EventRules
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.probing import probe as probe
+    from .evaluation.tuning import tune_events as tune_events
     from .feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor as SAMAudioFeatureExtractor
     from .feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor as SSLAMFeatureExtractor
     from .inference.annotation import Annotation as Annotation

@@ -9,6 +9,7 @@ Clips are scored whole. If a model takes windows of a limited length, its output
 import importlib.util
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -57,6 +58,26 @@ METRIC_NAMES = {
 _TIMELINES = 8
 
 
+@dataclass(frozen=True)
+class Timelines:
+    """
+    The answers of a frame classifier for clips, and what the clips have.
+
+    Args:
+        scores: for each clip the probabilities `(frames, labels)`, float64.
+        references: the events of each clip.
+        durations: the duration of each clip in seconds.
+        labels: the class names.
+        frame_seconds: the length of a frame in seconds.
+    """
+
+    scores: dict[str, np.ndarray]
+    references: dict[str, list[Event]]
+    durations: dict[str, float]
+    labels: list[str]
+    frame_seconds: float
+
+
 def metrics_of(task: str) -> Callable[[EvalPrediction], dict[str, float]]:
     """Return the `compute_metrics` of a Trainer for this task."""
     return {
@@ -93,10 +114,8 @@ def evaluate_clips(
     task = task_of(clips.features["label"])
     prediction = trainer.predict(dataset)
     if task == FRAMES:
-        clip_of_window = np.arange(len(clips))
-        if isinstance(dataset, ClipWindows):
-            clip_of_window = np.array([clip for clip, _ in dataset.windows])
-        return _score_timelines(prediction, clip_of_window, clips, config, feature_extractor, folder)
+        timelines = _timelines(prediction, dataset, clips, config, feature_extractor)
+        return _score_timelines(prediction, timelines, config, folder)
     logits = _logits(prediction)
     if isinstance(dataset, ClipWindows):
         logits = _logits_of_clips(logits, dataset, task == MULTI_LABEL)
@@ -107,6 +126,14 @@ def evaluate_clips(
             labels[row, classes] = 1
     names = dict(enumerate(label_names(config)))
     return evaluate_predictions(logits, labels, clips["recording"][:], names, task=task)
+
+
+def predict_timelines(
+    trainer: Trainer, dataset: Dataset, clips: datasets.Dataset, feature_extractor: SequenceFeatureExtractor
+) -> Timelines:
+    """Predict clips with a frame classifier. The arguments are those of [`evaluate_clips`]."""
+    config = cast(PreTrainedModel, trainer.model).config
+    return _timelines(trainer.predict(dataset), dataset, clips, config, feature_extractor)
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:
@@ -158,16 +185,17 @@ def _logits_of_clips(logits: np.ndarray, dataset: ClipWindows, multi_label: bool
     return np.log(means) - np.log1p(-means) if multi_label else np.log(means)
 
 
-def _score_timelines(
+def _timelines(
     prediction: PredictionOutput,
-    clip_of_window: np.ndarray,
+    dataset: Dataset,
     clips: datasets.Dataset,
     config: PreTrainedConfig,
     feature_extractor: SequenceFeatureExtractor,
-    folder: Path | None,
-) -> Evaluation:
+) -> Timelines:
+    clip_of_window = np.arange(len(clips))
+    if isinstance(dataset, ClipWindows):
+        clip_of_window = np.array([clip for clip, _ in dataset.windows])
     logits, names = _logits(prediction), label_names(config)
-    labels = cast(np.ndarray, prediction.label_ids)  # there are some, because the clips have labels
     frame_seconds = traits_of(config).seconds_per_answer(config, feature_extractor)
     is_answer = (logits != -100).any(axis=-1)  # the Trainer pads shorter ones with -100
     parts: dict[int, list[np.ndarray]] = {}
@@ -180,14 +208,23 @@ def _score_timelines(
         # In a batch of windows of different lengths, the shorter ones have outputs beyond their end
         scores[name] = np.concatenate(parts[row])[: int(np.ceil(durations[name] / frame_seconds))]
         references[name] = [Event(one["onset"], one["offset"], names[one["label"]]) for one in clip["label"]]
+    return Timelines(scores, references, durations, names, frame_seconds)
+
+
+def _score_timelines(
+    prediction: PredictionOutput, timelines: Timelines, config: PreTrainedConfig, folder: Path | None
+) -> Evaluation:
     if importlib.util.find_spec("sed_scores_eval") is None:
         logger.warning("F1 of events and PSDS are not computed: they need `pip install polyaudio[sound-events]`.")
-        values = {"count": len(clips), **frame_metrics(EvalPrediction(logits, labels))}
-        evaluation = Evaluation("frame_classification", names, Scores(values))
+        labels = cast(np.ndarray, prediction.label_ids)  # there are some, because the clips have labels
+        metrics = frame_metrics(EvalPrediction(_logits(prediction), labels))
+        values = {"count": len(timelines.scores), **metrics}
+        evaluation = Evaluation("frame_classification", timelines.labels, Scores(values))
     else:
-        evaluation = score_events(scores, references, durations, names, frame_seconds, EventRules.from_config(config))
+        evaluation = score_events(**vars(timelines), rules=EventRules.from_config(config))
     if folder is not None:
-        for row, name in enumerate(list(scores)[:_TIMELINES]):
+        for row, (name, scores) in enumerate(list(timelines.scores.items())[:_TIMELINES]):
             path = folder / f"timeline_{row}.png"
-            plot_timeline(scores[name], references[name], names, frame_seconds, path, title=name)
+            events = timelines.references[name]
+            plot_timeline(scores, events, timelines.labels, timelines.frame_seconds, path, title=name)
     return evaluation

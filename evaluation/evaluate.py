@@ -2,9 +2,13 @@
 # Licensed under the MIT License; see LICENSE.
 """Measures a trained classifier on a dataset."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict
@@ -62,30 +66,80 @@ def evaluate(
     >>> evaluation.clips["accuracy"]  # doctest: +SKIP
     ```
     """
-    clips = load_clips(
+    clips = load_split(
         dataset,
+        split,
         audio_column=audio_column,
         label_column=label_column,
         label_columns=label_columns,
         label_separator=label_separator,
         group_column=group_column,
     )
+    folder = None if output is None else Path(output)
+    with prepared(model, clips, feature_extractor, batch_size) as run:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        evaluation = evaluate_clips(**vars(run), folder=folder)
+    if folder is not None:
+        write_evaluation(evaluation, folder)
+    return evaluation
+
+
+def load_split(dataset: str | os.PathLike | Dataset | DatasetDict, split: str | None, **columns: Any) -> Dataset:
+    """
+    The clips of a split that can be read.
+
+    Args:
+        dataset, columns: see `load_clips`.
+        split: by default `test`, or the only split.
+
+    Raises:
+        ValueError: the split does not exist.
+    """
+    clips = load_clips(dataset, **columns)
     chosen = split or ("test" if "test" in clips else next(iter(clips)))
     if chosen not in clips or (split is None and chosen != "test" and len(clips) > 1):
         raise ValueError(f"{name_of(dataset)} has the splits {', '.join(clips)}; name the split to measure on")
     readable, bad_clips = drop_unreadable(DatasetDict({chosen: clips[chosen]}))
     report_bad_clips(bad_clips)
-    of_frames = task_of(clips[chosen].features["label"]) == FRAMES
+    return readable[chosen]
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """The arguments of [`evaluate_clips`] and [`predict_timelines`]."""
+
+    trainer: Trainer
+    dataset: torch.utils.data.Dataset
+    clips: Dataset
+    feature_extractor: SequenceFeatureExtractor
+
+
+@contextlib.contextmanager
+def prepared(
+    model: str | os.PathLike | PreTrainedModel,
+    clips: Dataset,
+    feature_extractor: SequenceFeatureExtractor | None,
+    batch_size: int,
+) -> Iterator[PreparedRun]:
+    """
+    A Trainer with a classifier, and the clips as it takes them.
+
+    Args:
+        model, feature_extractor, batch_size: see [`evaluate`].
+        clips: see [`load_split`].
+
+    Raises:
+        ValueError: the model is not a trained classifier or does not know the labels.
+    """
+    of_frames = task_of(clips.features["label"]) == FRAMES
     source = str(model.config.name_or_path) if isinstance(model, PreTrainedModel) else os.fspath(model)
     classifier = load_classifier(model if isinstance(model, PreTrainedModel) else source, of_frames=of_frames)
     config = classifier.config
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(source, config)
-    labelled = _with_labels_of(config, readable[chosen])
+    labelled = _with_labels_of(config, clips)
     targets = make_targets(labelled.features["label"], config, feature_extractor, padding=-100.0)
-    folder = None if output is None else Path(output)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
             model=classifier,
@@ -94,11 +148,7 @@ def evaluate(
             data_collator=AudioCollator(feature_extractor, targets),  # type: ignore[arg-type]
             processing_class=feature_extractor,
         )
-        clips_to_score = whole_clips(labelled, config, feature_extractor)
-        evaluation = evaluate_clips(trainer, clips_to_score, labelled, feature_extractor, folder=folder)
-    if folder is not None:
-        write_evaluation(evaluation, folder)
-    return evaluation
+        yield PreparedRun(trainer, whole_clips(labelled, config, feature_extractor), labelled, feature_extractor)
 
 
 def _evaluation_arguments(folder: str, batch_size: int) -> TrainingArguments:

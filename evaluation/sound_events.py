@@ -17,6 +17,7 @@ from transformers import EvalPrediction
 
 from ..data.event_rules import (
     TIME_PRECISION,
+    DetectedEvent,
     EventRules,
     checked_scores,
     detect_events,
@@ -29,8 +30,8 @@ from .results import Evaluation, Scores
 
 
 _SEGMENT_SECONDS = 1.0
-_COLLAR_SECONDS = 0.2
-_OFFSET_COLLAR_SHARE = 0.2
+COLLAR_SECONDS = 0.2
+OFFSET_COLLAR_SHARE = 0.2
 
 # The two scenarios of DESED, https://dcase.community/challenge2023/task-sound-event-detection-with-weak-labels-and-synthetic-soundscapes
 _PSDS_SCENARIOS: dict[str, dict[str, float | None]] = {
@@ -87,30 +88,18 @@ def score_events(
     """
     from sed_scores_eval import collar_based, intersection_based, segment_based
 
-    if len(set(labels)) != len(labels):
-        raise ValueError("Some classes have the same name: make the names in `labels` unique.")
-    _check_same_clips(scores, references, durations)
+    scores, events = checked_timelines(scores, references, durations, labels, frame_seconds)
     rules = EventRules() if rules is None else rules
     filters = filter_cells(rules, len(labels), frame_seconds)
-    events, smoothed, found = {}, {}, {}
-    for clip, duration in durations.items():
-        try:
-            events[clip] = _merged_events(references[clip], duration, labels)
-            clip_scores = _scores_within(checked_scores(scores[clip], len(labels)), duration, frame_seconds)
-        except ValueError as error:
-            raise ValueError(f"Clip {clip!r}: {error}") from error
-        smoothed[clip] = median_filtered(clip_scores, filters)
-        found[clip] = detect_events(clip_scores, frame_seconds, rules, duration)
-
-    present = sorted({int(event.label) for clip_events in events.values() for event in clip_events})
-    if not present:
-        raise ValueError("No clip has any event, so there is nothing to score against.")
+    smoothed = {clip: median_filtered(clip_scores, filters) for clip, clip_scores in scores.items()}
+    found = {clip: events_in(scores[clip], durations[clip], frame_seconds, rules) for clip in scores}
+    present = labels_of(events)
     # The events of a class are at least a frame apart, so that the runs of these frames are the events
     decisions = {clip: np.zeros(clip_scores.shape, dtype=bool) for clip, clip_scores in smoothed.items()}
     for clip, clip_events in found.items():
         for onset, offset, label, _ in clip_events:
-            first, stop = onset / frame_seconds, offset / frame_seconds
-            decisions[clip][round(first) : int(np.ceil(stop - TIME_PRECISION)), label] = True
+            stop = int(np.ceil(offset / frame_seconds - TIME_PRECISION))
+            decisions[clip][round(onset / frame_seconds) : stop, label] = True
 
     # The library has a column for each class beside "onset" and "offset", so a class of that name would collide.
     truth = {
@@ -127,9 +116,9 @@ def score_events(
         decision_tables,
         truth,
         threshold=0.5,
-        onset_collar=_COLLAR_SECONDS,
-        offset_collar=_COLLAR_SECONDS,
-        offset_collar_rate=_OFFSET_COLLAR_SHARE,
+        onset_collar=COLLAR_SECONDS,
+        offset_collar=COLLAR_SECONDS,
+        offset_collar_rate=OFFSET_COLLAR_SHARE,
     )
     scenarios = _PSDS_SCENARIOS
     if len(present) == 1:  # the library fails on cross triggers of a single class, which cannot have any
@@ -208,6 +197,48 @@ def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
         "frame_f1_macro": float(np.mean(2 * counts[0] / counts[1])),
         "frame_f1_micro": float(2 * counts[0].sum() / counts[1].sum()),
     }
+
+
+def checked_timelines(
+    scores: Mapping[str, np.ndarray],
+    references: Mapping[str, Sequence[Event]],
+    durations: Mapping[str, float],
+    labels: Sequence[str],
+    frame_seconds: float,
+) -> tuple[dict[str, np.ndarray], dict[str, list[Event]]]:
+    """
+    Return the scores and the reference events within each clip, as [`score_events`] takes them and scores them.
+
+    Raises:
+        ValueError: see [`score_events`].
+    """
+    if len(set(labels)) != len(labels):
+        raise ValueError("Some classes have the same name: make the names in `labels` unique.")
+    _check_same_clips(scores, references, durations)
+    own_scores, events = {}, {}
+    for clip, duration in durations.items():
+        try:
+            events[clip] = _merged_events(references[clip], duration, labels)
+            own_scores[clip] = _scores_within(checked_scores(scores[clip], len(labels)), duration, frame_seconds)
+        except ValueError as error:
+            raise ValueError(f"Clip {clip!r}: {error}") from error
+    if not any(events.values()):
+        raise ValueError("No clip has any event, so there is nothing to score against.")
+    return own_scores, events
+
+
+def labels_of(events: Mapping[str, Sequence[Event]]) -> list[int]:
+    """The indices of the classes that some clip has."""
+    return sorted({int(event.label) for clip_events in events.values() for event in clip_events})
+
+
+def events_in(scores: np.ndarray, duration: float, frame_seconds: float, rules: EventRules) -> list[DetectedEvent]:
+    """The events in the scores of a clip. The last frame lasts to the end of the clip."""
+    end = len(scores) * frame_seconds - TIME_PRECISION
+    return [
+        event._replace(offset=duration) if event.offset >= end else event
+        for event in detect_events(scores, frame_seconds, rules, duration)
+    ]
 
 
 def _merged_events(events: Sequence[Event], duration: float, labels: Sequence[str]) -> list[Event]:

@@ -17,6 +17,7 @@ from .summary import MeanStd, RunsSummary
 
 if TYPE_CHECKING:
     from .probe import ProbeReport, ProbeScores
+    from .tuning import EventTuning
 
 
 # Titles of scores in tables; other scores are shown by their names
@@ -100,6 +101,30 @@ def format_probe(report: "ProbeReport") -> str:
     if scores.unseen:
         lines += ["", f"Counted as wrong, as no recording was left to train on: {', '.join(scores.unseen)}"]
     return "\n".join([*lines, "", "All held-out clips:", format_report(scores.held_out)])
+
+
+def format_tuning(tuning: "EventTuning") -> str:
+    """The F1 of events before and after tuning, and the rules of each class, as text for a terminal."""
+    names = list(tuning.rules.to_dict())
+    rules = {name: tuning.rules.of_labels(name, len(tuning.labels)) for name in names}
+    averages = [
+        [title_of(name), format_number(tuning.before[name]), format_number(tuning.after[name])]
+        for name in ("event_f1_macro", "event_f1_micro")
+    ]
+    classes = [
+        [
+            one_line(label),
+            *(
+                format_number(scores.per_class.get(label, {}).get("event_f1"))
+                for scores in (tuning.before, tuning.after)
+            ),
+            *(f"{rules[name][index]:g}" for name in names),
+        ]
+        for index, label in enumerate(tuning.labels)
+    ]
+    header = [["", "before", "after"], [title_of("event_f1"), "before", "after", *names]]
+    width = max(len(row[0]) for row in [*averages, *classes])
+    return "\n\n".join(_align([first, *rows], width) for first, rows in zip(header, (averages, classes), strict=True))
 
 
 def score_table(evaluation: Evaluation) -> list[list[str]]:

@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train a classifier on a labelled dataset, from scratch or from a checkpoint",
     "pretrain": "pre-train a model on recordings without labels",
     "evaluate": "evaluate a trained classifier on a dataset",
+    "tune-events": "choose how a frame classifier gets events from its scores",
     "probe": "evaluate the frozen features of a model on a dataset with a linear probe",
     "predict": "label audio files with a trained classifier",
     "annotate": "find the events in recordings of any length, and write them for other programs",
@@ -31,7 +32,7 @@ def run(argv: list[str]) -> int:
     """Call the command that the arguments begin with."""
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: polyaudio <command> [--help] ...\n\ncommands:")
-        print("\n".join(f"  {name:<10}{description}" for name, description in COMMANDS.items()))
+        print("\n".join(f"  {name:<13}{description}" for name, description in COMMANDS.items()))
         return 0 if argv else 2
     if argv[0] == "--version":
         from .. import __version__
@@ -41,7 +42,7 @@ def run(argv: list[str]) -> int:
     if argv[0] not in COMMANDS:
         print(f"polyaudio: there is no command {argv[0]!r}; choose from {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(f".{argv[0]}", __package__).main(argv[1:])
+    return importlib.import_module(f".{argv[0].replace('-', '_')}", __package__).main(argv[1:])
 
 
 if __name__ == "__main__":

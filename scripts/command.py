@@ -41,7 +41,8 @@ def command(run: Callable[[list[str]], int | None]) -> Command:
             with plain_streams(), printed_log():
                 return run(sys.argv[1:] if argv is None else argv)
 
-        return exit_code(f"polyaudio {run.__module__.rsplit('.', 1)[-1]}", logged)
+        name = run.__module__.rsplit(".", 1)[-1].replace("_", "-")
+        return exit_code(f"polyaudio {name}", logged)
 
     return main
 

@@ -92,7 +92,8 @@ def parse(monkeypatch):
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", and_no_further(argparse.ArgumentParser.parse_args))
     method = HfArgumentParser.parse_args_into_dataclasses
     monkeypatch.setattr(HfArgumentParser, "parse_args_into_dataclasses", and_no_further(method))
-    return lambda call: importlib.import_module(f"polyaudio.scripts.{call[0]}").main(call[1:])
+    module_of = {name: f"polyaudio.scripts.{name.replace('-', '_')}" for name in COMMANDS}
+    return lambda call: importlib.import_module(module_of[call[0]]).main(call[1:])
 
 
 def test_the_pages_are_read():
