@@ -33,7 +33,7 @@ from ..data.readable import BadClip, audio_file, clip_name, report_bad_clips
 FORMATS = ("flac", "wav")
 
 # A recording is decoded this many seconds at a time, and this much of its chunks stays in memory
-_STRETCH_SECONDS = 300.0
+_STRETCH_SECONDS = 60.0
 
 # The least of the end of a recording that is read to find out whether the file is complete
 _END_SECONDS = 0.1
@@ -224,7 +224,11 @@ def level_dbfs(waveform: np.ndarray) -> float:
     """
     The level of a waveform `(samples,)` in dB: its root mean square, where 1 is 0 dB. Digital silence has `-inf`.
     """
-    power = float(np.mean(np.square(waveform, dtype=np.float64)))
+    return power_dbfs(float(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+def power_dbfs(power: float) -> float:
+    """The level in dB of a mean square, where 1 is 0 dB."""
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 

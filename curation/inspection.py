@@ -16,11 +16,11 @@ import datasets
 import numpy as np
 import soundfile
 
-from ..data.audio import AudioFile, AudioFileError, audio_info, decode_audio
+from ..data.audio import AudioFile, AudioFileError, audio_info, stream_audio
 from ..data.folders import write_json
 from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
 from ..data.readable import BadClip, audio_file, clip_names, report_bad_clips
-from .chunks import level_dbfs
+from .chunks import power_dbfs
 from .inspection_plots import plot_classes, plot_durations, plot_examples
 
 
@@ -218,15 +218,21 @@ def inspect_clips(clips: datasets.DatasetDict) -> Inspection:
 
 
 def measure_clip(file: AudioFile) -> ClipFacts:
-    """Decode a clip to mono and measure it. Raises the errors of `load_audio`."""
+    """Decode a clip to mono, block by block, and measure it. Raises the errors of `stream_audio`."""
     info = audio_info(file)
-    waveform, rate = decode_audio(file)
-    is_full = np.abs(waveform) >= _FULL_SCALE
-    runs = is_full[2:] & is_full[1:-1] & is_full[:-2]
-    samples = np.ascontiguousarray(waveform).data
-    digest = hashlib.blake2b(samples, digest_size=16, salt=rate.to_bytes(8, "little")).digest()
-    is_silent = level_dbfs(waveform) < SILENCE_DBFS
-    return ClipFacts(len(waveform) / rate, rate, info.channels, _format(file), is_silent, bool(runs.any()), digest)
+    rate = info.sampling_rate
+    digest = hashlib.blake2b(digest_size=16, salt=rate.to_bytes(8, "little"))
+    samples, energy, is_clipped = 0, 0.0, False
+    before = np.zeros(2, dtype=bool)  # whether the last two samples are at full scale
+    for block in stream_audio(file, rate):
+        digest.update(np.ascontiguousarray(block).data)
+        samples += len(block)
+        energy += float(np.sum(np.square(block, dtype=np.float64)))
+        is_full = np.concatenate([before, np.abs(block) >= _FULL_SCALE])
+        is_clipped = is_clipped or bool((is_full[2:] & is_full[1:-1] & is_full[:-2]).any())
+        before = is_full[-2:]
+    is_silent = power_dbfs(energy / samples) < SILENCE_DBFS
+    return ClipFacts(samples / rate, rate, info.channels, _format(file), is_silent, is_clipped, digest.digest())
 
 
 def format_inspection(inspection: Inspection) -> str:

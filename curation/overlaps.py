@@ -28,6 +28,7 @@ import torch
 
 from ..data.audio import AudioFileError, load_audio
 from ..data.readable import BadClip, audio_file, clip_name
+from ..data.windows import WindowGrid, stream_windows
 
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ _MIN_SEMITONES = 0.25  # below it, drones that are slightly out of tune with eac
 _VOTES_PER_KEY = 1e-3  # of the clip that has fewer keys, in addition to `_MIN_VOTES`
 _MIN_SHIFTED_SECONDS = 2.0  # single notes of one instrument are shifted copies of each other
 _MOST_SHIFTED_SECONDS = 60.0  # of a pair that are compared
+_MOST_SECONDS = 600.0  # of a pair without a pitch shift that are compared
 _LOWEST, _HIGHEST = 150.0, 3500.0  # Hz, the range that is compared ...
 _BINS = 36  # ... with this many frequencies per octave
 _MAX_FRAMES_OFF = 6
@@ -146,7 +148,7 @@ def find_overlaps(
     for result in _in_threads(partial(_read_landmarks, clips), range(len(clips)), "Reading"):
         if isinstance(result, BadClip):
             unreadable.append(result)
-            result = _find_landmarks(np.empty(0, np.float32))
+            result = _find_landmarks([])
         landmarks.append(result)
     if len(unreadable) == len(clips):
         reason = f" The first: {unreadable[0].reason}" if unreadable else ""
@@ -257,23 +259,23 @@ def _in_threads(function: Callable[[Any], Any], items: Sequence[Any], descriptio
 def _read_landmarks(clips: datasets.Dataset, row: int) -> _Landmarks | BadClip:
     audio = clips[row]["audio"]
     try:
-        waveform = _load(audio)
+        return _find_landmarks(stream_windows(audio_file(audio), _RATE, WindowGrid(_BLOCK, _BLOCK)))
     except AudioFileError as error:
         return BadClip(clip_name(audio, row), str(error))
-    return _find_landmarks(waveform)
 
 
 def _load(audio: Mapping[str, Any] | None, **part: float) -> np.ndarray:
     return load_audio(audio_file(audio), _RATE, **part)
 
 
-def _find_landmarks(waveform: np.ndarray) -> _Landmarks:
-    """The landmarks of a waveform `(samples,)` at `_RATE`."""
+def _find_landmarks(waveforms: Iterable[np.ndarray]) -> _Landmarks:
+    """The landmarks of a clip that comes in parts of `_BLOCK` samples at `_RATE`; the last one may be shorter."""
     # Of the peaks in each block: bins, frames, heights, and distances to the bins in bins
     nothing = torch.empty(0, dtype=torch.int64)
     blocks = [(nothing, nothing, torch.empty(0), torch.empty(0))]
-    for start in range(0, len(waveform), _BLOCK):
-        spectrogram = _spectrogram(waveform[start : start + _BLOCK])
+    samples = 0
+    for waveform in waveforms:
+        spectrogram = _spectrogram(waveform)
         highest = _highest_around(_highest_around(spectrogram, _PEAK_FRAMES).T, _PEAK_BINS).T
         is_peak = (spectrogram == highest) & (spectrogram > _SILENCE * _FFT_SIZE / 4)
         frame, bin_ = is_peak.T.nonzero(as_tuple=True)  # transposed, so that they are sorted by time
@@ -281,13 +283,14 @@ def _find_landmarks(waveform: np.ndarray) -> _Landmarks:
         inner = bin_.clamp(1, _FFT_SIZE // 2 - 1)
         below, middle, above = (spectrogram[inner + step, frame].clamp(min=1e-9).log() for step in (-1, 0, 1))
         fraction = ((below - above) / (2 * (below - 2 * middle + above))).nan_to_num().clamp(-0.5, 0.5)
-        blocks.append((bin_, frame + start // _HOP, spectrogram[bin_, frame], fraction))
+        blocks.append((bin_, frame + samples // _HOP, spectrogram[bin_, frame], fraction))
+        samples += len(waveform)
     bins, frames, heights, fractions = (torch.cat(parts).numpy() for parts in zip(*blocks, strict=True))
     is_loud = heights > _RANGE * heights.max(initial=0)
     bins, frames, fractions = bins[is_loud], frames[is_loud], fractions[is_loud]
     is_exact = (bins >= _LOWEST_PEAK) & (bins < _FFT_SIZE // 2)
     pitches = 12 * np.log2((bins + fractions)[is_exact])
-    return _Landmarks(_find_keys(bins, frames), _find_interval_keys(pitches, frames[is_exact]), len(waveform) / _RATE)
+    return _Landmarks(_find_keys(bins, frames), _find_interval_keys(pitches, frames[is_exact]), samples / _RATE)
 
 
 def _find_keys(bins: np.ndarray, frames: np.ndarray) -> _Keys:
@@ -461,8 +464,10 @@ def _similarity(
 ) -> tuple[float, float]:
     """Correlation of the common audio of two clips near this offset, and the correction of the offset in seconds."""
     duration = _common_seconds(first_seconds, second_seconds, offset)
-    waveforms = [_load(first, offset=max(0.0, offset), duration=duration)]
-    waveforms.append(_load(second, offset=max(0.0, -offset), duration=duration))
+    begin = max(0.0, offset) + max(0.0, duration - _MOST_SECONDS) / 2
+    duration = min(duration, _MOST_SECONDS)
+    waveforms = [_load(first, offset=begin, duration=duration)]
+    waveforms.append(_load(second, offset=begin - offset, duration=duration))
     samples = min(map(len, waveforms))
     parts = max(1, round(samples / (_RATE * _SECONDS_COMPARED)))
     length = -(-samples // parts)

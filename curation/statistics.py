@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import datasets
-import numpy as np
 import torch
 
 from ..data.audio import AudioFileError
 from ..data.readable import BadClip, clip_name, report_bad_clips
-from ..data.windows import WaveformWindows
+from ..data.windows import WaveformWindows, WindowGrid
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
+
+
+# Number of frames of a clip that are measured at a time
+_FRAMES = 6000
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ def measure_log_mel(
     """
     Measure the log-mel energies that SSLAM models read, before normalisation, with a progress bar.
 
-    All mel bins of all frames have the same weight. Padding does not count. Clips that cannot be read are logged and
-    left out.
+    All mel bins of all frames have the same weight. Clips that cannot be read are logged and left out. A minute of a
+    clip is in memory at a time.
 
     Args:
         recordings: column `audio` (`Audio(decode=False)`).
@@ -73,20 +76,18 @@ def measure_log_mel(
     """
     feature_extractor = SSLAMFeatureExtractor(mean=0.0, std=0.5)  # (x - 0) / (2 * 0.5): not normalised
     rate = feature_extractor.sampling_rate
-    batches = torch.utils.data.DataLoader(
-        _ReadableWindows(WaveformWindows(recordings, rate, crop_seconds=crop_seconds, seed=seed)),
-        batch_size=16,
-        num_workers=num_workers,
-        collate_fn=_Sum(feature_extractor),
+    windows = WaveformWindows(recordings, rate, crop_seconds=crop_seconds, seed=seed)
+    measured = torch.utils.data.DataLoader(
+        _Sums(windows, feature_extractor), batch_size=None, num_workers=num_workers, collate_fn=_unchanged
     )
     clips, samples, sums, unreadable = 0, 0, torch.zeros(3, dtype=torch.float64), []
-    with datasets.utils.tqdm(total=len(recordings), desc="Measuring", unit="clip") as progress:
-        for lengths, batch_sums, bad_clips in batches:
-            clips += len(lengths)
-            samples += sum(lengths)
-            sums += batch_sums
-            unreadable += bad_clips
-            progress.update(len(lengths) + len(bad_clips))
+    for one in datasets.utils.tqdm(measured, total=len(recordings), desc="Measuring", unit="clip"):
+        if isinstance(one, BadClip):
+            unreadable.append(one)
+        else:
+            clips += 1
+            samples += one[0]
+            sums += one[1]
     if clips == 0:
         raise ValueError(f"None of the {len(unreadable)} clips can be read. The first: {unreadable[0].reason}")
     number, total, squares = sums.tolist()
@@ -99,41 +100,37 @@ def measure_log_mel(
     return LogMelStatistics(mean, math.sqrt(variance), clips, samples / rate, frames, unreadable)
 
 
-class _ReadableWindows(torch.utils.data.Dataset):
-    """Windows as waveforms `(samples,)`, or a `BadClip` for a clip that cannot be read."""
+class _Sums(torch.utils.data.Dataset):
+    """
+    For each clip its number of samples, and the number, the sum and the sum of squares of its energies; a `BadClip`
+    for a clip that cannot be read.
+    """
 
-    def __init__(self, windows: WaveformWindows):
+    def __init__(self, windows: WaveformWindows, feature_extractor: SSLAMFeatureExtractor):
         self.windows = windows
+        self.feature_extractor = feature_extractor
 
     def __len__(self) -> int:
         return len(self.windows)
 
-    def __getitem__(self, index: int) -> np.ndarray | BadClip:
+    def __getitem__(self, index: int) -> tuple[int, torch.Tensor] | BadClip:
+        extractor = self.feature_extractor
+        # Neighbours share the samples of the frames that begin in the first and end in the second
+        hop, step, frame = extractor.hop_length, _FRAMES * extractor.hop_length, extractor.window_length
+        grid = WindowGrid(step + frame - hop, step, hop, shortest=frame)
+        samples, sums = 0, torch.zeros(3, dtype=torch.float64)
         try:
-            return self.windows[index]["waveform"]
+            for number, waveform in enumerate(self.windows.stream(index, grid)):
+                samples = number * step + len(waveform)
+                features = extractor(
+                    waveform, sampling_rate=extractor.sampling_rate, padding=False, return_tensors="pt"
+                )
+                energies = features["input_values"].double()
+                sums += torch.stack([torch.tensor(energies.numel()).double(), energies.sum(), energies.square().sum()])
         except AudioFileError as error:
             return BadClip(clip_name(self.windows.clips[index]["audio"], index), str(error))
+        return samples, sums
 
 
-class _Sum:
-    """For a batch: lengths of the waveforms; number, sum and sum of squares of the energies; unreadable clips."""
-
-    def __init__(self, feature_extractor: SSLAMFeatureExtractor):
-        self.feature_extractor = feature_extractor
-
-    def __call__(self, items: list[np.ndarray | BadClip]) -> tuple[list[int], torch.Tensor, list[BadClip]]:
-        unreadable = [item for item in items if isinstance(item, BadClip)]
-        waveforms = [item for item in items if not isinstance(item, BadClip)]
-        if not waveforms:
-            return [], torch.zeros(3, dtype=torch.float64), unreadable
-        features = self.feature_extractor(
-            waveforms,
-            sampling_rate=self.feature_extractor.sampling_rate,
-            padding=True,
-            truncation=False,
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        energies = features["input_values"][features["attention_mask"].bool()].double()
-        sums = torch.stack([torch.tensor(energies.numel()).double(), energies.sum(), energies.square().sum()])
-        return list(map(len, waveforms)), sums, unreadable
+def _unchanged(item: Any) -> Any:
+    return item  # with batch_size=None the collator gets the item of the dataset

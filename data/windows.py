@@ -2,7 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Datasets for a DataLoader: clips as waveforms, whole, cropped at random or cut into windows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import torch
 
-from .audio import AudioFile, audio_info, load_audio
+from .audio import AudioFile, audio_info, load_audio, stream_audio
 from .events import shifted_events
 from .labels import FRAMES, task_of
 from .readable import audio_file
@@ -61,14 +61,17 @@ class CroppedClips:
         file = audio_file(audio)
         generator = torch.Generator()
         generator.manual_seed(seed)
-        offset = 0.0
-        if self.crop_seconds is not None:
-            to_spare = max(0.0, audio_info(file).duration - self.crop_seconds)
-            offset = to_spare * torch.rand((), generator=generator).item()
+        offset = self._offset(file, generator)
         waveform = load_audio(file, self.sampling_rate, offset=offset, duration=self.crop_seconds)
         if self.transform is not None:
             waveform = self.transform(torch.from_numpy(waveform), generator).numpy()
         return _Part(waveform, offset)
+
+    def _offset(self, file: AudioFile, generator: torch.Generator) -> float:
+        if self.crop_seconds is None:
+            return 0.0
+        to_spare = max(0.0, audio_info(file).duration - self.crop_seconds)
+        return to_spare * torch.rand((), generator=generator).item()
 
 
 class AudioClips(CroppedClips, torch.utils.data.Dataset):
@@ -128,6 +131,19 @@ class WaveformWindows(CroppedClips, torch.utils.data.Dataset):
         """
         seed = combined_seed(self.seed, int(self._epoch), index)
         return {"waveform": self._read(self.clips[index]["audio"], seed).waveform, "seed": seed}
+
+    def stream(self, index: int, grid: "WindowGrid") -> Iterator[np.ndarray]:
+        """
+        Yield the windows of the waveform of a clip, without `transform`; see `stream_windows`.
+
+        Raises:
+            AudioFileError: the clip cannot be read.
+        """
+        file = audio_file(self.clips[index]["audio"])
+        generator = torch.Generator()
+        generator.manual_seed(combined_seed(self.seed, int(self._epoch), index))
+        offset = self._offset(file, generator)
+        return stream_windows(file, self.sampling_rate, grid, offset=offset, duration=self.crop_seconds)
 
 
 @dataclass(frozen=True)
@@ -252,6 +268,34 @@ class ClipWindows(torch.utils.data.Dataset):
             label = shifted_events(label, start / self.sampling_rate, len(waveform) / self.sampling_rate)
         is_part, center = row in self._is_long, self.grid.margin == 0
         return {"waveform": waveform, "label": label, "is_part": is_part, "center": center}
+
+
+def stream_windows(
+    file: AudioFile, sampling_rate: int, grid: WindowGrid, *, offset: float = 0.0, duration: float | None = None
+) -> Iterator[np.ndarray]:
+    """
+    Read all windows of a clip one after the other. It is decoded once, and only a few windows are in memory.
+
+    Args:
+        file: as for `load_audio`.
+        sampling_rate: rate of the windows in Hz.
+        grid: the windows; a grid without a margin.
+        offset, duration: the part of the file that is the clip, as for `load_audio`.
+
+    Raises:
+        AudioFileError: as `stream_audio`.
+    """
+    pending, is_first = np.empty(0, dtype=np.float32), True
+    for block in stream_audio(file, sampling_rate, offset=offset, duration=duration):
+        pending = np.concatenate([pending, block])
+        # A window is whole once there is something after it. It can be the last one otherwise.
+        starts = range(0, len(pending) - grid.size, grid.step)
+        for start in starts:
+            yield pending[start : start + grid.size]
+        pending, is_first = pending[len(starts) * grid.step :], is_first and len(starts) == 0
+    for start, length in grid.windows(len(pending)):
+        if is_first or length >= grid.shortest:
+            yield pending[start : start + length]
 
 
 def combined_seed(*numbers: int) -> int:

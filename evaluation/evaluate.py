@@ -18,7 +18,7 @@ from ..data.collators import AudioCollator
 from ..data.labels import FRAMES, class_names, renumbered, task_of
 from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
-from ..modeling.inputs import make_targets, whole_clips
+from ..modeling.inputs import make_targets, reads_windows, whole_clips
 from ..modeling.loading import load_classifier, load_feature_extractor
 from .classifier import evaluate_clips, label_names
 from .results import Evaluation
@@ -85,9 +85,9 @@ def evaluate(
     return evaluation
 
 
-def load_split(dataset: str | os.PathLike | Dataset | DatasetDict, split: str | None, **columns: Any) -> Dataset:
+def load_split(dataset: str | os.PathLike | Dataset | DatasetDict, split: str | None, **columns: Any) -> DatasetDict:
     """
-    The clips of a split that can be read.
+    The clips of one split, under its name.
 
     Args:
         dataset, columns: see `load_clips`.
@@ -100,9 +100,7 @@ def load_split(dataset: str | os.PathLike | Dataset | DatasetDict, split: str | 
     chosen = split or ("test" if "test" in clips else next(iter(clips)))
     if chosen not in clips or (split is None and chosen != "test" and len(clips) > 1):
         raise ValueError(f"{name_of(dataset)} has the splits {', '.join(clips)}; name the split to measure on")
-    readable, bad_clips = drop_unreadable(DatasetDict({chosen: clips[chosen]}))
-    report_bad_clips(bad_clips)
-    return readable[chosen]
+    return DatasetDict({chosen: clips[chosen]})
 
 
 @dataclass(frozen=True)
@@ -118,27 +116,32 @@ class PreparedRun:
 @contextlib.contextmanager
 def prepared(
     model: str | os.PathLike | PreTrainedModel,
-    clips: Dataset,
+    clips: DatasetDict,
     feature_extractor: SequenceFeatureExtractor | None,
     batch_size: int,
 ) -> Iterator[PreparedRun]:
     """
-    A Trainer with a classifier, and the clips as it takes them.
+    A Trainer with a classifier, and the clips that can be read, as it takes them.
 
     Args:
         model, feature_extractor, batch_size: see [`evaluate`].
-        clips: see [`load_split`].
+        clips: one split, as [`load_split`] returns it.
 
     Raises:
         ValueError: the model is not a trained classifier or does not know the labels.
     """
-    of_frames = task_of(clips.features["label"]) == FRAMES
+    (split,) = clips.values()
+    of_frames = task_of(split.features["label"]) == FRAMES
     source = str(model.config.name_or_path) if isinstance(model, PreTrainedModel) else os.fspath(model)
     classifier = load_classifier(model if isinstance(model, PreTrainedModel) else source, of_frames=of_frames)
     config = classifier.config
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(source, config)
-    labelled = _with_labels_of(config, clips)
+    in_parts = reads_windows(config, feature_extractor)
+    readable, bad_clips = drop_unreadable(clips, in_parts=in_parts)
+    report_bad_clips(bad_clips)
+    (split,) = readable.values()
+    labelled = _with_labels_of(config, split)
     targets = make_targets(labelled.features["label"], config, feature_extractor, padding=-100.0)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(

@@ -28,6 +28,11 @@ def whole_clips(
     return AudioClips(clips, rate) if grid is None else ClipWindows(clips, rate, grid)
 
 
+def reads_windows(config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor) -> bool:
+    """Whether [`whole_clips`] cuts long clips into windows, so that they may be of any length."""
+    return traits_of(config).window_grid(config, feature_extractor) is not None
+
+
 def make_targets(
     label: Any, config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor, **settings: Any
 ) -> Targets:
