@@ -94,7 +94,7 @@ def tune_events(
         label_separator=label_separator,
         group_column=group_column,
     )
-    if task_of(clips.features["label"]) != FRAMES:
+    if any(task_of(rows.features["label"]) != FRAMES for rows in clips.values()):
         raise ValueError(
             f"{name_of(dataset)} has no events. It needs columns with the onset and offset of each event."
         )

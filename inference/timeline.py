@@ -221,7 +221,7 @@ class TimelineModel:
         """
         padding = {} if is_whole else {"padding": True}
         features = self.feature_extractor(  # type: ignore[operator]  # transformers declares no call on the base class
-            list(windows), sampling_rate=self.sampling_rate, return_tensors="pt", **padding
+            np.stack(windows), sampling_rate=self.sampling_rate, return_tensors="pt", **padding
         )
         model = self.model
         inputs = {
