@@ -82,6 +82,9 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
         multi_label_reduction (`str`, *optional*, defaults to `"mean"`):
             Reduction of the binary cross entropies of a multi-label batch: `"mean"`, or `"labels"`, the sum divided by
             the sum of the labels with which EAT and SSLAM train on AudioSet.
+        frame_upsampling (`int`, *optional*, defaults to 1):
+            Number of answers of [`SSLAMForAudioFrameClassification`] for each time patch: 1, 2 or 4, for answers every
+            160, 80 or 40 ms by default. It must divide `patch_size`.
         event_rules (`dict`, *optional*):
             How [`SSLAMForAudioFrameClassification`] gets events from its scores: `threshold`, `low_threshold`,
             `median_filter`, `min_duration` and `max_gap`, each a number for all classes or a list with one for each
@@ -175,6 +178,7 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
     label_smoothing: float | int = 0.0
     single_label_loss: Literal["cross_entropy", "binary_cross_entropy"] = "cross_entropy"
     multi_label_reduction: Literal["mean", "labels"] = "mean"
+    frame_upsampling: int = 1
     event_rules: dict | None = None
 
     pretraining_stage: Literal[1, 2] = 1
@@ -211,8 +215,8 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
 
     @property
     def inputs_to_logits_ratio(self) -> int:
-        """Number of frames of the input for each time patch."""
-        return self.patch_size
+        """Number of frames of the input for each answer of a frame classifier."""
+        return self.patch_size // self.frame_upsampling
 
     def validate_architecture(self):
         """Raise `ValueError` for sizes that do not fit each other."""
@@ -239,6 +243,11 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
         for name in ("clone_batch", "mask_length", "average_top_k_layers", "decoder_num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.frame_upsampling not in (1, 2, 4) or self.patch_size % self.frame_upsampling != 0:
+            raise ValueError(
+                f"`frame_upsampling` must be 1, 2 or 4 and divide `patch_size` ({self.patch_size} frames), got "
+                f"{self.frame_upsampling}."
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be at least 0 and below 1, got {self.label_smoothing}.")
         for name, value in (self.event_rules or {}).items():

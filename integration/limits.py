@@ -32,6 +32,7 @@ SIZES = {
     "num_mel_bins": (1, 2**12),
     "max_time_patches": (1, 2**14),
     "window_frames": (0, 2**24),
+    "frame_upsampling": (1, 4),
     "clone_batch": (1, 2**12),
     "mask_length": (1, 2**12),
     "average_top_k_layers": (1, 2**9),

@@ -472,7 +472,7 @@ class SSLAMModel(SSLAMPreTrainedModel):
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None, mel_patches: str = "mean"
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Features along time, `config.inputs_to_logits_ratio` input frames apart: 160 ms by default.
+        Features along time, `config.patch_size` input frames apart: 160 ms by default.
 
         Args:
             input_values: `(batch_size, num_frames, num_mel_bins)`.
@@ -653,7 +653,8 @@ class SSLAMForAudioClassification(SSLAMPreTrainedModel):
 @auto_docstring(
     custom_intro="""
     SSLAM with a linear layer on each time patch (the mean over its mel patches), for sound event detection. It gives
-    one answer every `patch_size` frames: every 160 ms by default.
+    `config.frame_upsampling` answers for each time patch, and so one every `config.inputs_to_logits_ratio` frames: 160
+    ms by default.
 
     Clips longer than `config.window_frames` are cut into adjacent windows, whose answers are joined in time. Hidden
     states and attentions are those of the windows.
@@ -669,7 +670,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         self.fc_norm = (
             nn.LayerNorm(config.hidden_size, eps=config.fc_norm_eps) if config.use_fc_norm else nn.Identity()
         )
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, config.frame_upsampling * config.num_labels)
         self.post_init()
 
     def freeze_base_model(self):
@@ -690,18 +691,19 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         return self.sslam.frame_features(hidden_states)
 
     def classify(self, pooled: torch.Tensor) -> torch.Tensor:
-        """The logits `(batch_size, num_time_patches, num_labels)` of what [`pool`] returns."""
-        return self.classifier(self.fc_norm(pooled))
+        """The logits `(batch_size, frame_upsampling * num_time_patches, num_labels)` of what [`pool`] returns."""
+        logits = self.classifier(self.fc_norm(pooled))
+        return logits.reshape(logits.shape[0], -1, self.num_labels)
 
     def compute_loss(
         self, logits: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
-        Mean cross entropy (integer labels) or binary cross entropy (float labels) over the time patches.
+        Mean cross entropy (integer labels) or binary cross entropy (float labels) over the answers.
 
         Args:
-            logits: `(batch_size, num_time_patches, num_labels)`.
-            labels: as `forward` takes them; -100 for time patches to leave out.
+            logits: `(batch_size, num_answers, num_labels)`.
+            labels: as `forward` takes them; -100 for answers to leave out.
             attention_mask: `(batch_size, num_frames)`, zero for padding, which is left out as well.
 
         Raises:
@@ -710,8 +712,8 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         expected = logits.shape if labels.is_floating_point() else logits.shape[:2]
         if labels.shape != expected:
             raise ValueError(
-                f"`labels` of dtype {labels.dtype} must have the shape {tuple(expected)} for {logits.shape[1]} time "
-                f"patches, got {tuple(labels.shape)}."
+                f"`labels` of dtype {labels.dtype} must have the shape {tuple(expected)} for {logits.shape[1]} "
+                f"answers, got {tuple(labels.shape)}."
             )
         multi_label = self.config.problem_type == "multi_label_classification"
         if self.config.problem_type is not None and multi_label != labels.is_floating_point():
@@ -722,7 +724,7 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         if attention_mask is None:
             is_real = torch.ones_like(logits[..., 0], dtype=torch.bool)
         else:
-            is_real = self.get_time_patch_mask(attention_mask)
+            is_real = sounding_time_patches(attention_mask, self.config.inputs_to_logits_ratio)
         if not labels.is_floating_point():
             labels = labels.masked_fill(~is_real, -100)
             return nn.functional.cross_entropy(logits.float().transpose(1, 2), labels)
@@ -744,9 +746,10 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
             Log-mel frames from [`SSLAMFeatureExtractor`].
         attention_mask (`torch.Tensor` of shape `(batch_size, num_frames)`, *optional*):
             1 for frames of the clip and 0 for padding.
-        labels (`torch.Tensor` of shape `(batch_size, num_time_patches[, num_labels])`, *optional*):
-            For each of the `ceil(num_frames / patch_size)` time patches a class index, or a float from 0 to 1 for each
-            class for multi-label classification. -100 leaves a time patch out of the loss; padding is left out anyway.
+        labels (`torch.Tensor` of shape `(batch_size, num_answers[, num_labels])`, *optional*):
+            For each of the `ceil(num_frames / inputs_to_logits_ratio)` answers a class index, or a float from 0 to 1
+            for each class for multi-label classification. -100 leaves an answer out of the loss; padding is left out
+            anyway.
 
         Example:
 
@@ -762,9 +765,8 @@ class SSLAMForAudioFrameClassification(SSLAMPreTrainedModel):
         windows, window_mask, _ = self.cut_into_windows(input_values, attention_mask)
         outputs: BaseModelOutputWithPooling = self.sslam(windows, attention_mask=window_mask, **kwargs)
         logits = self.classify(self.pool(outputs.last_hidden_state))
-        logits = logits.reshape(input_values.shape[0], -1, logits.shape[-1])
-        patch_size = self.config.patch_size
-        logits = logits[:, : (input_values.shape[1] + patch_size - 1) // patch_size]
+        logits = logits.reshape(input_values.shape[0], -1, self.num_labels)
+        logits = logits[:, : count_time_patches(input_values.shape[1], self.config.inputs_to_logits_ratio)]
 
         loss = None
         if labels is not None:

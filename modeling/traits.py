@@ -154,6 +154,22 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         """
         raise _no_frame_classifier(config)
 
+    def vector_mask(self, config: ConfigT, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        The vectors in the input of the head of a frame classifier that are not for padding. Each can have several
+        outputs.
+
+        Args:
+            attention_mask: `(batch_size, frames)`, 0 for padding.
+
+        Returns:
+            `(batch_size, vectors)`, bool.
+
+        Raises:
+            ValueError: polyaudio has no frame classifier for models of this type.
+        """
+        raise _no_frame_classifier(config)
+
     def pretraining_batch(
         self,
         config: ConfigT,

@@ -99,15 +99,18 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         return call
 
     def frame_seconds(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
-        return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
+        return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
 
     def frames_per_answer(self, config: SSLAMConfig) -> int:
         return config.inputs_to_logits_ratio
 
     def seconds_per_answer(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
-        return self.frame_seconds(config, feature_extractor)
+        return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
 
     def answer_mask(self, config: SSLAMConfig, attention_mask: torch.Tensor) -> torch.Tensor:
+        return sounding_time_patches(attention_mask, config.inputs_to_logits_ratio)
+
+    def vector_mask(self, config: SSLAMConfig, attention_mask: torch.Tensor) -> torch.Tensor:
         return sounding_time_patches(attention_mask, config.patch_size)
 
     def pretraining_batch(

@@ -64,6 +64,23 @@ def write_tones(
     return folder
 
 
+def write_events(folder: Path, number: int, seed: int) -> Path:
+    """Clips of a few seconds of noise with tones, and a table of their events."""
+    folder.mkdir(parents=True)
+    rng, rows = np.random.default_rng(seed), []
+    for index in range(number):
+        waveform = 0.01 * rng.standard_normal(round(rng.uniform(3.0, 5.0) * RATE))
+        for start, (name, frequency) in zip((0.3, 1.5), TONES.items(), strict=True):
+            onset, seconds = start + rng.uniform(0, 0.4), rng.uniform(0.3, 0.8)
+            time = np.arange(round(seconds * RATE)) / RATE
+            first = round(onset * RATE)
+            waveform[first : first + len(time)] += 0.2 * np.sin(2 * np.pi * frequency * time)
+            rows.append({"file_name": f"{index}.wav", "onset": onset, "offset": onset + seconds, "label": name})
+        soundfile.write(folder / f"{index}.wav", waveform, RATE)
+    write_table(folder / "metadata.csv", rows)
+    return folder
+
+
 def dataset_in_memory(folder: Path) -> Dataset:
     """The clips of a folder with a folder for each class, as columns `audio` (bytes), `label` and `recording`."""
     files = sorted(folder.glob("*/*.wav"))

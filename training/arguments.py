@@ -30,6 +30,12 @@ class ClassifierArguments(ModelArguments):
     label_smoothing: float | None = field(
         default=None, metadata={"help": "Label smoothing of the cross entropy loss."}
     )
+    frame_upsampling: int | None = field(
+        default=None,
+        metadata={
+            "help": "Answers of an SSLAM model for each time patch of 160 ms, for labels with events: 1, 2 or 4."
+        },
+    )
     freeze_encoder: bool = field(
         default=False,
         metadata={

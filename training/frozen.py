@@ -110,9 +110,10 @@ def encode_clips(
         hidden_states = model.base_model(batch["input_values"].to(model.device), attention_mask=mask).last_hidden_state
         pooled = model.pool(hidden_states, mask).cpu()
         if pooled.ndim == 3 and mask is not None:
-            own_patches = traits.answer_mask(model.config, mask).sum(1).tolist()
-            features += [one[:number].clone() for one, number in zip(pooled, own_patches, strict=True)]
-            labels += [one[:number].clone() for one, number in zip(batch["labels"], own_patches, strict=True)]
+            own_vectors = traits.vector_mask(model.config, mask).sum(1).tolist()
+            own_answers = traits.answer_mask(model.config, mask).sum(1).tolist()
+            features += [one[:number].clone() for one, number in zip(pooled, own_vectors, strict=True)]
+            labels += [one[:number].clone() for one, number in zip(batch["labels"], own_answers, strict=True)]
         else:
             features += pooled.unbind()
             labels += batch["labels"].unbind()
@@ -161,8 +162,11 @@ class HeadModel(torch.nn.Module):
             features: `(clips, hidden_size)`, or `(clips, time_patches, hidden_size)`.
             labels: the labels that the classifier takes.
         """
-        logits = self.model.classify(features)
-        loss = None if labels is None else self.model.compute_loss(logits, labels)
+        logits, loss = self.model.classify(features), None
+        if labels is not None:
+            if logits.ndim == 3:  # the last time patch can have more answers than the clip
+                logits = logits[:, : labels.shape[1]]
+            loss = self.model.compute_loss(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 

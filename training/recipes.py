@@ -114,7 +114,7 @@ class Recipe:
         is_other = arguments.model_name_or_path is not None and model.get("model_name_or_path") is None
         if replaces_description and is_other:
             settings = {}
-        for name in ("drop_path_rate", "label_smoothing"):
+        for name in ("drop_path_rate", "label_smoothing", "frame_upsampling"):
             if getattr(arguments, name, None) is not None:
                 settings[name] = getattr(arguments, name)
         return ModelSource(

@@ -7,12 +7,11 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 import torch
 
-from builders import RATE, SSLAM, TONES, write_table, write_tones
+from builders import RATE, SSLAM, TONES, write_events, write_tones
 from polyaudio import (
     SSLAMConfig,
     SSLAMFeatureExtractor,
@@ -25,27 +24,11 @@ from polyaudio.data.event_rules import EventRules
 from polyaudio.scripts.__main__ import main
 
 
-def write_clips(folder: Path, number: int, seed: int) -> None:
-    """Clips of a few seconds of noise with tones, and a table of their events."""
-    folder.mkdir(parents=True)
-    rng, rows = np.random.default_rng(seed), []
-    for index in range(number):
-        waveform = 0.01 * rng.standard_normal(round(rng.uniform(3.0, 5.0) * RATE))
-        for start, (name, frequency) in zip((0.3, 1.5), TONES.items(), strict=True):
-            onset, seconds = start + rng.uniform(0, 0.4), rng.uniform(0.3, 0.8)
-            time = np.arange(round(seconds * RATE)) / RATE
-            first = round(onset * RATE)
-            waveform[first : first + len(time)] += 0.2 * np.sin(2 * np.pi * frequency * time)
-            rows.append({"file_name": f"{index}.wav", "onset": onset, "offset": onset + seconds, "label": name})
-        soundfile.write(folder / f"{index}.wav", waveform, RATE)
-    write_table(folder / "metadata.csv", rows)
-
-
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     for seed, (split, number) in enumerate({"train": 8, "validation": 6, "test": 4}.items()):
-        write_clips(folder / split, number, seed)
+        write_events(folder / split, number, seed)
     return folder
 
 

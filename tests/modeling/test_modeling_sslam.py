@@ -161,6 +161,8 @@ def test_wrong_inputs_are_named(inputs, message):
         ({"prediction_mode": "max"}, "prediction_mode"),
         ({"problem_type": "ranking"}, "problem_type"),
         ({"pretraining_stage": 3}, "pretraining_stage"),
+        ({"frame_upsampling": 3}, "must be 1, 2 or 4 and divide `patch_size`"),
+        ({"frame_upsampling": 4, "patch_size": 2}, r"divide `patch_size` \(2 frames\)"),
         ({"event_rules": 0.5}, "event_rules"),
         ({"event_rules": {"treshold": 0.5}}, "no setting 'treshold'"),
         ({"event_rules": {"threshold": "0.5"}}, "numbers or lists of numbers, got '0.5' as 'threshold'"),
@@ -217,6 +219,59 @@ def test_frame_labels_of_another_shape_are_named():
         model(mel(2, 64), labels=torch.zeros(2, 5, dtype=torch.long))
     with pytest.raises(ValueError, match="regression"):
         tiny_model(SSLAMForAudioFrameClassification, problem_type="regression")
+
+
+@pytest.mark.parametrize("frame_upsampling", [1, 2, 4])
+def test_several_answers_for_each_time_patch(frame_upsampling, tmp_path):
+    model = tiny_model(SSLAMForAudioFrameClassification, frame_upsampling=frame_upsampling)
+    frames = 16 // frame_upsampling
+    assert model.config.inputs_to_logits_ratio == frames
+    lengths = [1, 3, 15, 16, 17, 90, 100]
+    clips = mel(len(lengths), max(lengths))
+    batch = output_of(model, input_values=clips, attention_mask=lengths_to_mask(lengths))
+    assert batch.shape == (len(lengths), math.ceil(100 / frames), 3)
+    for row, clip, length in zip(batch, clips, lengths, strict=True):
+        alone = output_of(model, input_values=clip[None, :length])[0]
+        assert len(alone) == math.ceil(length / frames)
+        torch.testing.assert_close(row[: len(alone)], alone, atol=1e-5, rtol=0)
+
+    # The answers for a time patch follow each other
+    with torch.no_grad():
+        pooled = model.fc_norm(model.pool(model.sslam(clips).last_hidden_state))
+        answers = [pooled @ weight.T for weight in model.classifier.weight.split(3)]
+        bias = model.classifier.bias.unflatten(0, (-1, 3)).repeat(7, 1)
+    expected = torch.stack(answers, dim=2).flatten(1, 2) + bias
+    torch.testing.assert_close(output_of(model, input_values=clips), expected[:, : batch.shape[1]])
+
+    model.save_pretrained(tmp_path)
+    loaded = SSLAMForAudioFrameClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(output_of(loaded, input_values=clips), output_of(model, input_values=clips))
+
+
+@pytest.mark.parametrize("frame_upsampling", [1, 2, 4])
+def test_the_answers_for_windows_follow_each_other(frame_upsampling):
+    model = tiny_model(SSLAMForAudioFrameClassification, frame_upsampling=frame_upsampling, window_frames=64)
+    clip = mel(1, 150)
+    windows = [output_of(model, input_values=clip[:, start : start + 64]) for start in (0, 64, 128)]
+    joined = output_of(model, input_values=clip)
+    assert joined.shape[1] == math.ceil(150 * frame_upsampling / 16)
+    torch.testing.assert_close(joined, torch.cat(windows, dim=1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_loss_of_several_answers_leaves_padding_out(multi_label):
+    model = tiny_model(SSLAMForAudioFrameClassification, frame_upsampling=4)
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (2, 15, 3) if multi_label else (2, 15), generator=generator)
+    labels = labels.float() if multi_label else labels
+    outputs = model(mel(2, 60), attention_mask=lengths_to_mask([60, 21]), labels=labels)
+    real = torch.arange(15) < torch.tensor([15, 6])[:, None]
+    loss = torch.nn.functional.binary_cross_entropy_with_logits if multi_label else torch.nn.functional.cross_entropy
+    torch.testing.assert_close(outputs.loss, loss(outputs.logits[real], labels[real]))
+    outputs.loss.backward()
+    assert model.classifier.weight.grad.abs().sum(dim=1).min() > 0
+    with pytest.raises(ValueError, match="15 answers"):
+        model(mel(2, 60), labels=labels[:, :4])
 
 
 def test_the_norm_before_the_classifier_is_optional():

@@ -12,7 +12,7 @@ from datasets import DatasetDict
 from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification, TrainingArguments
 
-from builders import SAM_AUDIO, SSLAM, TONES, dataset_in_memory, write_tones
+from builders import SAM_AUDIO, SSLAM, TONES, dataset_in_memory, write_events, write_tones
 from polyaudio import (
     AudioTrainingArguments,
     AugmentationArguments,
@@ -24,7 +24,10 @@ from polyaudio import (
     SSLAMForAudioClassification,
     SSLAMModel,
     cross_validate,
+    embed,
+    evaluate,
     fine_tune,
+    predict,
     read_recipe,
 )
 from polyaudio.evaluation.results import Evaluation
@@ -110,6 +113,27 @@ def test_a_loaded_model_stays_as_it_is(folder, tmp_path):
     for name, weight in encoder.state_dict().items():
         assert torch.equal(weight, before[name])
         assert torch.equal(result.model.sslam.state_dict()[name], before[name]), "a frozen encoder does not change"
+
+
+def test_a_frame_classifier_with_several_answers_for_a_patch(tmp_path):
+    clips = write_events(tmp_path / "clips", 6, seed=0)
+    config = SSLAMConfig(**SSLAM, frame_upsampling=4)
+    args = arguments(tmp_path / "run", num_train_epochs=1)
+    result = fine_tune(clips, config, args, data=DataArguments(test_size=0.5, crop_seconds=1.0))
+    assert result.model.config.frame_upsampling == 4
+    assert result.model.classifier.out_features == 4 * 2
+    assert 0 <= result.evaluation.clips["frame_map"] <= 1
+    again = evaluate(result.folder, clips)
+    assert again.clips["count"] == 6
+    whole = [event for one in predict(clips, str(result.folder), threshold=0.0) for event in one.events]
+    assert len(whole) == 6 * 2
+    middle = sorted(event.score for event in whole)[6]
+    onsets = [e.onset / 0.04 for one in predict(clips, str(result.folder), threshold=middle) for e in one.events]
+    assert onsets == pytest.approx([round(onset) for onset in onsets])
+    assert any(round(onset) % 4 for onset in onsets)
+    # The encoder's features keep their 160 ms
+    (features, *_) = embed(clips, str(result.folder), granularity="frame")
+    assert features.frame_seconds == 0.16
 
 
 def test_plain_training_arguments_and_splits(folder, tmp_path):

@@ -47,14 +47,19 @@ SAM_AUDIO = {
 }
 
 
+def upsampling(name: str) -> int:
+    return 4 if name.startswith("frames4") else 1
+
+
 def make_model(name: str):
     torch.manual_seed(0)
     kind, _, setting = name.partition(":")
     if kind == "sam_audio":
         config = SAMAudioConfig(**SAM_AUDIO, problem_type=setting or None)
         return SAMAudioForAudioClassification(config)
-    if kind == "frames":
-        return SSLAMForAudioFrameClassification(SSLAMConfig(**SSLAM, use_fc_norm=True, problem_type=setting or None))
+    if kind.startswith("frames"):
+        config = SSLAMConfig(**SSLAM, frame_upsampling=upsampling(name), problem_type=setting or None)
+        return SSLAMForAudioFrameClassification(config)
     return SSLAMForAudioClassification(
         SSLAMConfig(**SSLAM, prediction_mode=setting, use_fc_norm=setting != "cls_token")
     )
@@ -66,7 +71,9 @@ def make_clips(name: str, number: int = 12) -> list[dict]:
     clips = []
     for index in range(number):
         frames = 64 if index % 3 else 48
-        classes = torch.randint(3, (frames // 16,), generator=generator)
+        if name.startswith("frames4"):
+            frames -= 4  # so that the last time patch has more answers than the clip
+        classes = torch.randint(3, (frames * upsampling(name) // 16,), generator=generator)
         if not name.startswith("frames"):
             classes = classes[0]
         bins = 8 if name.startswith("sam_audio") else 128
@@ -120,6 +127,8 @@ NAMES = [
     "sslam:lin_softmax",
     "frames",
     "frames:multi_label_classification",
+    "frames4",
+    "frames4:multi_label_classification",
     "sam_audio",
     "sam_audio:multi_label_classification",
 ]

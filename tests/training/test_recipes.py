@@ -29,6 +29,14 @@ def test_a_recipe_of_the_package_by_name():
     assert (settings.recipe, settings.lora) == ("sslam_small", None)
 
 
+def test_settings_of_the_head_are_changes_too(tmp_path):
+    settings = read_recipe("sslam_small").fine_tuning(frame_upsampling=4, drop_path_rate=0.3)
+    config = settings.model.make_config()
+    assert (config.frame_upsampling, config.drop_path_rate) == (4, 0.3)
+    settings = recipe(tmp_path, "model: {model_type: sslam, frame_upsampling: 2}").fine_tuning()
+    assert settings.model.make_config().frame_upsampling == 2
+
+
 def test_every_recipe_of_the_package_is_for_one_of_the_two():
     for name in ("sslam_stage1", "sslam_tiny_stage2"):
         assert read_recipe(name).pretraining().args.save_strategy == "steps"
