@@ -11,7 +11,6 @@ const MOST_LISTED = 300;
 const STEPS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
 const shortest = Math.min(duration, 0.5);
 const rowOf = new Map(rows.map((label, row) => [label, row]));
-const longest = events.reduce((most, [onset, offset]) => Math.max(most, offset - onset), 0);
 let [start, span] = [0, duration]; // the part that is shown, in seconds
 
 const strip = new Image();
@@ -63,24 +62,11 @@ const heatTop = STRIP + AXIS + SPACE;
 const barsTop = heatTop + (heat.labels.length ? heat.labels.length * HEAT + SPACE : 0);
 const height = barsTop + Math.max(1, rows.length) * BAR + SPACE;
 
-// The index of the first event that begins at a time or later
-function firstAfter(seconds) {
-  let [low, high] = [0, events.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (events[middle][0] < seconds) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function visibleEvents() {
-  const found = [];
-  for (let index = firstAfter(start - longest); index < events.length && events[index][0] <= start + span; index++) {
-    if (events[index][1] >= start) found.push(index);
-  }
-  return found;
-}
+// The indices of the events in the part that is shown
+const visibleEvents = () => [...events.keys()].filter((index) => {
+  const [onset, offset] = events[index];
+  return onset <= start + span && offset >= start;
+});
 
 function eventAt(x, y) {
   const row = Math.floor((y - barsTop) / BAR);
@@ -208,8 +194,10 @@ function playEvent(index) {
 
 function stepEvent(direction) {
   const now = audio.currentTime;
-  // Half a second of grace, or a player could not go back while it plays
-  const index = direction > 0 ? firstAfter(now + 0.001) : firstAfter(now - (audio.paused ? 0.001 : 0.5)) - 1;
+  const grace = audio.paused ? 0.001 : 0.5; // while it plays, the event that has just begun is not the previous one
+  const index = direction > 0
+    ? events.findIndex(([onset]) => onset > now + 0.001)
+    : events.findLastIndex(([onset]) => onset < now - grace);
   if (events[index]) seek(events[index][0]);
 }
 

@@ -19,7 +19,7 @@ import numpy as np
 from ..data.folders import write_whole
 from ..data.text import one_line
 from .annotation import Annotation
-from .pictures import event_labels, leading_labels, log_mel_picture, narrowed
+from .pictures import Spectrogram, compute_spectrogram, event_labels, leading_labels, narrowed
 
 
 # With more rows, the timeline is higher than a screen
@@ -48,6 +48,8 @@ def write_page(
     path: str | os.PathLike,
     audio: str = "auto",
     file: str | os.PathLike | None = None,
+    *,
+    spectrogram: Spectrogram | None = None,
 ) -> None:
     """
     Write one HTML file that plays a recording along its annotation, for any browser and without a network.
@@ -62,18 +64,21 @@ def write_page(
         audio: `"embed"` puts the recording into the page. `"link"` lets the page play the file where it lies, by a
             path relative to the page. `"auto"` embeds files of at most 10 MB that browsers play, and links others.
         file: the recording; by default `annotation.file`.
+        spectrogram: of the recording, which is not decoded then.
 
     Raises:
         ValueError: the annotation has an error instead of events, `audio` is none of these, or browsers cannot play
             the file that should be embedded.
         AudioFileError: the recording cannot be read.
+        OSError: the recording or the page cannot be opened.
     """
     if audio not in ("auto", "embed", "link"):
         raise ValueError(f"audio must be auto, embed or link, got {audio!r}.")
     if annotation.error is not None:
         raise ValueError(f"There is nothing to show: {annotation.error}")
     path, recording = Path(path), Path(annotation.file if file is None else file)
-    spectrogram = log_mel_picture(recording, annotation.duration)
+    if spectrogram is None:
+        spectrogram = compute_spectrogram(recording, annotation.duration)
     media_type = _MEDIA_TYPES.get(recording.suffix.lower())
     if audio == "embed" and media_type is None:
         raise ValueError(f"Browsers cannot play {recording}. Convert it, for instance to flac, or link it.")
@@ -81,7 +86,7 @@ def write_page(
         audio = "embed" if media_type and recording.stat().st_size <= _MOST_EMBEDDED else "link"
     source = _data_uri(recording.read_bytes(), media_type or "") if audio == "embed" else _link(recording, path.parent)
 
-    content = _content(annotation) | {"spectrogram": _png(spectrogram), "linked": audio == "link"}
+    content = _content(annotation) | {"spectrogram": _png(spectrogram.decibels), "linked": audio == "link"}
     script = _read("annotation_page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = Template(_read("annotation_page.html")).substitute(
@@ -136,9 +141,9 @@ def _heat(annotation: Annotation, index_of: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _png(spectrogram: np.ndarray) -> str:
+def _png(decibels: np.ndarray) -> str:
     file = io.BytesIO()
-    matplotlib.image.imsave(file, spectrogram, cmap="magma", origin="lower", format="png")
+    matplotlib.image.imsave(file, decibels, cmap="magma", origin="lower", format="png")
     return _data_uri(file.getvalue(), "image/png")
 
 

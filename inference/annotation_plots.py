@@ -15,7 +15,7 @@ from ..data.audio import AudioFile
 from ..data.folders import write_whole
 from ..data.text import one_line
 from .annotation import Annotation
-from .pictures import SAMPLING_RATE, event_labels, leading_labels, log_mel_picture, narrowed
+from .pictures import Spectrogram, compute_spectrogram, event_labels, leading_labels, narrowed
 
 
 # More labels, or longer ones, are too small to read
@@ -27,7 +27,13 @@ _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 60
 _MOST_TICKS = 14
 
 
-def plot_annotation(annotation: Annotation, path: str | os.PathLike, file: AudioFile | None = None) -> None:
+def plot_annotation(
+    annotation: Annotation,
+    path: str | os.PathLike,
+    file: AudioFile | None = None,
+    *,
+    spectrogram: Spectrogram | None = None,
+) -> None:
     """
     Plot an annotation over time: the spectrogram of the recording, the scores of the leading labels, and the events.
 
@@ -38,6 +44,7 @@ def plot_annotation(annotation: Annotation, path: str | os.PathLike, file: Audio
         annotation: what to plot.
         path: the PNG file to write.
         file: the recording; by default `annotation.file`.
+        spectrogram: of the recording, which is not read then.
 
     Raises:
         ValueError: the annotation has an error instead of events.
@@ -45,7 +52,8 @@ def plot_annotation(annotation: Annotation, path: str | os.PathLike, file: Audio
     """
     if annotation.error is not None:
         raise ValueError(f"There is nothing to plot: {annotation.error}")
-    spectrogram = log_mel_picture(annotation.file if file is None else file, annotation.duration)
+    if spectrogram is None:
+        spectrogram = compute_spectrogram(annotation.file if file is None else file, annotation.duration)
     leading, rows = leading_labels(annotation, _MOST_LABELS), event_labels(annotation)
     heights = [2.4, *([0.4 + 0.22 * len(leading)] if leading else []), 0.4 + 0.22 * max(1, len(rows[:_MOST_LABELS]))]
     figure = Figure(figsize=(14, 1.2 + sum(heights)), layout="constrained")
@@ -63,12 +71,12 @@ def plot_annotation(annotation: Annotation, path: str | os.PathLike, file: Audio
     write_whole(path, partial(figure.savefig, format="png"))
 
 
-def _draw_spectrogram(axes: Axes, spectrogram: np.ndarray, duration: float) -> None:
-    extent = (0, duration, 0, len(spectrogram))
-    image = axes.imshow(spectrogram, cmap="magma", aspect="auto", origin="lower", extent=extent)
-    hertz = [hertz for hertz in (250, 1000, 2000, 4000, 8000) if hertz <= SAMPLING_RATE / 2]
-    highest = _mel(SAMPLING_RATE / 2)
-    axes.set_yticks([_mel(one) / highest * len(spectrogram) for one in hertz], [str(one) for one in hertz])
+def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, duration: float) -> None:
+    highest = spectrogram.highest_frequency
+    extent = (0, duration, 0, _mel(highest))
+    image = axes.imshow(spectrogram.decibels, cmap="magma", aspect="auto", origin="lower", extent=extent)
+    hertz = [one for one in (250, 1000, 2000, 4000, 8000, 16000) if one <= highest]
+    axes.set_yticks([_mel(one) for one in hertz], [str(one) for one in hertz])
     axes.set_ylabel("Hz (mel scale)")
     axes.figure.colorbar(image, ax=axes, label="dB", pad=0.01)
 

@@ -4,6 +4,7 @@
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,66 +16,96 @@ from .annotation import Annotation, Overview
 
 # A picture has no more columns than a wide screen
 MOST_COLUMNS = 2000
-# The rate of the sound in pictures, in Hz
-SAMPLING_RATE = 16_000
 
-_N_FFT = 1024
+_USUAL_RATE = 16_000
 _MEL_BINS = 96
-# In a recording of a few seconds, frames overlap more, so that there are enough columns
-_SHORTEST_HOP = 64
-# So many frames are transformed at once, 16 MiB
+# A frame has about this length; in a recording of a few seconds frames overlap more, so that there are enough columns
+_FRAME_SECONDS = 0.064
+_SHORTEST_HOP = 1 / 16
+# So many frames are transformed at once, 16 MiB at the usual rate
 _FRAMES_AT_ONCE = 4096
 # What is quieter than the loudest energy by more decibels is shown as silence
 _RANGE = 80.0
 
 
-def log_mel_picture(file: AudioFile, duration: float) -> np.ndarray:
+@dataclass(frozen=True)
+class Spectrogram:
     """
-    Compute the log-mel spectrogram of a recording for a picture. The memory does not grow with its length.
+    The log-mel spectrogram of a recording, for a picture.
+
+    Attributes:
+        decibels: `(bins, columns)`, float32, from -80 to 0, which is the loudest. The first bin is the lowest. All
+            columns are equally long; each is the mean energy of a part.
+        highest_frequency: of the last bin, in Hz.
+    """
+
+    decibels: np.ndarray
+    highest_frequency: float
+
+
+class SpectrogramStream:
+    """
+    Computes a spectrogram of at most `MOST_COLUMNS` columns block by block, so the memory does not grow.
+
+    Args:
+        duration: the length of the recording in seconds.
+        sampling_rate: of the blocks, in Hz.
+    """
+
+    def __init__(self, duration: float, sampling_rate: int):
+        self.sampling_rate = sampling_rate
+        self.n_fft = 2 ** round(math.log2(_FRAME_SECONDS * sampling_rate))
+        samples = max(1, round(duration * sampling_rate))
+        self.hop = min(max(samples // MOST_COLUMNS, round(_SHORTEST_HOP * self.n_fft)), self.n_fft)
+        self.frames = samples // self.hop + 1
+        self.columns = min(MOST_COLUMNS, self.frames)
+        self.window = torch.hann_window(self.n_fft)
+        self.filters = mel_filters(self.n_fft, _MEL_BINS, sampling_rate)
+        self.sums, self.counts = torch.zeros(self.columns, _MEL_BINS), torch.zeros(self.columns, 1)
+        self.place = 0
+        # The middle of the first frame is the first sample
+        self.rest = torch.zeros(self.n_fft // 2)
+
+    def push(self, block: np.ndarray) -> None:
+        """Add the next mono samples, `(samples,)`, float32."""
+        waveform = torch.cat([self.rest, torch.from_numpy(block)])
+        self.rest = waveform
+        if len(waveform) < self.n_fft:
+            return
+        frames = waveform.unfold(0, self.n_fft, self.hop)
+        for some in frames.split(_FRAMES_AT_ONCE):
+            energies = torch.fft.rfft(some * self.window).abs().square() @ self.filters
+            own = (self.place + torch.arange(len(some))) * self.columns // self.frames
+            own = own.clamp(max=self.columns - 1)
+            self.sums.index_add_(0, own, energies)
+            self.counts.index_add_(0, own, torch.ones(len(some), 1))
+            self.place += len(some)
+        self.rest = waveform[len(frames) * self.hop :].clone()
+
+    def finish(self) -> Spectrogram:
+        """The spectrogram of all that was pushed. What is missing up to the end of the recording is silent."""
+        self.push(np.zeros(self.n_fft // 2, dtype=np.float32))
+        mean = self.sums / self.counts.clamp(min=1)
+        loudest = mean.max().clamp(min=1e-10)
+        decibels = 10 * torch.log10((mean / loudest).clamp(min=10 ** (-_RANGE / 10)))
+        return Spectrogram(decibels.T.contiguous().numpy(), self.sampling_rate / 2)
+
+
+def compute_spectrogram(file: AudioFile, duration: float) -> Spectrogram:
+    """
+    Compute the spectrogram of a recording up to 8 kHz. The memory does not grow with its length.
 
     Args:
         file: the recording.
         duration: its length in seconds.
 
-    Returns:
-        `(bins, columns)`, float32, in decibels from -80 to 0, which is the loudest. The first bin is the lowest. Each
-        of the at most `MOST_COLUMNS` columns is the mean energy of a part; all parts are equally long.
-
     Raises:
         AudioFileError: the recording cannot be read.
     """
-    samples = max(1, round(duration * SAMPLING_RATE))
-    hop = min(max(samples // MOST_COLUMNS, _SHORTEST_HOP), _N_FFT)
-    frames = samples // hop + 1
-    columns = min(MOST_COLUMNS, frames)
-    window, filters = torch.hann_window(_N_FFT), mel_filters(_N_FFT, _MEL_BINS, SAMPLING_RATE)
-    sums, counts, place = torch.zeros(columns, _MEL_BINS), torch.zeros(columns, 1), 0
-
-    def add(waveform: torch.Tensor) -> int:
-        """Add the frames that begin at each hop of a waveform. Returns the number of samples that are done."""
-        nonlocal place
-        if len(waveform) < _N_FFT:
-            return 0
-        windows = waveform.unfold(0, _N_FFT, hop)
-        for some in windows.split(_FRAMES_AT_ONCE):
-            energies = torch.fft.rfft(some * window).abs().square() @ filters
-            own = ((place + torch.arange(len(some))) * columns // frames).clamp(max=columns - 1)
-            sums.index_add_(0, own, energies)
-            counts.index_add_(0, own, torch.ones(len(some), 1))
-            place += len(some)
-        return len(windows) * hop
-
-    # The first frame is in the middle of the first sample
-    rest = torch.zeros(_N_FFT // 2)
-    for block in stream_audio(file, SAMPLING_RATE):
-        waveform = torch.cat([rest, torch.from_numpy(block)])
-        rest = waveform[add(waveform) :]
-    add(torch.cat([rest, torch.zeros(_N_FFT // 2)]))
-
-    # A recording may be a little shorter than its header says
-    mean = sums / counts.clamp(min=1)
-    decibels = 10 * torch.log10((mean / mean.max().clamp(min=1e-10)).clamp(min=10 ** (-_RANGE / 10)))
-    return decibels.T.contiguous().numpy()
+    stream = SpectrogramStream(duration, _USUAL_RATE)
+    for block in stream_audio(file, _USUAL_RATE):
+        stream.push(block)
+    return stream.finish()
 
 
 def leading_labels(annotation: Annotation, most: int) -> list[int]:

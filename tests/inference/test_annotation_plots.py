@@ -10,7 +10,14 @@ import soundfile
 from polyaudio.data.audio import AudioFileError
 from polyaudio.inference.annotation import Annotation, Gap, Overview
 from polyaudio.inference.annotation_plots import plot_annotation
-from polyaudio.inference.pictures import MOST_COLUMNS, event_labels, leading_labels, log_mel_picture, narrowed
+from polyaudio.inference.pictures import (
+    MOST_COLUMNS,
+    SpectrogramStream,
+    compute_spectrogram,
+    event_labels,
+    leading_labels,
+    narrowed,
+)
 from polyaudio.inference.prediction import ScoredEvent
 
 
@@ -37,7 +44,9 @@ def annotation(file, seconds: float, labels: int = 3, **changes) -> Annotation:
 @pytest.mark.parametrize("seconds", [0.1, 3.0, 400.0])
 def test_a_spectrogram_shows_when_and_how_high_a_tone_is(tmp_path, seconds):
     path = write_tone(tmp_path / "tone.wav", seconds, seconds / 2)
-    picture = log_mel_picture(path, seconds)
+    spectrogram = compute_spectrogram(path, seconds)
+    picture = spectrogram.decibels
+    assert spectrogram.highest_frequency == 8000
     bins, columns = picture.shape
     assert picture.dtype == np.float32
     assert columns == MOST_COLUMNS if seconds > 10 else 10 < columns <= MOST_COLUMNS
@@ -53,7 +62,30 @@ def test_a_spectrogram_shows_when_and_how_high_a_tone_is(tmp_path, seconds):
 
 def test_a_spectrogram_of_silence(tmp_path):
     soundfile.write(tmp_path / "silence.wav", np.zeros(RATE), RATE)
-    assert (log_mel_picture(tmp_path / "silence.wav", 1.0) == -80).all()
+    assert (compute_spectrogram(tmp_path / "silence.wav", 1.0).decibels == -80).all()
+
+
+@pytest.mark.parametrize("rate", [8_000, 32_000, 44_100])
+def test_a_spectrogram_is_the_same_for_any_blocks(rate):
+    generator = np.random.default_rng(0)
+    waveform = generator.standard_normal(5 * rate + 17, dtype=np.float32)
+    whole, parts = (SpectrogramStream(len(waveform) / rate, rate) for _ in range(2))
+    whole.push(waveform)
+    for part in np.split(waveform, np.sort(generator.integers(0, len(waveform), 300))):
+        parts.push(part)
+    expected, found = whole.finish(), parts.finish()
+    assert found.highest_frequency == rate / 2
+    np.testing.assert_allclose(found.decibels, expected.decibels, atol=1e-3)
+    assert expected.decibels.min() > -40
+
+
+def test_what_is_missing_of_a_recording_is_silent():
+    stream = SpectrogramStream(10.0, RATE)
+    stream.push(np.random.default_rng(0).standard_normal(5 * RATE, dtype=np.float32))
+    decibels = stream.finish().decibels
+    columns = decibels.shape[1]
+    assert (decibels[:, columns // 2 + 20 :] == -80).all()
+    assert (decibels[:, : columns // 2 - 20] > -40).all()
 
 
 def test_leading_labels_have_the_highest_scores():
@@ -118,6 +150,8 @@ def test_the_recording_may_be_elsewhere(tmp_path):
     path = write_tone(tmp_path / "a.wav", 1.0, 0.5)
     plot_annotation(annotation("gone.wav", 1.0), tmp_path / "plot.png", path)
     assert (tmp_path / "plot.png").exists()
+    plot_annotation(annotation("gone.wav", 1.0), tmp_path / "same.png", spectrogram=compute_spectrogram(path, 1.0))
+    assert (tmp_path / "same.png").read_bytes() == (tmp_path / "plot.png").read_bytes()
     with pytest.raises(AudioFileError, match="does not exist"):
         plot_annotation(annotation(tmp_path / "gone.wav", 1.0), tmp_path / "none.png")
 
