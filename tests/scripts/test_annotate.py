@@ -1,0 +1,96 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""`polyaudio annotate`: files in all formats, recordings that cannot be read, and wrong arguments."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from builders import RATE, SSLAM
+from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForAudioFrameClassification, annotate
+from polyaudio.scripts.annotate import main
+
+
+LABELS = {"id2label": {0: "high", 1: "low"}, "label2id": {"high": 0, "low": 1}, "initializer_range": 0.3}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    config = SSLAMConfig(**SSLAM, **LABELS, window_frames=64, problem_type="multi_label_classification")
+    SSLAMForAudioFrameClassification(config).save_pretrained(folder)
+    SSLAMFeatureExtractor(max_length=64, mask_padding=True).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("recordings"), np.random.default_rng(0)
+    for name in ("a/noise.wav", "b/noise.wav"):
+        (folder / name).parent.mkdir()
+        noise = 0.3 * np.repeat(rng.random(100), 800) * rng.standard_normal(100 * 800)
+        soundfile.write(folder / name, noise, RATE)
+    return folder
+
+
+def test_each_recording_gets_a_file_in_each_format(model, recordings, tmp_path, capsys):
+    formats = ["csv", "jsonl", "audacity", "raven", "jams", "webvtt", "png", "html"]
+    call = [
+        str(recordings),
+        "--model",
+        model,
+        "--output",
+        str(tmp_path),
+        "--resolution",
+        "0.08",
+        "--formats",
+        *formats,
+    ]
+    assert main(call) == 0
+    names = ["csv", "jsonl", "labels.txt", "selections.txt", "jams", "vtt", "png", "html"]
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {f"{folder}/noise.wav.{name}" for folder in "ab" for name in names}
+    first, second = annotate(recordings, model, resolution=0.08)
+    events = len(first.events) + len(second.events)
+    assert capsys.readouterr().out == f"{events} events in 2 recordings, written to {tmp_path}\n"
+    with open(tmp_path / "a" / "noise.wav.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["label"], float(row["onset"])) for row in rows] == [
+        (event.label, pytest.approx(event.onset)) for event in first.events
+    ]
+    line = json.loads((tmp_path / "b" / "noise.wav.jsonl").read_text())
+    assert [event["offset"] for event in line["events"]] == pytest.approx([event.offset for event in second.events])
+
+
+def test_files_that_cannot_be_read_are_listed(model, recordings, tmp_path, capsys):
+    (tmp_path / "text.wav").write_text("no audio")
+    files = [str(tmp_path / "text.wav"), str(recordings / "a" / "noise.wav")]
+    assert main([*files, "--model", model, "--output", str(tmp_path / "out"), "--formats", "jsonl"]) == 1
+    printed = capsys.readouterr()
+    assert "in 1 recordings" in printed.out
+    assert "text.wav" in printed.err
+    assert "1 of 2 files could not be read" in printed.err
+    lines = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").rglob("*.jsonl"))]
+    assert sorted(line["error"] is None for line in lines) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--resolution", "0.05"], "has no resolution of 0.05 s"),
+        (["--window", "30"], "Use a shorter window"),
+        (["--threshold", "1.5"], "`threshold` must be a number from 0 to 1"),
+    ],
+)
+def test_what_the_model_cannot_do_is_an_error_of_one_line(model, recordings, tmp_path, capsys, flags, message):
+    assert main([str(recordings), "--model", model, "--output", str(tmp_path / "out"), *flags]) == 2
+    *_, error = capsys.readouterr().err.splitlines()  # after the progress of loading the weights
+    assert error.startswith("polyaudio annotate: ")
+    assert message in error
+    assert not (tmp_path / "out").exists()
