@@ -11,7 +11,6 @@ saved with models.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from numbers import Real
 from sys import float_info
 from typing import Any, NamedTuple
 
@@ -364,7 +363,9 @@ def _checked(name: str, value: Any) -> float | tuple[float, ...]:
     is_list = isinstance(value, list | tuple | np.ndarray) and np.ndim(value) == 1
     numbers = list(value) if is_list else [value]
     most = {"threshold": 1.0, "low_threshold": 1.0, "median_filter": _LONGEST_FILTER}.get(name, float_info.max)
-    is_right = all(isinstance(one, Real) and not isinstance(one, bool) and 0 <= one <= most for one in numbers)
+    is_right = all(
+        isinstance(one, int | float | np.number) and not isinstance(one, bool) and 0 <= one <= most for one in numbers
+    )
     if not numbers or not is_right:
         limits = f"from 0 to {most:g}" if most < float_info.max else "of at least 0"
         raise ValueError(

@@ -150,7 +150,11 @@ def event_counts(
     place_of = {clip: index * num_labels for index, clip in enumerate(references)}
     ours, theirs = (
         np.array(
-            [(place_of[clip] + event.label, event.onset, event.offset) for clip in events for event in events[clip]],
+            [
+                (place_of[clip] + int(event.label), event.onset, event.offset)
+                for clip in events
+                for event in events[clip]
+            ],
             dtype=np.float64,
         ).reshape(-1, 3)
         for events in (found, references)
