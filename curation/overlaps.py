@@ -16,6 +16,7 @@ spectrograms over log-frequency do, after sounds that are present all the time, 
 import itertools
 import logging
 import os
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -270,9 +271,9 @@ def _load(audio: Mapping[str, Any] | None, **part: float) -> np.ndarray:
 
 def _find_landmarks(waveforms: Iterable[np.ndarray]) -> _Landmarks:
     """The landmarks of a clip that comes in parts of `_BLOCK` samples at `_RATE`; the last one may be shorter."""
-    # Of the peaks in each block: bins, frames, heights, and distances to the bins in bins
-    nothing = torch.empty(0, dtype=torch.int64)
-    blocks = [(nothing, nothing, torch.empty(0), torch.empty(0))]
+    # Of the peaks: bins, frames, heights, and distances to the bins in bins. Small arrays, some for each block, would
+    # lie between the large ones of the next blocks, and the memory of those could not be used again.
+    peaks = array("q"), array("q"), array("f"), array("f")
     samples = 0
     for waveform in waveforms:
         spectrogram = _spectrogram(waveform)
@@ -283,9 +284,11 @@ def _find_landmarks(waveforms: Iterable[np.ndarray]) -> _Landmarks:
         inner = bin_.clamp(1, _FFT_SIZE // 2 - 1)
         below, middle, above = (spectrogram[inner + step, frame].clamp(min=1e-9).log() for step in (-1, 0, 1))
         fraction = ((below - above) / (2 * (below - 2 * middle + above))).nan_to_num().clamp(-0.5, 0.5)
-        blocks.append((bin_, frame + samples // _HOP, spectrogram[bin_, frame], fraction))
+        block = bin_, frame + samples // _HOP, spectrogram[bin_, frame], fraction
+        for all_values, values in zip(peaks, block, strict=True):
+            all_values.frombytes(values.numpy().tobytes())
         samples += len(waveform)
-    bins, frames, heights, fractions = (torch.cat(parts).numpy() for parts in zip(*blocks, strict=True))
+    bins, frames, heights, fractions = (np.array(values) for values in peaks)
     is_loud = heights > _RANGE * heights.max(initial=0)
     bins, frames, fractions = bins[is_loud], frames[is_loud], fractions[is_loud]
     is_exact = (bins >= _LOWEST_PEAK) & (bins < _FFT_SIZE // 2)

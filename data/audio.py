@@ -12,7 +12,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import soundfile
 
-from .containers import GET_AGAIN, open_soundfile, problem_of_rest
+from .containers import CUT_OFF, GET_AGAIN, open_soundfile, problem_of_rest, promised_samples
+from .damage import MP3_PREROLL, readable_parts
 from .resampling import resample_blocks, resampled_length, samples_needed
 
 
@@ -47,10 +48,6 @@ _INEXACT_SECONDS = 0.25
 _ADTS = (b"\xff\xf1", b"\xff\xf9")
 _MP4 = b"ftyp"
 
-# A frame of an mp3 can use bits of earlier frames, so the first frames after a seek are silent or wrong. Decoding
-# starts this many samples before the wanted part, which is enough for the lowest bit rates.
-_MP3_PREROLL = 32 * 1152
-
 
 class AudioFileError(ValueError):
     """A file is missing, empty, cut off, not audio, or contains NaN or infinity. The message names the file."""
@@ -66,6 +63,14 @@ class AudioInfo(NamedTuple):
     def samples_at(self, sampling_rate: int) -> int:
         """The number of samples that [`load_audio`] returns at a sampling rate."""
         return resampled_length(round(self.duration * self.sampling_rate), self.sampling_rate, sampling_rate)
+
+
+class Gap(NamedTuple):
+    """A part of a recording that cannot be read, from `start` to `stop` in seconds, and the reason."""
+
+    start: float
+    stop: float
+    reason: str
 
 
 def load_audio(
@@ -96,18 +101,29 @@ def load_audio(
 
 
 def stream_audio(
-    file: AudioFile, sampling_rate: int, *, offset: float = 0.0, duration: float | None = None
+    file: AudioFile,
+    sampling_rate: int,
+    *,
+    offset: float = 0.0,
+    duration: float | None = None,
+    gaps: list[Gap] | None = None,
 ) -> Iterator[np.ndarray]:
     """
     Read an audio file, or a part of it, block by block. The memory does not grow with the length of the file.
 
-    Arguments and errors are those of `load_audio`, but a file may have any length. Damage inside a file is reported
-    when the blocks before it have been read.
+    Other arguments and errors are those of `load_audio`, but a file may have any length. Damage inside a file is
+    reported when the blocks before it have been read.
+
+    Args:
+        gaps: a list to which the parts of a damaged file are added that cannot be read, with their times in the file.
+            They are silence of the same length. What comes after them is at its right time: to the sample in FLAC and
+            Ogg, to a frame of 24 ms in MP3. If it is not known how much is missing at the end of a file, the last gap
+            has no length. A file of which nothing can be read is an error. By default any damage is an error.
 
     Returns:
-        An iterator of mono blocks `(samples,)`, float32. Together they are what `load_audio` returns.
+        An iterator of mono blocks `(samples,)`, float32. Without damage they are together what `load_audio` returns.
     """
-    return _open_part(file, offset, duration, _valid_rate(sampling_rate)).blocks
+    return _open_part(file, offset, duration, _valid_rate(sampling_rate), gaps).blocks
 
 
 def decode_audio(file: AudioFile, *, offset: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
@@ -174,11 +190,17 @@ def _valid_rate(rate: int) -> int:
     return int(rate)
 
 
-def _open_part(file: AudioFile, offset: float, duration: float | None, sampling_rate: int | None = None) -> _Part:
+def _open_part(
+    file: AudioFile,
+    offset: float,
+    duration: float | None,
+    sampling_rate: int | None = None,
+    gaps: list[Gap] | None = None,
+) -> _Part:
     """Open a part of a file, at a sampling rate or at its own. The samples are those of the whole file there."""
     if not 0 <= offset < math.inf or (duration is not None and not 0 < duration < math.inf):
         raise ValueError(f"offset must be at least 0 and duration above 0 seconds, got {offset} and {duration}.")
-    opened = _open(file, _name_of(file))
+    opened = _open(file, _name_of(file), gaps)
     own_rate, length = opened.sampling_rate, opened.samples
     rate = own_rate if sampling_rate is None else sampling_rate
     if round(offset * own_rate, 6) >= length:
@@ -218,8 +240,8 @@ def _in_memory(part: _Part, name: str) -> np.ndarray:
     return waveform[:filled]
 
 
-def _open(file: AudioFile, name: str) -> "_SoundFile | _TorchCodecFile":
-    """Open and check a file with soundfile, or with torchcodec if soundfile cannot open it."""
+def _open(file: AudioFile, name: str, gaps: list[Gap] | None = None) -> "_SoundFile | _TorchCodecFile":
+    """Open and check a file with soundfile, or with torchcodec if soundfile cannot. `gaps` as for `stream_audio`."""
     source: str | BinaryIO
     if isinstance(file, (str, os.PathLike)):
         source = os.fspath(file)
@@ -246,9 +268,11 @@ def _open(file: AudioFile, name: str) -> "_SoundFile | _TorchCodecFile":
     except soundfile.LibsndfileError as error:
         return _TorchCodecFile(file, name, error.error_string)
     _check_rate(name, reader.samplerate)
-    if problem:
+    if problem and (gaps is None or problem != CUT_OFF):
         raise AudioFileError(f"{name} {problem}")
-    return _SoundFile(reader, source, name)
+    if gaps is None:
+        return _SoundFile(reader, source, name)
+    return _DamagedSoundFile(reader, source, name, gaps, is_cut_off=problem is not None)
 
 
 def _check_rate(name: str, rate: int) -> None:
@@ -295,7 +319,7 @@ class _SoundFile:
         """The mono samples from `start` to `stop`, both counted in the file."""
         with self.reader as reader:
             stop = reader.frames if stop is None else min(stop, reader.frames)
-            begin = max(0, start - _MP3_PREROLL) if reader.format == "MP3" else start
+            begin = max(0, start - MP3_PREROLL) if reader.format == "MP3" else start
             place = begin
             mean_of_channels = np.full(reader.channels, 1 / reader.channels, dtype=np.float32)
             try:
@@ -321,6 +345,60 @@ class _SoundFile:
             problem = problem_of_rest(reader, self.source) if stop == reader.frames else None
         if problem:
             raise AudioFileError(f"{self.name} {problem}")
+
+
+class _DamagedSoundFile(_SoundFile):
+    """An audio file that soundfile can open and that may be damaged. What cannot be read is added to `gaps`."""
+
+    def __init__(
+        self, reader: soundfile.SoundFile, source: str | BinaryIO, name: str, gaps: list[Gap], *, is_cut_off: bool
+    ):
+        super().__init__(reader, source, name)
+        self.samples = promised_samples(reader, source) if is_cut_off else reader.frames
+        self.gaps = gaps
+        self.is_cut_off = is_cut_off
+
+    def blocks(self, start: int, stop: int | None) -> Iterator[np.ndarray]:
+        stop = self.samples if stop is None else min(stop, self.samples)
+        place, size = start, max(1, _BLOCK_SIZE // self.reader.channels)
+        with self.reader as reader:
+            mean_of_channels = np.full(reader.channels, 1 / reader.channels, dtype=np.float32)
+            for part in readable_parts(reader, self.source, start, stop, size):
+                if place < part.place:
+                    self.gaps.append(Gap(place / self.sampling_rate, part.place / self.sampling_rate, "damaged"))
+                    yield from _silence(part.place - place)
+                mono = part.samples[:, 0] if reader.channels == 1 else part.samples @ mean_of_channels
+                yield self._sound(mono, part.place)
+                place = part.place + len(mono)
+            if place == start == 0 and stop == self.samples:
+                raise AudioFileError(f"{self.name} is cut off or damaged, and nothing of it can be read. {GET_AGAIN}")
+            if place < stop or (self.is_cut_off and stop == self.samples):
+                self.gaps.append(Gap(place / self.sampling_rate, stop / self.sampling_rate, "cut off"))
+                yield from _silence(stop - place)
+            elif start == 0 and stop == self.samples and not self.gaps:
+                problem = problem_of_rest(reader, self.source)
+                if problem:
+                    self.gaps.append(Gap(stop / self.sampling_rate, stop / self.sampling_rate, problem))
+
+    def _sound(self, samples: np.ndarray, place: int) -> np.ndarray:
+        """The samples, with zeros from the first to the last one that is no sound."""
+        (wrong,) = np.nonzero(~(np.abs(samples) <= _LOUDEST))
+        if len(wrong):
+            first, last = wrong[0], wrong[-1] + 1
+            self.gaps.append(
+                Gap(
+                    (place + first) / self.sampling_rate,
+                    (place + last) / self.sampling_rate,
+                    "NaN or infinite samples",
+                )
+            )
+            samples[first:last] = 0
+        return samples
+
+
+def _silence(samples: int) -> Iterator[np.ndarray]:
+    for start in range(0, samples, _BLOCK_SIZE):
+        yield np.zeros(min(_BLOCK_SIZE, samples - start), dtype=np.float32)
 
 
 class _TorchCodecFile:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 import soundfile
 
 from .mp3 import count_frames, promised_frames, with_length
+from .ogg import runs_of_pages
 
 
 # Containers whose cut off files can be told from whole ones.
@@ -30,6 +31,19 @@ _NEARLY = 2**16
 # Where libsndfile finds less audio than the header promises, its log has both sizes.
 _SIZES = re.compile(r"^ *(?:data|SSND|BODY|Data Size|Riff size|riff) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
+# Bytes of a sample of one channel. In other codings they are an average.
+_BYTES = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "ULAW": 1,
+    "ALAW": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
+
 # How much of a file is looked at at a time.
 _BLOCK_SIZE = 2**20
 
@@ -42,7 +56,7 @@ _OGG_FIRST_PAGE = 2
 _FLAC_STREAM = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 
 GET_AGAIN = "Copy or download it again, or leave it out."
-_CUT_OFF = f"is cut off. {GET_AGAIN}"
+CUT_OFF = f"is cut off. {GET_AGAIN}"
 _NO_LENGTH = "has no length in its header. Encode it again, for instance with `ffmpeg -i FILE NEW.flac`."
 _SEVERAL = (
     "holds several recordings one after the other, of which only the first would be read. Take it apart, or encode it "
@@ -72,12 +86,17 @@ def open_soundfile(source: str | BinaryIO) -> tuple[soundfile.SoundFile, str | N
 
 
 def problem_of_rest(reader: soundfile.SoundFile, source: str | BinaryIO) -> str | None:
-    """As the problem of [`open_soundfile`], which only the whole file shows: more streams than libsndfile reads."""
-    with _opened(source) as file:
+    """
+    As the problem of [`open_soundfile`], which only the whole file shows: more streams than libsndfile reads, or
+    damage that it does not notice.
+    """
+    with opened_source(source) as file:
         if reader.format == "OGG":
             is_first = (bool(page[5] & _OGG_FIRST_PAGE) for page in _found(_OGG_PAGE, 6, file))
             # The streams of one recording, which play together, begin before the other pages
-            return _SEVERAL if any(itertools.dropwhile(bool, is_first)) else None
+            if any(itertools.dropwhile(bool, is_first)):
+                return _SEVERAL
+            return f"is damaged. {GET_AGAIN}" if len(list(runs_of_pages(file))) > 1 else None
         if reader.format == "FLAC":
             return _SEVERAL if len(list(_found(_FLAC_STREAM, 8, file))) > 1 else None
         if reader.format == "MP3":
@@ -86,6 +105,18 @@ def problem_of_rest(reader: soundfile.SoundFile, source: str | BinaryIO) -> str 
             is_longer = frames is not None and frames.promised is not None and frames.count > frames.promised + 1
             return _SEVERAL if is_longer else None
     return None
+
+
+def promised_samples(reader: soundfile.SoundFile, source: str | BinaryIO) -> int:
+    """The number of samples by the header of a file that is cut off, or those that it has if the header has none."""
+    if reader.format == "NIST":
+        return _samples_of_nist(source) or reader.frames
+    samples = reader.frames
+    for sizes in _SIZES.finditer(reader.extra_info):
+        promised, found = map(int, sizes.groups())
+        size = reader.channels * _BYTES.get(reader.subtype, 0) or found / reader.frames
+        samples = max(samples, reader.frames + round((promised - found) / size))
+    return samples
 
 
 def _problem_of(reader: soundfile.SoundFile, source: str | BinaryIO) -> str | None:
@@ -99,7 +130,7 @@ def _problem_of(reader: soundfile.SoundFile, source: str | BinaryIO) -> str | No
         return _problem_of_ogg(source)
     if reader.format == "NIST":
         promised = _samples_of_nist(source)
-        return _CUT_OFF if promised is not None and promised > reader.frames else None
+        return CUT_OFF if promised is not None and promised > reader.frames else None
     length = re.match(r"Length : (\d+)", reader.extra_info)
     for sizes in _SIZES.finditer(reader.extra_info):
         promised, found = map(int, sizes.groups())
@@ -107,13 +138,13 @@ def _problem_of(reader: soundfile.SoundFile, source: str | BinaryIO) -> str | No
         # Some programs count the header of a wav as data, with or without its first 8 bytes
         is_size_of_file = reader.format == "WAV" and length is not None and int(length[1]) - promised in (0, 8)
         if promised > found and not is_streamed and not is_size_of_file:
-            return _CUT_OFF
-    return _CUT_OFF if "Seems to be a truncated file" in reader.extra_info else None
+            return CUT_OFF
+    return CUT_OFF if "Seems to be a truncated file" in reader.extra_info else None
 
 
 def _mp3_with_length(reader: soundfile.SoundFile, source: str | BinaryIO) -> tuple[soundfile.SoundFile, str | None]:
     """An MP3 file without a length in its header gets one. libsndfile guesses it from the size of the first frame."""
-    with _opened(source) as file:
+    with opened_source(source) as file:
         if promised_frames(file) is not None:
             return reader, None
         file.seek(0)
@@ -122,7 +153,7 @@ def _mp3_with_length(reader: soundfile.SoundFile, source: str | BinaryIO) -> tup
     if frames is None:
         return reader, _NO_LENGTH
     if frames.is_cut_off:
-        return reader, _CUT_OFF
+        return reader, CUT_OFF
     if not frames.is_uniform:
         return reader, _SEVERAL
     if reader.subtype != "MPEG_LAYER_III":  # MPEG layers 1 and 2 never store their length
@@ -138,7 +169,7 @@ def _problem_of_ogg(source: str | BinaryIO) -> str | None:
     In a file that is cut off, more bytes follow the last whole page, although that page does not end the stream. A
     file that ends between two pages counts as whole, because live streams end like that.
     """
-    with _opened(source) as file:
+    with opened_source(source) as file:
         first = file.read(27)
         file.seek(max(0, file.seek(0, io.SEEK_END) - 2 * _LARGEST_OGG_PAGE))
         tail = file.read()
@@ -151,14 +182,14 @@ def _problem_of_ogg(source: str | BinaryIO) -> str | None:
             if end <= len(tail):
                 is_last = header[5] & 4
                 if end < len(tail) and not is_last:
-                    return _CUT_OFF
+                    return CUT_OFF
                 return None if header[14:18] == first[14:18] else _SEVERAL
     return None
 
 
 def _samples_of_nist(source: str | BinaryIO) -> int | None:
     """The number of samples of each channel by the header of a NIST file."""
-    with _opened(source) as file:
+    with opened_source(source) as file:
         found = re.search(rb"\bsample_count -i (\d+)", file.read(1024))
     return int(found[1]) if found else None
 
@@ -173,7 +204,7 @@ def _found(pattern: re.Pattern[bytes], size: int, file: BinaryIO) -> Iterator[by
 
 
 @contextlib.contextmanager
-def _opened(source: str | BinaryIO) -> Iterator[BinaryIO]:
+def opened_source(source: str | BinaryIO) -> Iterator[BinaryIO]:
     """The file at its start. A file that was open is left where it stands."""
     if isinstance(source, str):
         with open(source, "rb") as file:

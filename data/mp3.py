@@ -103,6 +103,84 @@ def with_length(data: bytes, frames: Mp3Frames) -> bytes:
     return (header + bytes(frame.side_info - 4) + xing).ljust(size, b"\0") + data[frames.start :]
 
 
+def repaired(data: bytes) -> tuple[bytes, list[tuple[int, int]]] | None:
+    """
+    Put silent frames into a damaged MP3 file of layer III where frames are missing. The others then keep their time.
+
+    The number of missing frames follows from the number of damaged bytes and from the header of the file. The first
+    frames after the damage, which need bits of lost ones, are silent too.
+
+    Returns:
+        The file, and where it is silent: the first frame and the frame after the last one. `None` if no frame is
+        missing between two others.
+    """
+    frames = count_frames(data)
+    runs = [] if frames is None else _runs(data, frames)
+    if frames is None or len(runs) < 2:
+        return None
+    total = sum(map(len, runs))
+    size = sum(frame.size for run in runs for _, frame in run) / total
+    ends = [run[-1][0] + run[-1][1].size for run in runs]
+    missing = [max(1, round((run[0][0] - end) / size)) for run, end in zip(runs[1:], ends, strict=False)]
+    if frames.promised is not None and ends[-1] + size > _end_of_audio(data):  # nothing is missing at the end
+        longest = missing.index(max(missing))
+        missing[longest] = max(1, missing[longest] + frames.promised - total - sum(missing))
+
+    parts, gaps, place = [data[: runs[0][0][0]]], [], 0
+    for number, run in zip([0, *missing], runs, strict=True):
+        begin, (start, frame) = place, run[0]
+        silent = bytes((data[start], data[start + 1] | 1, data[start + 2], data[start + 3])).ljust(frame.size, b"\0")
+        parts.append(number * silent)
+        place += number
+        available = 0  # bytes of the frames since the gap
+        is_silent = number > 0
+        for start, frame in run:
+            content = bytearray(data[start : start + frame.size])
+            side_info = 4 if content[1] & 1 else 6  # behind the header and a check sum
+            main_data = frame.side_info + side_info - 4
+            bits = content[side_info] << 1 | content[side_info + 1] >> 7
+            needed = bits if frame.kind[0] == 3 else content[side_info]
+            if is_silent and needed > available:
+                content[side_info:main_data] = bytes(main_data - side_info)
+            elif is_silent:
+                is_silent = False
+                gaps.append((begin, place))
+            parts.append(bytes(content))
+            available += frame.size - main_data
+            place += 1
+        if is_silent:
+            gaps.append((begin, place))
+    parts.append(data[ends[-1] :])
+    return b"".join(parts), gaps
+
+
+def _runs(data: bytes, frames: Mp3Frames) -> list[list[tuple[int, _Frame]]]:
+    """The frames of a file of layer III and where they begin, in runs without damage."""
+    first = _frame(data[frames.start : frames.start + 4])
+    if first is None or first.kind[1] != 3:
+        return []
+    end = _end_of_audio(data)
+    runs: list[list[tuple[int, _Frame]]] = []
+    run: list[tuple[int, _Frame]] = []
+    place: int | None = frames.start if frames.promised is None else frames.start + first.size
+    while place is not None and place < end:
+        frame = _frame(data[place : place + 4])
+        if frame is not None and frame.kind == first.kind:
+            if place + frame.size > end:
+                break
+            run.append((place, frame))
+            place += frame.size
+        elif tag := _size_of_tag(data[place : place + 10]):
+            place += tag
+        else:
+            # The frame before is damaged, or bytes of it are missing
+            place = _next_frame(data, run.pop()[0] + 4 if run else place + 1, first.kind)
+            if run:
+                runs.append(run)
+                run = []
+    return [*runs, run] if run else runs
+
+
 @functools.lru_cache(maxsize=4096)
 def _frame(header: bytes) -> _Frame | None:
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
