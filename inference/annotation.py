@@ -11,7 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
-from ..data.audio import AudioFileError, audio_info, stream_audio
+from ..data.audio import AudioFileError, Gap, audio_info, stream_audio
 from ..data.event_rules import DetectedEvent, EventDetector, EventRules
 from ..modeling.loading import choose_device, class_names_of, load_classifier, load_feature_extractor, name_of_model
 from .files import find_files
@@ -57,7 +57,7 @@ class Annotation:
     labels: tuple[str, ...]
     events: list[ScoredEvent]
     overview: Overview | None
-    gaps: "list[Gap]"
+    gaps: list[Gap]
     error: str | None = None
 
 
@@ -224,22 +224,24 @@ class Annotator:
         events: list[ScoredEvent] = []
         gaps: list[Gap] = []
         try:
-            header = audio_info(file).duration
-            for block in stream_audio(file, self.sampling_rate):
+            for block in stream_audio(file, self.sampling_rate, gaps=gaps):
                 update = stream.push(block)
                 overview.add(update.scores)
                 events += update.events
                 bar.update(len(block) / self.sampling_rate)
+            duration = stream.seconds if gaps else self._end(file, stream.seconds)
         except AudioFileError as error:
             return Annotation(file, 0.0, self.labels, [], None, [], str(error))
-        # At the rate of the model the last sample may end a little after the recording
-        is_exact = stream.seconds - header < 1 / self.sampling_rate
-        duration = min(header, stream.seconds) if is_exact else stream.seconds
         update = stream.finish(duration)
         overview.add(update.scores)
         events += update.events
         events.sort(key=lambda event: (event.onset, event.offset, event.label))
         return Annotation(file, duration, self.labels, events, overview.result(), gaps)
+
+    def _end(self, file: str, seconds: float) -> float:
+        """The length of a file, after whose end the last sample at the rate of the model may reach a little."""
+        exact = audio_info(file).duration
+        return exact if 0 < seconds - exact < 1 / self.sampling_rate else seconds
 
 
 class AnnotationStream:

@@ -103,7 +103,7 @@ def compute_spectrogram(file: AudioFile, duration: float) -> Spectrogram:
         AudioFileError: the recording cannot be read.
     """
     stream = SpectrogramStream(duration, _USUAL_RATE)
-    for block in stream_audio(file, _USUAL_RATE):
+    for block in stream_audio(file, _USUAL_RATE, gaps=[]):
         stream.push(block)
     return stream.finish()
 

@@ -49,8 +49,8 @@ _FREE_DATA = frozenset(
 # Parts of a configuration or a feature extractor that repeat the labels, or that only loading needs
 _FREE_CONFIG = frozenset(
     {
-        *("id2label", "label2id", "num_labels", "architectures", "auto_map", "custom_pipelines", "transformers_version"),
-        *("_name_or_path", "dtype", "torch_dtype"),
+        *("id2label", "label2id", "num_labels", "architectures", "auto_map", "custom_pipelines"),
+        *("transformers_version", "_name_or_path", "dtype", "torch_dtype"),
     }
 )
 _MOST_SHOWN = 60

@@ -148,6 +148,30 @@ def test_a_clip_classifier_gives_events_in_steps_of_the_hop(tmp_path, recordings
         assert event.onset / 0.32 == pytest.approx(round(event.onset / 0.32))
 
 
+def test_a_recording_that_is_damaged_in_the_middle_is_answered_and_the_gap_named(model, recordings, tmp_path):
+    whole = load_audio(recordings / "long.wav", RATE)
+    path = tmp_path / "long.flac"
+    soundfile.write(path, np.tile(whole, 3), RATE)
+    (expected,) = annotate(path, model)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3_000] = bytes(3_000)
+    path.write_bytes(data)
+    (annotation,) = annotate(path, model)
+    assert annotation.error is None
+    assert annotation.duration == pytest.approx(expected.duration)
+    (gap,) = annotation.gaps
+    assert 0 < gap.stop - gap.start < 2
+    assert abs((gap.start + gap.stop) / 2 - expected.duration / 2) < 2
+
+    def away(annotation: Annotation) -> list[tuple]:
+        near = gap.start - 1.5, gap.stop + 1.5
+        events = [one for one in annotation.events if one.offset < near[0] or one.onset > near[1]]
+        return [(one.label, pytest.approx(one.onset), pytest.approx(one.offset)) for one in events]
+
+    assert len(away(annotation)) > 5
+    assert away(annotation) == away(expected)
+
+
 def test_rules_for_other_classes_are_refused(model):
     with pytest.raises(ValueError, match="each of 3 classes"):
         Annotator(model, rules=EventRules(threshold=[0.5, 0.4]))
