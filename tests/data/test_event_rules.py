@@ -241,8 +241,8 @@ def test_rules_as_json():
     assert EventRules(**EventRules().to_dict()) == EventRules()
     with pytest.raises(ValueError, match="one for each of 3 classes, got 2"):
         EventRules.from_config(SimpleNamespace(event_rules=settings, num_labels=3))
-    with pytest.raises(ValueError, match="no setting 'treshold'"):
-        EventRules.from_config(SimpleNamespace(event_rules={"treshold": 0.5}, num_labels=3))
+    with pytest.raises(ValueError, match="no setting 'thresholds'"):
+        EventRules.from_config(SimpleNamespace(event_rules={"thresholds": 0.5}, num_labels=3))
 
 
 def test_detectors_of_bad_input():

@@ -164,7 +164,7 @@ def test_wrong_inputs_are_named(inputs, message):
         ({"frame_upsampling": 3}, "must be 1, 2 or 4 and divide `patch_size`"),
         ({"frame_upsampling": 4, "patch_size": 2}, r"divide `patch_size` \(2 frames\)"),
         ({"event_rules": 0.5}, "event_rules"),
-        ({"event_rules": {"treshold": 0.5}}, "no setting 'treshold'"),
+        ({"event_rules": {"thresholds": 0.5}}, "no setting 'thresholds'"),
         ({"event_rules": {"threshold": "0.5"}}, "numbers or lists of numbers, got '0.5' as 'threshold'"),
         ({"event_rules": {"threshold": [0.5, None]}}, "numbers or lists of numbers"),
     ],
