@@ -41,6 +41,7 @@ _BLOCK = 2**19  # samples of a clip that are transformed at a time
 _PEAK_BINS, _PEAK_FRAMES = 16, 10  # a peak is the highest value within this distance: 125 Hz and 0.16 s
 _SILENCE = 1e-5  # amplitude of a sine, -100 dBFS: softer sounds make no peak
 _RANGE = 1e-3  # nor do sounds 60 dB below the clip's loudest peak
+_PEAKS = 2**16  # of a clip, of which keys are made at a time
 _FAN_OUT = 5  # a peak makes keys with every two of this many peaks that follow it ...
 _FAN_FRAMES = 63  # ... within a second
 # A key that occurs in many clips, for example in a jingle, pairs each of them only with this many of the next ones
@@ -293,7 +294,19 @@ def _find_landmarks(waveforms: Iterable[np.ndarray]) -> _Landmarks:
     bins, frames, fractions = bins[is_loud], frames[is_loud], fractions[is_loud]
     is_exact = (bins >= _LOWEST_PEAK) & (bins < _FFT_SIZE // 2)
     pitches = 12 * np.log2((bins + fractions)[is_exact])
-    return _Landmarks(_find_keys(bins, frames), _find_interval_keys(pitches, frames[is_exact]), samples / _RATE)
+    keys = _in_parts(_find_keys, bins, frames)
+    return _Landmarks(keys, _in_parts(_find_interval_keys, pitches, frames[is_exact]), samples / _RATE)
+
+
+def _in_parts(find: Callable[[np.ndarray, np.ndarray], _Keys], values: np.ndarray, frames: np.ndarray) -> _Keys:
+    """The keys that a function finds in the peaks of a clip, which it gets a part at a time."""
+    starts = range(0, max(1, len(frames)), _PEAKS)
+    parts = [find(values[start : start + _PEAKS + _FAN_OUT], frames[start:][: _PEAKS + _FAN_OUT]) for start in starts]
+    if len(parts) == 1:
+        return parts[0]
+    keys, frames, pitches = map(np.concatenate, zip(*parts, strict=True))
+    keys, places = np.unique(keys, return_index=True)  # of each key its first place, because the parts are in order
+    return _Keys(keys, frames[places], pitches[places])
 
 
 def _find_keys(bins: np.ndarray, frames: np.ndarray) -> _Keys:

@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Of a damaged recording, what can be read is at its right time, and the gaps are named."""
 
+import functools
 import io
 
 import numpy as np
@@ -23,6 +24,7 @@ CODINGS = [
 ]
 
 
+@functools.cache
 def recording(rate: int = RATE, channels: int = 1, seconds: float = SECONDS) -> np.ndarray:
     """A sweep in noise, no part of which is like another."""
     time = np.arange(round(seconds * rate)) / rate
@@ -30,6 +32,7 @@ def recording(rate: int = RATE, channels: int = 1, seconds: float = SECONDS) -> 
     return (0.3 * np.sin(2 * np.pi * (200 + 20 * time) * time)[:, None] + 0.05 * noise).astype(np.float32)
 
 
+@functools.cache
 def encoded(container: str, subtype: str, rate: int = RATE, channels: int = 1) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, recording(rate, channels), rate, format=container, subtype=subtype)
@@ -140,7 +143,7 @@ def test_files_that_are_cut_off(container, subtype):
 
 
 def test_samples_that_are_no_sound(tmp_path):
-    samples = recording()[:, 0]
+    samples = recording()[:, 0].copy()
     samples[1000:1010] = np.nan
     soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
     waveform, gaps = read(tmp_path / "nan.wav")
