@@ -78,6 +78,8 @@ def commands(models: Path, file: Path, dataset: Path, output: Path) -> dict[str,
         found[f"predict {model}"] = ["predict", str(file), "--model", path]
         flags = ["--granularity", "utterance", "--output", str(output / f"embed-{model}")]
         found[f"embed {model}"] = ["embed", str(file), "--model", path, *flags]
+        flags = ["--threshold", "0.9", "--output", str(output / f"annotate-{model}")]
+        found[f"annotate {model}"] = ["annotate", str(file), "--model", path, *flags]
         found[f"evaluate {model}"] = ["evaluate", path, "--dataset", str(dataset), "--split", "train"]
     found["dataset inspect"] = ["dataset", "inspect", str(dataset)]
     found["dataset stats"] = ["dataset", "stats", str(dataset), "--crop-seconds", "1e6"]
