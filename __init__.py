@@ -36,6 +36,7 @@ _MODULE_OF = {
     "SSLAMForPreTraining": ".modeling.modeling_sslam",
     "SSLAMModel": ".modeling.modeling_sslam",
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
+    "SegmentAttention": ".inference.attention",
     "WindowArguments": ".training.arguments",
     "annotate": ".inference.annotation",
     "cross_validate": ".training.fine_tuning",
@@ -43,10 +44,13 @@ _MODULE_OF = {
     "evaluate": ".evaluation.evaluate",
     "fine_tune": ".training.fine_tuning",
     "load_audio": ".data.audio",
+    "plot_segment_attention": ".inference.attention_plots",
     "predict": ".inference.prediction",
     "pretrain": ".training.pretraining",
     "probe": ".evaluation.probing",
     "read_recipe": ".training.recipes",
+    "save_segment_attention": ".inference.attention",
+    "segment_attention": ".inference.attention",
     "stream_audio": ".data.audio",
     "tune_events": ".evaluation.tuning",
 }
@@ -82,6 +86,10 @@ if TYPE_CHECKING:
     from .inference.annotation import Annotation as Annotation
     from .inference.annotation import Annotator as Annotator
     from .inference.annotation import annotate as annotate
+    from .inference.attention import SegmentAttention as SegmentAttention
+    from .inference.attention import save_segment_attention as save_segment_attention
+    from .inference.attention import segment_attention as segment_attention
+    from .inference.attention_plots import plot_segment_attention as plot_segment_attention
     from .inference.embedding import embed as embed
     from .inference.prediction import predict as predict
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification

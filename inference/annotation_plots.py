@@ -1,8 +1,9 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Plots of annotations."""
+"""Plots of annotations, and what plots over time have in common."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -60,18 +61,19 @@ def plot_annotation(
     all_axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
     all_axes[0].set_title(one_line(Path(annotation.file).name), parse_math=False)
 
-    _draw_spectrogram(all_axes[0], spectrogram, annotation.duration)
+    draw_spectrogram(all_axes[0], spectrogram, annotation.duration)
     if leading:
         _draw_scores(all_axes[1], annotation, leading)
     _draw_events(all_axes[-1], annotation, rows)
     for axes in all_axes:
         for gap in annotation.gaps:
             axes.axvspan(gap.start, gap.stop, facecolor="white", edgecolor="tab:red", hatch="///", alpha=0.7, lw=0.5)
-    _draw_time(all_axes[-1], annotation)
+    draw_time(all_axes[-1], annotation.duration, _notes(annotation))
     write_whole(path, partial(figure.savefig, format="png"))
 
 
-def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, duration: float) -> None:
+def draw_spectrogram(axes: Axes, spectrogram: Spectrogram, duration: float) -> None:
+    """Draw the spectrogram of a recording, with the axis of its frequencies."""
     highest = spectrogram.highest_frequency
     extent = (0, duration, 0, _mel(highest))
     image = axes.imshow(spectrogram.decibels, cmap="magma", aspect="auto", origin="lower", extent=extent)
@@ -124,16 +126,19 @@ def _name_rows(axes: Axes, labels: list[str]) -> None:
     axes.set_yticks(range(len(labels)), titles, parse_math=False, fontsize="small")
 
 
-def _draw_time(axes: Axes, annotation: Annotation) -> None:
-    duration = annotation.duration
+def draw_time(axes: Axes, duration: float, notes: Sequence[str] = ()) -> None:
+    """Draw the axis of the time of a recording, in hours, minutes and seconds, with notes below it."""
     step = next((step for step in _STEPS if duration / step <= _MOST_TICKS), duration)
     decimals = max(0, -int(np.floor(np.log10(step))))
     axes.xaxis.set_major_locator(MultipleLocator(step))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds, decimals)))
+    axes.set(xlim=(0, duration), xlabel="; ".join(["time", *notes]))
+
+
+def _notes(annotation: Annotation) -> list[str]:
     hidden = len(event_labels(annotation)) - _MOST_LABELS
     notes = [f"{hidden} more labels have events"] if hidden > 0 else []
-    notes += ["hatched: cannot be read"] if annotation.gaps else []
-    axes.set(xlim=(0, duration), xlabel="; ".join(["time", *notes]))
+    return notes + (["hatched: cannot be read"] if annotation.gaps else [])
 
 
 def _clock(seconds: float, decimals: int) -> str:

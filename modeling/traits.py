@@ -33,6 +33,7 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         no_weight_decay: endings of the names of parameters without weight decay, in addition to norms and biases.
         reads_any_length: whether the model reads clips of any length in one pass, as it does in training.
         batches_any_lengths: whether a clip gives the same output alone and in a padded batch with its attention mask.
+        has_segments: whether the model has segment tokens, which attend to the frames of a clip.
     """
 
     lora_modules: Mapping[str, Sequence[str]] = {}
@@ -40,6 +41,7 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
     no_weight_decay: tuple[str, ...] = ()
     reads_any_length: bool = True
     batches_any_lengths: bool = False
+    has_segments: bool = False
 
     @property
     def default_lora_modules(self) -> Sequence[str]:
@@ -210,6 +212,23 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         if granularity == "utterance":
             return [(window.mean(0), None) for window in hidden_states]
         return [(None, window) for window in hidden_states]
+
+    def segment_attention(
+        self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """
+        The weights with which the segment tokens attend to the frames, for each window of a batch.
+
+        Args:
+            outputs: of the base model, with `attentions`, for `inputs`.
+
+        Returns:
+            The mean over the heads of the last layer, `(segments, frames)` each, without the frames that are padding.
+
+        Raises:
+            ValueError: the model has no segment tokens.
+        """
+        raise ValueError(f"A model of type {model.config.model_type} has no segment tokens.")
 
     def probe_vectors(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], features: str

@@ -31,6 +31,7 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     probe_features = ("utterance",)
     no_weight_decay = ("segment_tokens",)
     batches_any_lengths = True
+    has_segments = True
 
     def extractor_settings(self, config: SAMAudioConfig) -> dict[str, Any]:
         return {"frontend": config.frontend, "feature_size": config.feature_size}
@@ -93,3 +94,10 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
         mask = cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
         encoded = outputs["encoder_last_hidden_state"]
         return [(None, frames[own]) for frames, own in zip(encoded, mask, strict=True)]
+
+    def segment_attention(
+        self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor]
+    ) -> list[torch.Tensor]:
+        mask = cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
+        weights = outputs["attentions"][-1].float().mean(1)
+        return [segments[:, own] for segments, own in zip(weights, mask, strict=True)]

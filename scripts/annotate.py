@@ -19,13 +19,15 @@ scores are those in the configuration of the model (see `polyaudio tune-events`)
 
 Each recording gets one file in each format: csv, jsonl (JSON lines), audacity (labels), raven (selections), jams,
 webvtt (subtitles), png (a plot), and html (a page that plays the recording along its events). Parts that cannot be
-decoded are named and heard as silence. Files that cannot be read at all are listed, and the exit code is then 1."""
+decoded are named and heard as silence. Files that cannot be read at all are listed, and the exit code is then 1. So it
+is where --attention finds such parts in a recording, whose attention is then not written."""
 
 EXAMPLES = """\
   polyaudio annotate concert.flac --model runs/ragas --output annotations
   polyaudio annotate recordings/ --model runs/events --output annotations --formats csv audacity html
   polyaudio annotate street.wav --model runs/events --output annotations --resolution 0.04 --threshold 0.3
   polyaudio annotate radio.mp3 --model ta012/SSLAM_AS2M_Finetuned --output annotations --window 5 --hop 1
+  polyaudio annotate song.wav --model runs/ragas --output annotations --attention
 """
 
 _PICTURES = ("png", "html")
@@ -74,6 +76,12 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--threshold", type=float, metavar="P", help="score above which an event begins and ends")
     parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="also write the attention of the segment tokens over time, as NAME.attention.png and .npz; its windows "
+        "are adjacent (default: what the model reads at once)",
+    )
+    parser.add_argument(
         "--batch-size", type=positive(int), default=8, metavar="N", help="number of windows in a batch (default: 8)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
@@ -83,6 +91,7 @@ def main(argv: list[str]) -> int:
 
     from ..inference.annotation import Annotator
     from ..inference.annotation_files import output_names, write_annotation
+    from ..inference.attention import segment_attention
     from ..inference.files import find_files
 
     files = find_files(args.files)
@@ -96,11 +105,18 @@ def main(argv: list[str]) -> int:
         batch_size=args.batch_size,
         device=args.device,
     )
+    attentions = None
+    if args.attention:
+        timeline = annotator.timeline
+        attentions = segment_attention(
+            files, timeline.model, timeline.feature_extractor, window=args.window, device=args.device
+        )
     names, formats = output_names(files), [name for name in args.formats if name not in _PICTURES]
-    failed = events = 0
+    failed = events = unattended = 0
     for annotation in annotator.run(files, description="Annotating"):
         output = args.output / names[annotation.file]
         write_annotation(annotation, output, formats, sampling_rate=annotator.sampling_rate)
+        attention = None if attentions is None else next(attentions)
         problems = [f"{annotation.file}: {one.start:.3f} to {one.stop:.3f} s: {one.reason}" for one in annotation.gaps]
         if annotation.error is not None:
             failed += 1
@@ -108,12 +124,17 @@ def main(argv: list[str]) -> int:
         else:
             events += len(annotation.events)
             _draw(annotation, output, args.formats)
+            if attention is not None and attention.error is not None:  # the recording has gaps
+                unattended += 1
+                problems.append(f"no attention: {attention.error}")
+            elif attention is not None:
+                _write_attention(attention, output)
         for problem in problems:
             tqdm.write(plain(f"polyaudio annotate: {problem}"), file=sys.stderr)  # does not break the progress bar
     print(f"{events} events in {len(files) - failed} recordings, written to {plain(str(args.output))}")
     if failed:
         print(f"polyaudio annotate: {failed} of {len(files)} files could not be read", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failed or unattended else 0
 
 
 def _draw(annotation, output: Path, formats: list[str]) -> None:
@@ -125,6 +146,14 @@ def _draw(annotation, output: Path, formats: list[str]) -> None:
         from ..inference.annotation_page import write_page
 
         write_page(annotation, output.with_name(f"{output.name}.html"))
+
+
+def _write_attention(attention, output: Path) -> None:
+    from ..inference.attention import save_segment_attention
+    from ..inference.attention_plots import plot_segment_attention
+
+    plot_segment_attention(attention, output.with_name(f"{output.name}.attention.png"))
+    save_segment_attention(attention, output.with_name(f"{output.name}.attention.npz"))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,17 @@ import pytest
 import soundfile
 import torch
 
-from builders import RATE, SSLAM
-from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForAudioFrameClassification, annotate
+from builders import RATE, SAM_AUDIO, SSLAM
+from polyaudio import (
+    SAMAudioConfig,
+    SAMAudioFeatureExtractor,
+    SAMAudioForAudioClassification,
+    SSLAMConfig,
+    SSLAMFeatureExtractor,
+    SSLAMForAudioFrameClassification,
+    annotate,
+    segment_attention,
+)
 from polyaudio.scripts.annotate import main
 
 
@@ -26,6 +35,15 @@ def model(tmp_path_factory) -> str:
     config = SSLAMConfig(**SSLAM, **LABELS, window_frames=64, problem_type="multi_label_classification")
     SSLAMForAudioFrameClassification(config).save_pretrained(folder)
     SSLAMFeatureExtractor(max_length=64, mask_padding=True).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def sam_audio(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("sam_audio")
+    SAMAudioForAudioClassification(SAMAudioConfig(**SAM_AUDIO, **LABELS)).save_pretrained(folder)
+    SAMAudioFeatureExtractor().save_pretrained(folder)
     return str(folder)
 
 
@@ -80,12 +98,48 @@ def test_files_that_cannot_be_read_are_listed(model, recordings, tmp_path, capsy
     assert sorted(line["error"] is None for line in lines) == [False, True]
 
 
+def test_attention_stands_beside_the_other_files(sam_audio, recordings, tmp_path, capsys):
+    (tmp_path / "text.wav").write_text("no audio")
+    files = [str(tmp_path / "text.wav"), str(recordings)]
+    call = [*files, "--model", sam_audio, "--output", str(tmp_path / "out"), "--window", "2.56"]
+    assert main([*call, "--formats", "csv", "--attention"]) == 1
+    assert capsys.readouterr().err.count("text.wav") == 1
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    below = {path.rpartition(f"{recordings.name}/")[2] for path in found}
+    assert below == {
+        f"{folder}/noise.wav.{name}" for folder in "ab" for name in ("csv", "attention.png", "attention.npz")
+    }
+    *_, expected = segment_attention(recordings, sam_audio, window=2.56)
+    (path,) = (tmp_path / "out").rglob("b/noise.wav.attention.npz")
+    with np.load(path) as saved:
+        np.testing.assert_allclose(saved["weights"], expected.weights, atol=1e-6)
+        assert saved["frame_seconds"] == 0.256
+        assert saved["window_frames"].tolist() == [10, 10]
+
+
+def test_a_damaged_recording_has_events_and_no_attention(sam_audio, tmp_path, capsys):
+    file = tmp_path / "noise.flac"
+    soundfile.write(file, 0.3 * np.random.default_rng(0).standard_normal(10 * RATE), RATE)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+    file.write_bytes(content)
+    call = [str(file), "--model", sam_audio, "--output", str(tmp_path / "out"), "--formats", "csv"]
+    assert main(call) == 0
+    assert "noise.flac: 4." in capsys.readouterr().err
+    assert main([*call, "--attention"]) == 1
+    printed = capsys.readouterr()
+    assert "polyaudio annotate: no attention: " in printed.err
+    assert "in 1 recordings" in printed.out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["noise.flac.csv"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--resolution", "0.05"], "has no resolution of 0.05 s"),
         (["--window", "30"], "Use a shorter window"),
         (["--threshold", "1.5"], "`threshold` must be a number from 0 to 1"),
+        (["--attention"], "has no segment tokens"),
     ],
 )
 def test_what_the_model_cannot_do_is_an_error_of_one_line(model, recordings, tmp_path, capsys, flags, message):
