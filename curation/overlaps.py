@@ -274,7 +274,7 @@ def _find_landmarks(waveforms: Iterable[np.ndarray]) -> _Landmarks:
     """The landmarks of a clip that comes in parts of `_BLOCK` samples at `_RATE`; the last one may be shorter."""
     # Of the peaks: bins, frames, heights, and distances to the bins in bins. Small arrays, some for each block, would
     # lie between the large ones of the next blocks, and the memory of those could not be used again.
-    peaks = array("q"), array("q"), array("f"), array("f")
+    peaks: tuple[array, ...] = array("q"), array("q"), array("f"), array("f")
     samples = 0
     for waveform in waveforms:
         spectrogram = _spectrogram(waveform)

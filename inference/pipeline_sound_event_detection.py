@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from huggingface_hub import get_session
-from transformers import Pipeline
+from transformers import Pipeline, SequenceFeatureExtractor
 
 from ..data.audio import stream_audio
 from ..data.event_rules import DetectedEvent, EventDetector, EventRules
@@ -50,10 +50,11 @@ class SoundEventDetectionPipeline(Pipeline):
     ```
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_feature_extractor = True
-    _load_tokenizer = False
+    # transformers declares these four as `None`
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = True  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -64,13 +65,21 @@ class SoundEventDetectionPipeline(Pipeline):
                 "AutoModelForAudioFrameClassification.from_pretrained, and pass it with its feature extractor."
             )
 
+    @property
+    def _extractor(self) -> SequenceFeatureExtractor:
+        if self.feature_extractor is None:
+            raise ValueError("The pipeline needs the feature extractor of the model: pass feature_extractor=...")
+        return self.feature_extractor
+
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         unknown = sorted(set(kwargs) - set(_ARGUMENTS))
         if unknown:
             raise ValueError(f"The pipeline has no argument {unknown[0]!r}. It has {', '.join(_ARGUMENTS[:-1])}.")
         return {}, kwargs, {}
 
-    def __call__(self, inputs: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+    def __call__(
+        self, inputs: Any, *args: Any, num_workers: int | None = None, batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
         """
         Find the events of one recording or of several.
 
@@ -102,21 +111,23 @@ class SoundEventDetectionPipeline(Pipeline):
         """
         # A forward pass has windows of one recording, so recordings come one at a time
         windows = batch_size or self._batch_size or 1
-        return super().__call__(inputs, batch_size=1, windows_per_batch=windows, **kwargs)
+        return super().__call__(
+            inputs, *args, num_workers=num_workers, batch_size=1, windows_per_batch=windows, **kwargs
+        )
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model, its feature extractor and the code of the pipeline. `push_to_hub` uploads the same."""
         self.model.save_pretrained(save_directory, **kwargs)
-        self.feature_extractor.save_pretrained(save_directory, **kwargs)
+        self._extractor.save_pretrained(save_directory, **kwargs)
         save_pipeline_code(Path(save_directory), self.model.config)
         self.model.config.save_pretrained(save_directory)
 
-    def preprocess(self, input_: Any) -> dict[str, Any]:
+    def preprocess(self, input_: Any, **preprocess_parameters: Any) -> dict[str, Any]:
         return {"recording": input_}
 
-    def _forward(
+    def _forward(  # type: ignore[override]  # names the parameters
         self,
-        model_inputs: dict[str, Any],
+        input_tensors: dict[str, Any],
         chunk_length_s: float | None = None,
         stride_length_s: float | tuple[float, float] | None = None,
         resolution_s: float | None = None,
@@ -128,7 +139,7 @@ class SoundEventDetectionPipeline(Pipeline):
         if overlap is not None:  # on both sides of a window, so twice between two of them
             overlap = sum(overlap) if isinstance(overlap, list | tuple) else 2 * overlap
         timeline = TimelineModel(
-            self.model, self.feature_extractor, window=chunk_length_s, overlap=overlap, resolution=resolution_s
+            self.model, self._extractor, window=chunk_length_s, overlap=overlap, resolution=resolution_s
         )
         rules = EventRules.from_config(self.model.config) if event_rules is None else EventRules(**event_rules)
         if threshold is not None:
@@ -136,13 +147,13 @@ class SoundEventDetectionPipeline(Pipeline):
         detector = EventDetector(rules, len(timeline.labels), timeline.cell_seconds)
         stream = timeline.stream(windows_per_batch)
         events: list[DetectedEvent] = []
-        for block in _blocks(model_inputs["recording"], timeline.sampling_rate):
+        for block in _blocks(input_tensors["recording"], timeline.sampling_rate):
             events += detector.push(stream.push(block))
         events += detector.push(stream.finish())
         events += detector.finish(stream.samples / timeline.sampling_rate)
         return {"events": [{**event._asdict(), "label": timeline.labels[event.label]} for event in sorted(events)]}
 
-    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
+    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> list[dict[str, Any]]:
         return model_outputs["events"]
 
 

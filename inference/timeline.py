@@ -4,7 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -177,7 +177,8 @@ class TimelineModel:
         self.feature_extractor = feature_extractor
         self.batch_size = batch_size
         self.labels_frames = type(model).__name__.endswith("ForAudioFrameClassification")
-        self.labels = tuple(config.id2label[index] for index in range(config.num_labels))
+        names: dict[Any, str] = dict(config.id2label or {})
+        self.labels = tuple(names[index] for index in range(len(names)))
         self.layout = choose_layout(
             config,
             feature_extractor,

@@ -69,7 +69,9 @@ _ANY_SIGN = ("mean", "padding_value")  # other numbers are at least 0
 _DTYPES = ("bfloat16", "float16", "float32", "float64")
 _SHARD = re.compile(r"model[\w.]*-\d+-of-\d+\.safetensors")
 # How attention is computed is the choice of whoever loads a model. These settings can name code that is downloaded.
-_NOT_FROM_FILES = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
+_NOT_FROM_FILES: tuple[str, ...] = (
+    *("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation"),
+)
 if (__package__ or "").endswith(".integration"):
     # polyaudio has the pipeline itself. Only copies of this file beside a model need the pipeline beside the model.
     _NOT_FROM_FILES += ("custom_pipelines",)
