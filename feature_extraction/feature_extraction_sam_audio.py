@@ -25,7 +25,7 @@ _FRAMES = {"log_mel": (1024, 256), "tonic_chroma": (4096, 640), "waveform": (1, 
 _MEL_FLOOR = 1e-8
 
 # Number of samples that are computed at a time on a CPU, where the spectra fit into the cache
-_BLOCK_SAMPLES = 2**20
+_BLOCK_SAMPLES = 2**18
 
 
 class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
