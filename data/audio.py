@@ -116,9 +116,10 @@ def stream_audio(
 
     Args:
         gaps: a list to which the parts of a damaged file are added that cannot be read, with their times in the file.
-            They are silence of the same length. What comes after them is at its right time: to the sample in FLAC and
-            Ogg, to a frame of 24 ms in MP3. If it is not known how much is missing at the end of a file, the last gap
-            has no length. A file of which nothing can be read is an error. By default any damage is an error.
+            They are silence of the same length, so what comes after them is at its right time: to the sample in FLAC
+            and Ogg, to a frame of 24 ms in MP3. Where the end of a file is missing, the audio ends there. The last gap
+            then reaches to the end that the header promises, or has no length if it promises none. A file of which
+            nothing can be read is an error. By default any damage is an error.
 
     Returns:
         An iterator of mono blocks `(samples,)`, float32. Without damage they are together what `load_audio` returns.
@@ -373,8 +374,8 @@ class _DamagedSoundFile(_SoundFile):
             if place == start == 0 and stop == self.samples:
                 raise AudioFileError(f"{self.name} is cut off or damaged, and nothing of it can be read. {GET_AGAIN}")
             if place < stop or (self.is_cut_off and stop == self.samples):
+                # The header may promise days, so there is no silence up to there
                 self.gaps.append(Gap(place / self.sampling_rate, stop / self.sampling_rate, "cut off"))
-                yield from _silence(stop - place)
             elif start == 0 and stop == self.samples and not self.gaps:
                 problem = problem_of_rest(reader, self.source)
                 if problem:

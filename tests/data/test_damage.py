@@ -134,12 +134,11 @@ def test_files_that_are_cut_off(container, subtype):
     assert abs(gap.start - SECONDS / 2) < 2.1
     own = round(gap.start * RATE)
     np.testing.assert_allclose(waveform[:own], whole[:own], atol=1e-4)
-    assert not waveform[own:].any()
+    assert len(waveform) == own
     if container == "OGG":  # whose header has no length
-        assert gap.start == gap.stop == len(waveform) / RATE
+        assert gap.start == gap.stop
     else:
-        assert abs(len(waveform) - len(whole)) <= 1
-        assert gap.stop == len(waveform) / RATE
+        assert abs(gap.stop - len(whole) / RATE) <= 1 / RATE
 
 
 def test_samples_that_are_no_sound(tmp_path):
@@ -158,9 +157,7 @@ def test_files_without_damage_have_no_gaps(name, data, seconds):
     np.testing.assert_allclose(waveform, load_audio(data, RATE), atol=1e-6)
 
 
-# Of three files the headers promise hours or days, which would be one gap
-ENDLESS = ("ten hours.flac", "50 days.flac", "3 GiB.wav")
-BAD = [pytest.param(*row, id=row[0]) for row in bad_files() if row[0] not in ENDLESS]
+BAD = [pytest.param(*row, id=row[0]) for row in bad_files()]
 
 
 @pytest.mark.parametrize(("name", "data"), BAD)
