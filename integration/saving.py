@@ -177,7 +177,8 @@ def save_pipeline_code(folder: Path, config: Any) -> None:
     Write the code of the pipeline "sound-event-detection" to a folder, and set `custom_pipelines` in a configuration,
     with which transformers finds it. As for models, `POLYAUDIO_SAVE_CODE=0` leaves it out.
 
-    A model that was loaded without polyaudio has only its own code with it. Its pipeline saves that of the pipeline.
+    A model that was loaded without polyaudio has its own code only, and is saved without the pipeline. The pipeline
+    is always saved with its code.
     """
     beside = Path(__file__).with_name(_PIPELINE_FILE)
     path = beside if beside.is_file() else Path(__file__).parents[1] / "inference" / _PIPELINE_FILE
