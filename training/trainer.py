@@ -162,7 +162,8 @@ class AudioTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError) as error:
             # torch.save raises a RuntimeError without the reason
-            if isinstance(error, RuntimeError) and not re.search("inline_container|PytorchStreamWriter", str(error)):
+            writing = "inline_container|PytorchStreamWriter|iostream error"
+            if isinstance(error, RuntimeError) and not re.search(writing, str(error)):
                 raise
             folder = output_folder(self.args)
             checkpoint = folder / f"checkpoint-{self.state.global_step}"

@@ -124,14 +124,21 @@ def test_the_pickled_arguments_are_not_read(stopped, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_disk_that_is_full(run, tmp_path, monkeypatch, capsys):
-    """torch then raises a RuntimeError while it writes the state of the optimizer."""
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("optimizer.pt", "[enforce fail at inline_container.cc:668] . PytorchStreamWriter failed writing file."),
+        ("scheduler.pt", "basic_ios::clear: iostream error"),
+    ],
+)
+def test_a_disk_that_is_full(run, tmp_path, monkeypatch, capsys, name, message):
+    """torch then raises a RuntimeError while it writes the state of the optimizer or of the schedule."""
     shutil.copytree(run.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("output"))
     save = torch.save
 
     def full(content, path, *args, **kwargs):
-        if str(path).endswith("optimizer.pt"):
-            raise RuntimeError("[enforce fail at inline_container.cc:668] . PytorchStreamWriter failed writing file.")
+        if str(path).endswith(name):
+            raise RuntimeError(message)
         save(content, path, *args, **kwargs)
 
     monkeypatch.setattr(torch, "save", full)
