@@ -173,7 +173,8 @@ def event_counts(
     # Rounded as by `sed_scores_eval`
     is_hit = (distances[:, 0] == 0) & (np.round(distances[:, 1] - COLLAR_SECONDS, 6) <= 0)
     is_hit &= np.round(distances[:, 2] - collars, 6) <= 0
-    our, their = our[is_hit], their[is_hit]
+    # scipy 1.13 finds no matching with indices of 64 bits
+    our, their = our[is_hit].astype(np.int32), their[is_hit].astype(np.int32)
     hits = csr_array((np.ones(len(our)), (our, their)), shape=(len(ours), len(theirs)))
     matched = np.flatnonzero(maximum_bipartite_matching(hits, perm_type="column") >= 0) if len(our) else our
     return np.stack(
