@@ -101,6 +101,8 @@ INTERRUPTED = """
 import itertools, os, signal, sys, torch
 from torch.utils.data import dataloader
 
+# As in a terminal: a shell lets what it runs in the background ignore the signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 give, count = dataloader._MultiProcessingDataLoaderIter._next_data, itertools.count()
 
 def give_or_interrupt(self):
