@@ -121,7 +121,7 @@ def run(command: list[str]) -> Run:
     Run a command of polyaudio to its end.
 
     Raises:
-        RuntimeError: the command failed. A leak that `dataset check` finds is no failure.
+        RuntimeError: the command failed. `dataset check` may end with 1, because it may find a leak.
     """
     start = time.perf_counter()
     with tempfile.TemporaryFile() as errors:

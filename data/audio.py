@@ -374,7 +374,7 @@ class _DamagedSoundFile(_SoundFile):
             if place == start == 0 and stop == self.samples:
                 raise AudioFileError(f"{self.name} is cut off or damaged, and nothing of it can be read. {GET_AGAIN}")
             if place < stop or (self.is_cut_off and stop == self.samples):
-                # The header may promise days, so there is no silence up to there
+                # No silence is added up to the end that the header promises: a damaged header may promise days
                 self.gaps.append(Gap(place / self.sampling_rate, stop / self.sampling_rate, "cut off"))
             elif start == 0 and stop == self.samples and not self.gaps:
                 problem = problem_of_rest(reader, self.source)
@@ -382,7 +382,7 @@ class _DamagedSoundFile(_SoundFile):
                     self.gaps.append(Gap(stop / self.sampling_rate, stop / self.sampling_rate, problem))
 
     def _sound(self, samples: np.ndarray, place: int) -> np.ndarray:
-        """The samples, with zeros from the first to the last one that is no sound."""
+        """The samples, with zeros from the first to the last one that is NaN, infinite or far too loud."""
         (wrong,) = np.nonzero(~(np.abs(samples) <= _LOUDEST))
         if len(wrong):
             first, last = wrong[0], wrong[-1] + 1

@@ -40,7 +40,7 @@ def runs_of_pages(file: BinaryIO) -> Iterator[list[Page]]:
     """
     The pages of the first stream with a right check sum, in runs between which pages are missing.
 
-    In recordings of live streams the numbers of the pages may jump after the headers, which is no gap.
+    In recordings of live streams, the page numbers may jump after the headers. Nothing is missing there.
     """
     run: list[Page] = []
     stream = None

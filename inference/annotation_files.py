@@ -69,7 +69,7 @@ def write_annotation(
         The paths of the files.
 
     Raises:
-        ValueError: there is no format of such a name.
+        ValueError: a name is not a key of `FORMATS`.
         OSError: a file could not be written.
     """
     chosen = [_format(name) for name in formats]

@@ -138,14 +138,17 @@ def main(argv: list[str]) -> int:
 
 
 def _draw(annotation, output: Path, formats: list[str]) -> None:
+    if not set(formats) & set(_PICTURES):
+        return
+    from ..inference.annotation_page import write_page
+    from ..inference.annotation_plots import plot_annotation
+    from ..inference.pictures import compute_spectrogram
+
+    spectrogram = compute_spectrogram(annotation.file, annotation.duration)  # decodes the recording, so only once
     if "png" in formats:
-        from ..inference.annotation_plots import plot_annotation
-
-        plot_annotation(annotation, output.with_name(f"{output.name}.png"))
+        plot_annotation(annotation, output.with_name(f"{output.name}.png"), spectrogram=spectrogram)
     if "html" in formats:
-        from ..inference.annotation_page import write_page
-
-        write_page(annotation, output.with_name(f"{output.name}.html"))
+        write_page(annotation, output.with_name(f"{output.name}.html"), spectrogram=spectrogram)
 
 
 def _write_attention(attention, output: Path) -> None:
