@@ -4,9 +4,9 @@
 
     python benchmarks/long_recordings.py [--hours 10] [--audio FOLDER] [--only NAME ...] [--commands NAME ...]
 
-Each command runs in a process of its own, with tiny models of random weights, on a dataset of one long recording and a
-short one, and on the same recordings cut to 10 seconds. The table has the peak memory of the largest process of the
-command over that with the 10 seconds, and the seconds for each hour of audio, without those that the 10 seconds take.
+Each command runs in a process of its own, with tiny models of random weights: first on a dataset with recordings of 10
+seconds, then on one with a long recording. The table has the peak memory of the process over that of a process that
+gets the 10 seconds twice, and the seconds for each hour of audio, without those that the second 10 seconds take.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +42,27 @@ for name, config, model, extractor in (
     extractor().save_pretrained(sys.argv[1] + "/" + name)
 """  # noqa: E501
 
+# Runs a command on one set of arguments, and then on another, which is timed. A pipeline is no command.
+TWICE = """
+import json, sys, time
+from polyaudio.scripts.__main__ import main
+
+def run(command):
+    if command[0] != "pipeline":
+        return main(command)
+    import polyaudio
+    from transformers import pipeline
+    pipeline("sound-event-detection", model=command[1])(command[2], threshold=0.9)
+    return 0
+
+for command in map(json.loads, sys.argv[2:]):
+    start = time.perf_counter()
+    if run(command) not in ((0, 1) if "check" in command else (0,)):  # dataset check ends with 1 if it finds a leak
+        sys.exit(1)
+with open(sys.argv[1], "w") as file:
+    json.dump(time.perf_counter() - start, file)
+"""
+
 
 class Kind(NamedTuple):
     """Recordings to measure: their length in hours, sampling rate, channels, ending, and whether they are silent."""
@@ -55,7 +75,7 @@ class Kind(NamedTuple):
 
 
 class Run(NamedTuple):
-    """How long a command took in seconds, and the peak memory of its largest process in bytes."""
+    """How long the second call of a command took in seconds, and the peak memory of its process in bytes."""
 
     seconds: float
     memory: int
@@ -81,10 +101,14 @@ def commands(models: Path, file: Path, dataset: Path, output: Path) -> dict[str,
         flags = ["--threshold", "0.9", "--output", str(output / f"annotate-{model}")]
         found[f"annotate {model}"] = ["annotate", str(file), "--model", path, *flags]
         found[f"evaluate {model}"] = ["evaluate", path, "--dataset", str(dataset), "--split", "train"]
+        found[f"pipeline {model}"] = ["pipeline", path, str(file)]
     found["dataset inspect"] = ["dataset", "inspect", str(dataset)]
     found["dataset stats"] = ["dataset", "stats", str(dataset), "--crop-seconds", "1e6"]
     found["dataset check"] = ["dataset", "check", str(dataset)]
     found["dataset build"] = ["dataset", "build", str(dataset), "--output", str(output / "build"), "--overlap", "0"]
+    found["dataset split"] = ["dataset", "split", str(dataset), "--output", str(output / "split")]
+    flags = ["--clips", "20", "--validation-clips", "0", "--labels", "clip"]
+    found["dataset mix"] = ["dataset", "mix", str(dataset), "--output", str(output / "mix"), *flags]
     return found
 
 
@@ -116,40 +140,55 @@ def write(path: Path, kind: Kind, audio: np.ndarray, seconds: float) -> Path:
     return path
 
 
-def run(command: list[str]) -> Run:
+def run(first: list[str], second: list[str]) -> Run:
     """
-    Run a command of polyaudio to its end.
+    Run a command of polyaudio on two sets of arguments in one process.
 
     Raises:
-        RuntimeError: the command failed. `dataset check` may end with 1, because it may find a leak.
+        RuntimeError: the command failed.
     """
-    start = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder, "errors"), "w+") as errors:
+        seconds = Path(folder, "seconds")
         process = subprocess.Popen(
-            [sys.executable, "-m", "polyaudio", *command], stdout=subprocess.DEVNULL, stderr=errors
+            [sys.executable, "-c", TWICE, str(seconds), json.dumps(first), json.dumps(second)],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in ((0, 1) if "check" in command else (0,)):
+        if process.returncode:
             errors.seek(0)
-            raise RuntimeError(f"{' '.join(command)} failed: {errors.read().decode()}")
-    # Linux counts in KiB, macOS in bytes
-    scale = 1 if sys.platform == "darwin" else 1024
-    return Run(time.perf_counter() - start, usage.ru_maxrss * scale)
+            raise RuntimeError(f"{' '.join(second)} failed: {errors.read()}")
+        # Linux counts in KiB, macOS in bytes
+        scale = 1 if sys.platform == "darwin" else 1024
+        return Run(json.loads(seconds.read_text()), usage.ru_maxrss * scale)
 
 
-def measure(kind: Kind, seconds: float, audio: np.ndarray, models: Path, wanted: list[str]) -> dict[str, Run]:
-    """Run the commands on a recording of this length."""
+def dataset(folder: Path, kind: Kind, audio: np.ndarray, seconds: float) -> Path:
+    """Write a dataset with one recording of this length and two of 10 seconds, and return the path of the long one."""
+    for split, samples in (("train", audio[::-1]), ("test", -audio[: len(audio) // 2])):
+        write(folder / split / "short" / f"{split}.flac", Kind(()), samples, SHORT)
+    return write(folder / "train" / "other" / f"long.{kind.ending}", kind, audio, seconds)
+
+
+def measure(kind: Kind, audio: np.ndarray, models: Path, wanted: list[str]) -> Iterator[tuple[str, dict[float, Run]]]:
+    """For each command, how it ran on the 10 seconds (0 hours) and on recordings of these hours."""
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder, "data")
-        long = write(data / "train" / "other" / f"long.{kind.ending}", kind, audio, seconds)
-        for split, samples in (("train", audio[::-1]), ("test", -audio[: len(audio) // 2])):
-            write(data / split / "short" / f"{split}.flac", Kind(()), samples, SHORT)
-        runs = {}
-        for name, command in commands(models, long, data, Path(folder)).items():
-            if not wanted or any(one in name for one in wanted):
-                runs[name] = run(command)
-        return runs
+        recordings = {0.0: dataset(Path(folder, "0"), kind, audio, SHORT)}
+        for hours in kind.hours:
+            recordings[hours] = dataset(Path(folder, f"{hours:g}"), kind, audio, 3600 * hours)
+        for name in commands(models, recordings[0.0], Path(), Path()):
+            if wanted and not any(one in name for one in wanted):
+                continue
+            runs = {}
+            for hours, recording in recordings.items():
+                with tempfile.TemporaryDirectory() as output:
+                    first, second = (
+                        commands(models, file, file.parent.parent.parent, Path(output, number))[name]
+                        for number, file in (("1", recordings[0.0]), ("2", recording))
+                    )
+                    runs[hours] = run(first, second)
+            yield name, runs
 
 
 def main() -> None:
@@ -170,17 +209,12 @@ def main() -> None:
             if args.only and name not in args.only:
                 continue
             audio = sound(args.audio, kind.rate)
-            reference = measure(kind, SHORT, audio, Path(models), args.commands)
-            long = {hours: measure(kind, 3600 * hours, audio, Path(models), args.commands) for hours in kind.hours}
-            results[name] = {"10 s": reference, **long}
-            for command, short in reference.items():
-                more = [
-                    f"{(runs[command].memory - short.memory) / 2**20:.0f} ({hours:g})" for hours, runs in long.items()
-                ]
-                pace = [
-                    f"{(runs[command].seconds - short.seconds) / hours:.2f} ({hours:g})"
-                    for hours, runs in long.items()
-                ]
+            results[name] = {}
+            for command, runs in measure(kind, audio, Path(models), args.commands):
+                results[name][command] = runs
+                short = runs[0.0]
+                more = [f"{(runs[hours].memory - short.memory) / 2**20:.0f} ({hours:g})" for hours in kind.hours]
+                pace = [f"{(runs[hours].seconds - short.seconds) / hours:.2f} ({hours:g})" for hours in kind.hours]
                 print(
                     f"{name:<12}{command:<20}{short.memory / 2**20:>10.0f}{', '.join(more):>26}{', '.join(pace):>26}",
                     flush=True,

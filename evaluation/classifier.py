@@ -15,6 +15,7 @@ from typing import cast
 
 import datasets
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, Trainer
 from transformers.trainer_utils import PredictionOutput
@@ -26,6 +27,7 @@ from ..data.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
 from ..data.readable import audio_file, clip_name
 from ..data.windows import ClipWindows
 from ..modeling.traits import traits_of
+from ..modeling.window_folding import join_window_logits
 from .metrics import classification_metrics, multilabel_metrics
 from .plots import plot_timeline
 from .results import Evaluation, Scores
@@ -118,7 +120,7 @@ def evaluate_clips(
         return _score_timelines(prediction, timelines, config, folder)
     logits = _logits(prediction)
     if isinstance(dataset, ClipWindows):
-        logits = _logits_of_clips(logits, dataset, task == MULTI_LABEL)
+        logits = _logits_of_clips(logits, dataset, config)
     labels = clips["label"][:]
     if task == MULTI_LABEL:
         labels = np.zeros((len(clips), logits.shape[1]), dtype=np.int64)
@@ -152,7 +154,7 @@ def predictions_of_clips(windows: EvalPrediction, dataset: ClipWindows, config: 
     if logits.ndim != 2:
         return windows
     first = np.unique([clip for clip, _ in dataset.windows], return_index=True)[1]
-    logits = _logits_of_clips(logits, dataset, config.problem_type == MULTI_LABEL)
+    logits = _logits_of_clips(logits, dataset, config)
     return EvalPrediction(logits, cast(np.ndarray, windows.label_ids)[first])
 
 
@@ -161,28 +163,19 @@ def _logits(prediction: PredictionOutput | EvalPrediction) -> np.ndarray:
     return logits[0] if isinstance(logits, tuple) else logits
 
 
-def _logits_of_clips(logits: np.ndarray, dataset: ClipWindows, multi_label: bool) -> np.ndarray:
-    """
-    Logits of clips from logits of windows.
-
-    They are the logits of the mean of the windows' probabilities, weighted by their frames, as the classifier itself
-    computes them for a long input.
-    """
-    clip_of_window, weights = np.array([clip for clip, _ in dataset.windows]), np.array(dataset.frames)
-    num_clips = len(dataset.clips)
-    if len(clip_of_window) == num_clips:
+def _logits_of_clips(logits: np.ndarray, dataset: ClipWindows, config: PreTrainedConfig) -> np.ndarray:
+    """Logits of clips from logits of windows, joined as the classifier itself joins those of a long input."""
+    clip_of_window, weights = np.array([clip for clip, _ in dataset.windows]), np.array(dataset.frames, np.float32)
+    counts = np.bincount(clip_of_window)
+    if counts.max() == 1:
         return logits
-    logits = logits.astype(np.float64)
-    if multi_label:
-        probabilities = 1 / (1 + np.exp(-logits))
-    else:
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-    means = np.zeros((num_clips, logits.shape[1]))
-    np.add.at(means, clip_of_window, probabilities * weights[:, None])
-    means /= np.bincount(clip_of_window, weights=weights)[:, None]
-    means = means.clip(np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
-    return np.log(means) - np.log1p(-means) if multi_label else np.log(means)
+    joined = np.empty((len(counts), logits.shape[1]), logits.dtype)
+    for number in np.unique(counts):
+        clips = counts == number
+        own = clips[clip_of_window]
+        shares = torch.from_numpy(weights[own]).unflatten(0, (-1, int(number)))
+        joined[clips] = join_window_logits(torch.from_numpy(logits[own]), shares, config.problem_type).numpy()
+    return joined
 
 
 def _timelines(
