@@ -4,7 +4,7 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import soundfile
 
-from ..data.audio import AudioFileError, load_audio
+from ..data.audio import AudioFile, AudioFileError, load_audio, stream_audio
 from ..data.folders import new_folder, write_json
 from ..data.labels import SINGLE_LABEL, class_names, listed, task_of
 from ..data.loading import load_clips
@@ -310,35 +310,48 @@ def _find_sources(
     frame = round(_FRAME_SECONDS * sampling_rate)
     sources, bad = [], []
     for row, clip in enumerate(datasets.utils.tqdm(recordings, desc="Reading", unit="recording")):
+        file = audio_file(clip["audio"])
         try:
-            waveform = load_audio(audio_file(clip["audio"]), sampling_rate)
+            start, stop = _audible_part(stream_audio(file, sampling_rate), frame)
+            if start == stop:
+                bad.append(BadClip(clip_name(clip["audio"], row), "It is silent: nowhere above -60 dB. Leave it out."))
+                continue
+            waveform = _read(file, start, min(stop, start + samples), sampling_rate)
         except AudioFileError as error:
             bad.append(BadClip(clip_name(clip["audio"], row), str(error)))
             continue
-        start, stop = _audible_part(waveform, frame)
         # A recording with pauses can be silent at the end of a clip
-        stop = start + _audible_part(waveform[start : min(stop, start + samples)], frame)[1]
-        if start == stop:
-            bad.append(BadClip(clip_name(clip["audio"], row), "It is silent: nowhere above -60 dB. Leave it out."))
-            continue
-        level = float(np.sqrt(np.mean(np.square(waveform[start:stop], dtype=np.float64))))
-        sources.append(_Source(row, start, stop, level, names[clip["label"]]))
+        waveform = waveform[: _audible_part([waveform], frame)[1]]
+        level = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+        sources.append(_Source(row, start, start + len(waveform), level, names[clip["label"]]))
     return sources, bad
 
 
-def _audible_part(waveform: np.ndarray, frame: int) -> tuple[int, int]:
-    """The first and the last audible sample of a waveform `(samples,)`, from the levels of frames of that size."""
-    frames = np.pad(waveform, (0, -len(waveform) % frame)).reshape(-1, frame)
-    levels = np.sqrt(np.mean(np.square(frames, dtype=np.float64), axis=1))
-    heard = np.flatnonzero(levels > max(_SILENCE, _AUDIBLE * levels.max(initial=0.0)))
-    return (int(heard[0]) * frame, min(len(waveform), (int(heard[-1]) + 1) * frame)) if len(heard) else (0, 0)
+def _audible_part(blocks: Iterable[np.ndarray], frame: int) -> tuple[int, int]:
+    """The first and the last audible sample of a waveform in blocks `(samples,)`, from the levels of its frames."""
+    rest, levels, samples = np.empty(0, dtype=np.float32), [], 0
+    for block in blocks:
+        rest, samples = np.concatenate([rest, block]), samples + len(block)
+        whole = len(rest) // frame * frame
+        levels.append(_levels(rest[:whole], frame))
+        rest = rest[whole:]
+    all_levels = np.concatenate([*levels, _levels(np.pad(rest, (0, -len(rest) % frame)), frame)])
+    heard = np.flatnonzero(all_levels > max(_SILENCE, _AUDIBLE * all_levels.max(initial=0.0)))
+    return (int(heard[0]) * frame, min(samples, (int(heard[-1]) + 1) * frame)) if len(heard) else (0, 0)
+
+
+def _levels(waveform: np.ndarray, frame: int) -> np.ndarray:
+    return np.sqrt(np.mean(np.square(waveform.reshape(-1, frame), dtype=np.float64), axis=1))
 
 
 def _load(recordings: datasets.Dataset, source: _Source, sampling_rate: int) -> _Sound:
     # Read again, because the recordings of a large dataset do not fit into memory
     file = audio_file(recordings[source.row]["audio"])
-    waveform = load_audio(file, sampling_rate, duration=source.stop / sampling_rate)[source.start :]
-    return _Sound(waveform / source.level, source.label)
+    return _Sound(_read(file, source.start, source.stop, sampling_rate) / source.level, source.label)
+
+
+def _read(file: AudioFile, start: int, stop: int, sampling_rate: int) -> np.ndarray:
+    return load_audio(file, sampling_rate, offset=start / sampling_rate, duration=(stop - start) / sampling_rate)
 
 
 def _mix(
