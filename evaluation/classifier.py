@@ -130,14 +130,6 @@ def evaluate_clips(
     return evaluate_predictions(logits, labels, clips["recording"][:], names, task=task)
 
 
-def predict_timelines(
-    trainer: Trainer, dataset: Dataset, clips: datasets.Dataset, feature_extractor: SequenceFeatureExtractor
-) -> Timelines:
-    """Predict clips with a frame classifier. The arguments are those of [`evaluate_clips`]."""
-    config = cast(PreTrainedModel, trainer.model).config
-    return _timelines(trainer.predict(dataset), dataset, clips, config, feature_extractor)
-
-
 def label_names(config: PreTrainedConfig) -> list[str]:
     """Return the class names of a classifier, in the order of its logits."""
     name_of = {int(index): name for index, name in (config.id2label or {}).items()}

@@ -5,19 +5,25 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
+import datasets
+import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import CONFIG_NAME
 
+from ..data.audio import audio_info, stream_audio
 from ..data.event_rules import EventRules
+from ..data.events import Event
 from ..data.folders import write_json
 from ..data.labels import FRAMES, task_of
 from ..data.loading import name_of
+from ..data.readable import audio_file, clip_name, drop_unreadable, report_bad_clips
+from ..inference.timeline import TimelineModel
 from ..integration.limits import read_json
-from .classifier import predict_timelines
-from .evaluate import load_split, prepared
+from ..modeling.loading import choose_device, load_classifier, load_feature_extractor
+from .classifier import Timelines
+from .evaluate import load_split, with_labels_of
 from .event_tuning import choose_rules, score_rules
 from .results import Scores
 
@@ -51,13 +57,15 @@ def tune_events(
     label_columns: list[str] | None = None,
     label_separator: str | None = None,
     group_column: str | None = None,
+    resolution: float | None = None,
     batch_size: int = 8,
 ) -> EventTuning:
     """
     Choose how a frame classifier gets events from its scores: thresholds, median filter, gaps and least duration.
 
-    The rules of each class are those with the best F1 of events on clips with known events; see [`choose_rules`]. They
-    become `config.event_rules` of the model, and `predict` and `evaluate` follow them.
+    The rules of each class are those with the best F1 of events on clips with known events; see [`choose_rules`]. The
+    scores are those of [`annotate`]. The rules become `config.event_rules` of the model, and `annotate`, `predict`,
+    `evaluate` and the pipeline follow them.
 
     Args:
         model: a folder, whose `config.json` gets the rules, or a frame classifier, whose configuration gets them.
@@ -65,14 +73,16 @@ def tune_events(
         feature_extractor: the model's. Needed only if `model` is a classifier that was not loaded from a folder.
         split: the split to choose on. The model must not have been trained on it, and results on it flatter.
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
-        batch_size: number of clips or windows in one forward pass.
+        resolution: length of a frame of the scores in seconds; see [`annotate`]. By default the model's, as in
+            `predict` and `evaluate`.
+        batch_size: number of windows in one forward pass.
 
     Returns:
         The rules, and the F1 of events before and after.
 
     Raises:
-        ValueError: the model is not a folder or a trained frame classifier or does not know the labels, the split does
-            not exist, or its labels are not events.
+        ValueError: the model is not a folder or a trained frame classifier, does not know the labels or has no such
+            resolution, the split does not exist, or its labels are not events.
         OSError: `config.json` cannot be written.
 
     Example:
@@ -98,15 +108,40 @@ def tune_events(
         raise ValueError(
             f"{name_of(dataset)} has no events. It needs columns with the onset and offset of each event."
         )
-    with prepared(model, clips, feature_extractor, batch_size) as run:
-        config = cast(PreTrainedModel, run.trainer.model).config
-        timelines = vars(predict_timelines(**vars(run)))
+    source = str(model.config.name_or_path) if isinstance(model, PreTrainedModel) else os.fspath(model)
+    classifier = load_classifier(model if isinstance(model, PreTrainedModel) else source, of_frames=True)
+    config = classifier.config
+    if feature_extractor is None:
+        feature_extractor = load_feature_extractor(source, config)
+    readable, bad_clips = drop_unreadable(clips, in_parts=True)
+    report_bad_clips(bad_clips)
+    (rows,) = readable.values()
+    timeline = TimelineModel(
+        classifier.to(choose_device(None)),  # type: ignore[arg-type]  # transformers' `to` has no type for `self`
+        feature_extractor,
+        resolution=resolution,
+        batch_size=batch_size,
+    )
+    timelines = vars(_timelines(timeline, with_labels_of(config, rows)))
     before = score_rules(**timelines, rules=EventRules.from_config(config))
     rules = choose_rules(**timelines)
     config.event_rules = rules.to_dict()
     if settings is not None:
         write_json(settings, read_json(settings) | {"event_rules": config.event_rules})
     return EventTuning(rules, timelines["labels"], before, score_rules(**timelines, rules=rules))
+
+
+def _timelines(timeline: TimelineModel, clips: Dataset) -> Timelines:
+    """The scores of a frame classifier for clips, and their events."""
+    scores, references, durations = {}, {}, {}
+    for row, clip in enumerate(datasets.utils.tqdm(clips, desc="Scoring", unit="clip")):
+        file, name = audio_file(clip["audio"]), f"{row}: {clip_name(clip['audio'], row)}"
+        stream = timeline.stream()
+        parts = [stream.push(block) for block in stream_audio(file, timeline.sampling_rate)]
+        scores[name] = np.concatenate([*parts, stream.finish()]).astype(np.float64)
+        durations[name] = audio_info(file).duration
+        references[name] = [Event(one["onset"], one["offset"], timeline.labels[one["label"]]) for one in clip["label"]]
+    return Timelines(scores, references, durations, list(timeline.labels), timeline.cell_seconds)
 
 
 def _config_file(folder: str | os.PathLike) -> Path:

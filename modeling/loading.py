@@ -3,6 +3,7 @@
 """Loading the configuration, the feature extractor and the weights of a model."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -171,20 +172,20 @@ def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> Sequenc
         return AutoFeatureExtractor.from_pretrained(model_name, config=config, trust_remote_code=False)
 
 
-def name_of_model(model: str | PreTrainedModel) -> str:
+def name_of_model(model: str | os.PathLike | PreTrainedModel) -> str:
     """
     The folder or Hub name of a model.
 
     Raises:
         ValueError: the model was not loaded from a folder or the Hub.
     """
-    name = model if isinstance(model, str) else model.config.name_or_path
+    name = model.config.name_or_path if isinstance(model, PreTrainedModel) else os.fspath(model)
     if not name:
         raise ValueError("The model was not loaded from a folder or the Hub, so pass its feature_extractor too.")
     return name
 
 
-def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None) -> PreTrainedModel:
+def load_classifier(model: str | os.PathLike | PreTrainedModel, of_frames: bool | None = None) -> PreTrainedModel:
     """
     A classifier of clips or of frames, in evaluation mode.
 
@@ -197,13 +198,14 @@ def load_classifier(model: str | PreTrainedModel, of_frames: bool | None = None)
     """
     if isinstance(model, PreTrainedModel):
         return model.eval()
-    config = load_config(model)
+    name = os.fspath(model)
+    config = load_config(name)
     of_frames = labels_frames(config) if of_frames is None else of_frames
     auto_class = AutoModelForAudioFrameClassification if of_frames else AutoModelForAudioClassification
-    loaded, info = load_model(auto_class, model, config=config)
+    loaded, info = load_model(auto_class, name, config=config)
     if info["missing_keys"]:
         raise ValueError(
-            f"{model} is not a trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
+            f"{name} is not a trained classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
             "Fine-tune it first."
         )
     return loaded.eval()
@@ -225,7 +227,7 @@ def labels_frames(config: PreTrainedConfig) -> bool:
     return any(name.endswith("ForAudioFrameClassification") for name in config.architectures or ())
 
 
-def load_encoder(model: str | PreTrainedModel) -> PreTrainedModel:
+def load_encoder(model: str | os.PathLike | PreTrainedModel) -> PreTrainedModel:
     """
     The base model of a folder or Hub name, or of a model.
 
@@ -234,9 +236,10 @@ def load_encoder(model: str | PreTrainedModel) -> PreTrainedModel:
     """
     if isinstance(model, PreTrainedModel):
         return base_of(model)
-    loaded, info = load_model(AutoModel, model)
+    name = os.fspath(model)
+    loaded, info = load_model(AutoModel, name)
     if info["missing_keys"]:
-        raise ValueError(f"{model} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}.")
+        raise ValueError(f"{name} lacks weights of its encoder: {', '.join(sorted(info['missing_keys'])[:3])}.")
     return loaded
 
 

@@ -11,11 +11,12 @@ from .options import add_label_arguments
 DESCRIPTION = """\
 Choose how a frame classifier gets events from its scores: for each class the thresholds, a median filter, the least
 duration and the longest gap with the best F1 of events on a validation split. The rules are written to the config.json
-of the model, and `predict` and `evaluate` follow them. Do not choose them on the split that you report results on."""
+of the model, and `annotate`, `predict` and `evaluate` follow them. Do not choose them on the split that you report
+results on."""
 
 EXAMPLES = """\
   polyaudio tune-events runs/events --dataset street-recordings/
-  polyaudio tune-events runs/events --dataset street-recordings/ --split dev
+  polyaudio tune-events runs/events --dataset street-recordings/ --split dev --resolution 0.04
 """
 
 
@@ -27,7 +28,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--split", default="validation", help="split to choose on (default: validation)")
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     add_label_arguments(parser)
-    parser.add_argument("--batch-size", type=int, default=8, help="number of clips in a batch (default: 8)")
+    parser.add_argument(
+        "--resolution",
+        type=float,
+        metavar="SECONDS",
+        help="length of a frame, as in `annotate` (default: the model's)",
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="number of windows in a batch (default: 8)")
     args = parser.parse_args(argv)
 
     from ..evaluation.tables import format_tuning
@@ -43,6 +50,7 @@ def main(argv: list[str]) -> None:
         label_columns=args.label_columns,
         label_separator=args.label_separator,
         group_column=args.group_column,
+        resolution=args.resolution,
         batch_size=args.batch_size,
     )
     print(format_tuning(tuning))

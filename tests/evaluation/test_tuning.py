@@ -16,11 +16,14 @@ from polyaudio import (
     SSLAMConfig,
     SSLAMFeatureExtractor,
     SSLAMForAudioFrameClassification,
+    annotate,
     evaluate,
     predict,
     tune_events,
 )
 from polyaudio.data.event_rules import EventRules
+from polyaudio.data.events import Event
+from polyaudio.evaluation.event_tuning import event_counts, f1_of_counts
 from polyaudio.scripts.__main__ import main
 
 
@@ -120,6 +123,21 @@ def test_evaluate_follows_the_rules(clips, folder):
     for name in ("event_f1_macro", "event_f1_micro", "references", "count"):
         assert scores[name] == pytest.approx(tuning.after[name])
     assert evaluate(folder, clips, split="test").clips["event_f1_macro"] > 0.4
+
+
+@pytest.mark.parametrize("resolution", [None, 0.04])
+def test_the_rules_are_scored_on_the_timeline_of_annotate(clips, folder, resolution):
+    tuning = tune_events(folder, clips, resolution=resolution)
+    found = list(annotate(clips / "validation", str(folder), resolution=resolution))
+    rows = [line.split(",") for line in (clips / "validation" / "metadata.csv").read_text().splitlines()[1:]]
+    number = tuning.labels.index
+    references = {
+        one.file: [Event(float(on), float(off), number(label)) for name, on, off, label in rows if name in one.file]
+        for one in found
+    }
+    events = {one.file: [Event(own.onset, own.offset, number(own.label)) for own in one.events] for one in found}
+    f1 = f1_of_counts(event_counts(events, references, len(tuning.labels)))
+    assert f1.mean() == pytest.approx(tuning.after["event_f1_macro"])
 
 
 def test_what_cannot_be_tuned(clips, folder, tmp_path, capsys):
