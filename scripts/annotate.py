@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .command import argument_parser, command
 from .options import positive
-from .terminal import plain
+from .terminal import plain, print_error
 
 
 DESCRIPTION = """\
@@ -87,8 +87,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
     args = parser.parse_args(argv)
 
-    from tqdm.auto import tqdm
-
     from ..inference.annotation import Annotator
     from ..inference.annotation_files import output_names, write_annotation
     from ..inference.attention import segment_attention
@@ -130,7 +128,7 @@ def main(argv: list[str]) -> int:
             elif attention is not None:
                 _write_attention(attention, output)
         for problem in problems:
-            tqdm.write(plain(f"polyaudio annotate: {problem}"), file=sys.stderr)  # does not break the progress bar
+            print_error(f"polyaudio annotate: {problem}")
     print(f"{events} events in {len(files) - failed} recordings, written to {plain(str(args.output))}")
     if failed:
         print(f"polyaudio annotate: {failed} of {len(files)} files could not be read", file=sys.stderr)

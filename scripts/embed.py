@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .command import argument_parser, command
 from .options import add_run_arguments
-from .terminal import plain
+from .terminal import print_error
 
 
 DESCRIPTION = """\
@@ -53,8 +53,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace features that exist already")
     args = parser.parse_args(argv)
 
-    from tqdm.auto import tqdm
-
     from ..inference.embedding import Embedder
     from ..inference.feature_folder import FeatureFolder, FeatureSettings
     from ..inference.files import find_files
@@ -79,7 +77,7 @@ def main(argv: list[str]) -> int:
     for result in embedder.run(todo, num_workers=args.workers, description="Embedding"):
         if result.features is None:
             failed += 1
-            tqdm.write(plain(f"polyaudio embed: {result.error}"), file=sys.stderr)  # does not break the progress bar
+            print_error(f"polyaudio embed: {result.error}")
         else:
             output.write(result.file, result.features)
     output.finish()

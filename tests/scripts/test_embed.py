@@ -24,7 +24,7 @@ from polyaudio import (
     load_audio,
 )
 from polyaudio.inference.feature_folder import FeatureFolder
-from polyaudio.inference.files import ClipReader
+from polyaudio.inference.clip_reader import ClipReader
 from polyaudio.scripts.embed import main
 
 
