@@ -49,8 +49,8 @@ def single_label_measures(scores: ArrayLike, references: ArrayLike) -> dict[str,
 
 def mean_average_precision(scores: ArrayLike, references: ArrayLike) -> dict[str, float | int]:
     """
-    `map`, the area under the curve of precision over recall, averaged over the classes, and `map_classes_left_out`, the
-    number of classes that no clip has, which are left out.
+    `map`, the area under the curve of precision over recall, averaged over the classes, as AudioSet is scored, and
+    `map_classes_left_out`, the number of classes that no clip has, which are left out.
 
     Args:
         scores: `(clips, classes)`, of which the order alone matters.

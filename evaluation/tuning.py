@@ -17,8 +17,9 @@ from ..data.labels import FRAMES, task_of
 from ..data.loading import name_of
 from ..integration.limits import read_json
 from .classifier import predict_timelines
-from .evaluate import load_split, prepared
+from .evaluate import load_split
 from .event_tuning import choose_rules, score_rules
+from .prepared import prepared
 from .results import Scores
 
 

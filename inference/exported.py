@@ -238,19 +238,19 @@ class ExportedModel:
                 is_short = length is None and (self.config.grid is None or samples < self.config.grid.size)
                 yield rows, samples + is_short
 
-    def probabilities(self, windows: Sequence[np.ndarray], is_part: Sequence[bool]) -> list[np.ndarray]:
-        """
-        The scores of each window, float32: `(labels,)`, or `(frames, labels)` without those of masked padding. They
-        are probabilities, or the values of a regression.
-        """
+    def logits(self, windows: Sequence[np.ndarray], is_part: Sequence[bool]) -> list[np.ndarray]:
+        """The logits of each window, float32: `(labels,)`, or `(frames, labels)` without those of masked padding."""
         logits = self.run(windows, is_part, "logits")
-        scores = [_probabilities(one, self.config.problem_type) for one in logits]
         if self.config.task != "frames":
-            return scores
+            return logits
         return [
             one[: self._answers(len(window))] if masked else one
-            for one, window, masked in zip(scores, windows, is_part, strict=True)
+            for one, window, masked in zip(logits, windows, is_part, strict=True)
         ]
+
+    def probabilities(self, windows: Sequence[np.ndarray], is_part: Sequence[bool]) -> list[np.ndarray]:
+        """The probabilities for [`logits`], or the values of a regression."""
+        return [_probabilities(one, self.config.problem_type) for one in self.logits(windows, is_part)]
 
     def _answers(self, samples: int) -> int:
         """The number of answers of a frame classifier for a window without padding."""
@@ -276,11 +276,7 @@ class _OnFiles:
 
     def _answer(self, batch: list[Piece]) -> BatchAnswers:
         pieces, clips, errors = self.reader.read(batch)
-        is_part = [
-            len(clip) > 1 or piece.first > 0 or not piece.is_last
-            for piece, clip in zip(pieces, clips, strict=True)
-            for _ in clip
-        ]
+        is_part = [piece.is_part(clip) for piece, clip in zip(pieces, clips, strict=True) for _ in clip]
         samples = [[len(window) for window in clip] for clip in clips]
         windows = [window for clip in clips for window in clip]
         return BatchAnswers(pieces, samples, self.answers(windows, is_part) if windows else [], errors)

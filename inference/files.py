@@ -58,6 +58,10 @@ class Piece:
     first: int = 0
     is_last: bool = True
 
+    def is_part(self, windows: Sequence[np.ndarray]) -> bool:
+        """Whether its clip has several windows; these ones are those of the piece."""
+        return len(windows) > 1 or self.first > 0 or not self.is_last
+
 
 @dataclass(frozen=True)
 class FileResult:
@@ -106,7 +110,7 @@ class FileReader:
         batches: list[list[Piece]] = []
         room = 0
         for file in sorted(infos, key=lambda file: infos[file].duration, reverse=True):
-            for piece in self._pieces(file, infos[file]):
+            for piece in self.pieces(file, infos[file]):
                 if not batches or piece.windows > room:
                     batches.append([])
                     room = self.batch_size
@@ -114,7 +118,7 @@ class FileReader:
                 room -= piece.windows
         return batches, errors
 
-    def _pieces(self, file: str, info: AudioInfo) -> list[Piece]:
+    def pieces(self, file: str, info: AudioInfo) -> list[Piece]:
         """Divide a file into pieces that fit into a batch."""
         if self.grid is None:
             return [Piece(file, max(1, math.ceil(info.duration / _SECONDS_OF_A_WINDOW)))]
@@ -129,13 +133,14 @@ class FileReader:
         errors: dict[str, str] = {}
         for piece in pieces:
             try:
-                clips.append(self._read(piece))
+                clips.append(self.read_piece(piece))
                 found.append(piece)
             except AudioFileError as error:
                 errors[piece.file] = str(error)
         return found, clips, errors
 
-    def _read(self, piece: Piece) -> list[np.ndarray]:
+    def read_piece(self, piece: Piece) -> list[np.ndarray]:
+        """The windows of a piece. Raises `AudioFileError` where it cannot be read."""
         if self.grid is None:
             return [load_audio(piece.file, self.sampling_rate)]
         number = None if piece.is_last else piece.windows
