@@ -189,7 +189,7 @@ def frame_metrics(eval_prediction: "EvalPrediction") -> dict[str, float]:
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"Labels of a frame must be 0 or 1 for each class, or {_PADDING} for all of them as padding.")
     check_logits(logits)
-    return frame_measures(logits, labels.astype(np.int64), threshold=0.0)
+    return frame_measures(logits, labels, threshold=0.0)
 
 
 def frame_measures(scores: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, float]:
@@ -204,6 +204,7 @@ def frame_measures(scores: np.ndarray, labels: np.ndarray, threshold: float) -> 
     Raises:
         ValueError: no frame has a class.
     """
+    labels = labels.astype(np.int64)
     precision = mean_average_precision(scores, labels)
     is_scored = labels.any(axis=0)
     labels, answers = labels[:, is_scored], scores[:, is_scored] > threshold

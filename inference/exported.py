@@ -42,7 +42,9 @@ class ExportedConfig:
         sampling_rate: in Hz.
         labels: names of the classes.
         problem_type: as in transformers.
-        grid: the windows of long clips, or `None` for whole clips.
+        grid: the windows of long clips, or `None` for whole clips. A margin says that the graph has frames that are
+            centred on multiples of the hop, for which it mirrors both ends of what it gets. So a window of n hops has
+            n + 1 frames. Such a model hears no padding.
         timeline: the layout of timelines by default, or `None`.
         event_rules: as in the configuration.
         frame_seconds: seconds from one vector of an encoder to the next, or `None` for classifiers.
@@ -81,10 +83,7 @@ class ExportedConfig:
                 sampling_rate=int(content["sampling_rate"]),
                 labels=tuple(map(str, content["labels"])),
                 problem_type=content["problem_type"],
-                grid=window
-                and WindowGrid(
-                    int(window["samples"]), int(window["step"]), int(content["frame_hop"]), int(content["shortest"])
-                ),
+                grid=window and _grid(content, **window),
                 timeline=timeline and WindowLayout(**timeline),
                 event_rules=content["event_rules"],
                 frame_seconds=embedding and float(embedding["seconds_per_frame"]),
@@ -96,13 +95,9 @@ class ExportedConfig:
     def num_labels(self) -> int:
         return len(self.labels)
 
-    @property
-    def is_centred(self) -> bool:
-        """
-        Whether frames are centred on multiples of the hop, so that a window of n hops has n + 1 frames, and both ends
-        of what the graph gets are mirrored. Such models hear no padding.
-        """
-        return self.model_type == "sam_audio" and self.grid is not None and self.grid.shortest > 1
+
+def _grid(content: Mapping[str, Any], samples: int, step: int, margin: int = 0) -> WindowGrid:
+    return WindowGrid(samples, step, content["frame_hop"], content["shortest"], margin)
 
 
 def _check_kind(folder: Path, content: Mapping[str, Any]) -> None:
@@ -228,8 +223,9 @@ class ExportedModel:
         """The indices of the windows of each pass, and the number of samples to which they are padded."""
         # Masked padding makes a clip a part, so whole clips are together only with those of their length
         groups: dict[int | None, list[int]] = {}
+        hears_padding = self.config.grid is None or self.config.grid.margin == 0
         for index, (window, is_one) in enumerate(zip(windows, is_part, strict=True)):
-            groups.setdefault(None if is_one and not self.config.is_centred else len(window), []).append(index)
+            groups.setdefault(None if is_one and hears_padding else len(window), []).append(index)
         for length, group in groups.items():
             for start in range(0, len(group), self.batch_size):
                 rows = group[start : start + self.batch_size]
@@ -403,13 +399,12 @@ def _reader(config: ExportedConfig, batch_size: int, *, folds: bool = False) -> 
         folds: whether the graph itself cuts clips into windows, as classifiers do.
     """
     grid = config.grid
-    if grid is None or not config.is_centred:
+    if grid is None or grid.margin == 0:
         return FileReader(config.sampling_rate, grid, batch_size)
-    # The graph mirrors both ends of what it gets, also where these lie within a clip. One that folds gets as much at
-    # once as fits into a batch, so that there are few of these ends.
+    # The graph mirrors the ends of a window also where they lie within a clip. One that folds gets as much at once as
+    # fits into a batch, so that there are few of these ends.
     step = grid.step * (batch_size if folds else 1)
-    grid = WindowGrid(step - 1, step, grid.hop, grid.shortest)
-    return FileReader(config.sampling_rate, grid, 1 if folds else batch_size)
+    return FileReader(config.sampling_rate, WindowGrid(step - 1, step, grid.hop), 1 if folds else batch_size)
 
 
 def _probabilities(logits: np.ndarray, problem_type: str | None) -> np.ndarray:

@@ -54,9 +54,9 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
 
     from ..inference.embedding import Embedder
+    from ..inference.exported import digest_of_export, find_export
     from ..inference.feature_folder import FeatureFolder, FeatureSettings
     from ..inference.files import find_files
-    from ..modeling.digests import digest_of_model
 
     files = find_files(args.files)
     embedder = Embedder(
@@ -68,7 +68,13 @@ def main(argv: list[str]) -> int:
         device=args.device,
     )
     model_name = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
-    weights = digest_of_model(args.model)
+    export = find_export(args.model)
+    if export is None:
+        from ..modeling.digests import digest_of_model
+
+        weights = digest_of_model(args.model)
+    else:
+        weights = digest_of_export(export)
     settings = FeatureSettings(model_name, weights, args.granularity, args.window, args.padding)
     output = FeatureFolder(Path(args.output), settings, files, args.format, args.single_file)
     done = set() if args.overwrite else output.find_done(files)
