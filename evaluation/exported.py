@@ -10,12 +10,12 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from ..data.audio import audio_info
-from ..data.events import class_indices, events_to_frames
+from ..data.events import Event, events_to_frames, shifted_events
 from ..data.labels import FRAMES, MULTI_LABEL, task_of
 from ..data.readable import audio_file, drop_unreadable, report_bad_clips
 from ..inference.exported import ExportedClassifier
 from ..inference.progress import progress_bar
-from .answers import Timelines, join_logits, make_timelines, score_logits, score_timelines, with_labels_of
+from .answers import join_logits, make_timelines, score_logits, score_timelines, with_labels_of
 from .results import Evaluation
 from .sound_events import frame_measures
 
@@ -62,22 +62,23 @@ def evaluate_export(
 
 
 def _evaluate_frames(classifier: ExportedClassifier, clips: Dataset, folder: Path | None) -> Evaluation:
+    reader, frame_seconds = classifier.reader, classifier.answer_seconds
     parts: list[list[np.ndarray]] = [[] for _ in range(len(clips))]
-    for row, logits, _ in _answers(classifier, clips):
+    targets: list[np.ndarray] = []
+    events = clips["label"]
+    for row, logits, samples in _answers(classifier, clips):
+        start = 0 if reader.grid is None else len(parts[row]) * reader.grid.step
+        inside = shifted_events(events[row], start / reader.sampling_rate, samples / reader.sampling_rate)
+        own = [Event(one["onset"], one["offset"], one["label"]) for one in inside]
+        targets.append(events_to_frames(own, len(logits), frame_seconds, len(classifier.labels)))
         parts[row].append(1 / (1 + np.exp(-logits.astype(np.float64))))
     scores = [np.concatenate(one) for one in parts]
-    timelines = make_timelines(scores, clips, classifier.labels, classifier.answer_seconds)
-    return score_timelines(timelines, classifier.event_rules, lambda: _frame_scores(timelines), folder)
 
+    def frame_scores() -> dict[str, float]:
+        return frame_measures(np.concatenate(scores), np.concatenate(targets), threshold=0.5)
 
-def _frame_scores(timelines: Timelines) -> dict[str, float]:
-    frames = []
-    for name, scores in timelines.scores.items():
-        events = timelines.references[name]
-        indices = class_indices(events, timelines.labels).tolist()
-        events = [event._replace(label=index) for event, index in zip(events, indices, strict=True)]
-        frames.append(events_to_frames(events, len(scores), timelines.frame_seconds, len(timelines.labels)))
-    return frame_measures(np.concatenate([*timelines.scores.values()]), np.concatenate(frames), threshold=0.5)
+    timelines = make_timelines(scores, clips, classifier.labels, frame_seconds)
+    return score_timelines(timelines, classifier.event_rules, frame_scores, folder)
 
 
 def _answers(classifier: ExportedClassifier, clips: Dataset) -> Iterator[tuple[int, np.ndarray, int]]:

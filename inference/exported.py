@@ -26,6 +26,8 @@ _FORMAT_VERSION = 1
 
 _MULTI_LABEL = "multi_label_classification"
 _REGRESSION = "regression"
+# The most samples of a clip that are folded at once, unless a window has more: about two minutes
+_LONGEST_PART = 2**21
 # The outputs of an encoder, by granularity
 _FEATURES = {"utterance": "utterance", "frame": "frames"}
 
@@ -401,9 +403,10 @@ def _reader(config: ExportedConfig, batch_size: int, *, folds: bool = False) -> 
     grid = config.grid
     if grid is None or grid.margin == 0:
         return FileReader(config.sampling_rate, grid, batch_size)
-    # The graph mirrors the ends of a window also where they lie within a clip. One that folds gets as much at once as
-    # fits into a batch, so that there are few of these ends.
-    step = grid.step * (batch_size if folds else 1)
+    # The graph mirrors the ends of a window also where they lie within a clip. A graph that folds gets several short
+    # windows at once, so that there are few of these ends.
+    at_once = min(batch_size, max(1, _LONGEST_PART // grid.step)) if folds else 1
+    step = at_once * grid.step
     return FileReader(config.sampling_rate, WindowGrid(step - 1, step, grid.hop), 1 if folds else batch_size)
 
 
