@@ -28,8 +28,8 @@ import numpy as np
 import torch
 
 from ..data.audio import AudioFileError, load_audio
+from ..data.grid import WindowGrid, stream_windows
 from ..data.readable import BadClip, audio_file, clip_name
-from ..data.windows import WindowGrid, stream_windows
 
 
 logger = logging.getLogger(__name__)

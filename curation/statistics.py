@@ -10,8 +10,9 @@ import datasets
 import torch
 
 from ..data.audio import AudioFileError
+from ..data.grid import WindowGrid
 from ..data.readable import BadClip, clip_name, report_bad_clips
-from ..data.windows import WaveformWindows, WindowGrid
+from ..data.windows import WaveformWindows
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 
 

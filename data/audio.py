@@ -94,7 +94,6 @@ def load_audio(
         ValueError: `sampling_rate` is not an integer within its range, `offset` is negative, `duration` is not above
             0, or one of these is not finite.
         TypeError: `file` is none of the above.
-        ImportError: the file has another rate and torchaudio, which resamples it, is not installed.
     """
     part = _open_part(file, offset, duration, _valid_rate(sampling_rate))
     return _in_memory(part, _name_of(file))

@@ -8,11 +8,13 @@ import os
 from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 
+
+if TYPE_CHECKING:
+    import datasets
 
 _BLOCK_BYTES = 2**20
 
@@ -38,7 +40,7 @@ def digest_of_values(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def digest_of_audio(clips: datasets.Dataset, known: MutableMapping[str, str] | None = None) -> str:
+def digest_of_audio(clips: "datasets.Dataset", known: MutableMapping[str, str] | None = None) -> str:
     """
     The SHA-256 of the audio of a dataset, of all clips in their order. Files are read, and not decoded.
 

@@ -5,6 +5,7 @@
 import functools
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
@@ -14,6 +15,9 @@ import numpy as np
 # The filter of `torchaudio.functional.resample`, with which the originals resample
 _FILTER_WIDTH = 6
 _ROLLOFF = 0.99
+
+# NumPy resamples parts of so many values at once, 16 MiB
+_VALUES_AT_ONCE = 2**22
 
 
 def resampled_length(samples: int, from_rate: int, to_rate: int) -> int:
@@ -52,9 +56,6 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
 
     Yields:
         Mono samples, float32. Together they are what `torchaudio.functional.resample` makes of the whole recording.
-
-    Raises:
-        ImportError: the rates differ and torchaudio is not installed.
     """
     if from_rate == to_rate:
         yield from blocks
@@ -85,17 +86,42 @@ def resample_blocks(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) 
 
 @functools.lru_cache(maxsize=16)
 def _resampler(old: int, new: int) -> Callable[[np.ndarray], np.ndarray]:
-    """torchaudio's resampler from `old` to `new` samples, with its filter."""
-    try:
-        import torch
-        import torchaudio
-    except ImportError as error:
-        raise ImportError(
-            f"Resampling the audio by {new}/{old} needs torchaudio: `pip install torchaudio`."
-        ) from error
+    """torchaudio's resampler from `old` to `new` samples where torch is loaded, and otherwise the same in NumPy."""
+    if "torch" in sys.modules:  # in a worker that reads data, torch keeps to one thread, and NumPy does not
+        try:
+            return _torchaudio_resampler(old, new)
+        except ImportError:
+            pass
+    return _numpy_resampler(old, new)
+
+
+def _torchaudio_resampler(old: int, new: int) -> Callable[[np.ndarray], np.ndarray]:
+    import torch
+    import torchaudio
+
     settings = {"lowpass_filter_width": _FILTER_WIDTH, "rolloff": _ROLLOFF, "dtype": torch.float32}
     resample = torchaudio.transforms.Resample(old, new, **settings)
     return lambda samples: resample(torch.from_numpy(samples)).numpy()
+
+
+def _numpy_resampler(old: int, new: int) -> Callable[[np.ndarray], np.ndarray]:
+    cutoff = np.float32(min(old, new) * _ROLLOFF)
+    reach = math.ceil(_FILTER_WIDTH * old / (min(old, new) * _ROLLOFF))
+    # A sinc under a Hann window, as torchaudio computes it: in float32, with a column for each of the `new` samples
+    places = np.arange(-reach, reach + old, dtype=np.float32)[:, None] / np.float32(old)
+    places = (places + np.arange(0, -new, -1, dtype=np.float32) / np.float32(new)) * cutoff
+    places = places.clip(-_FILTER_WIDTH, _FILTER_WIDTH)
+    window = np.cos(places * np.float32(math.pi / _FILTER_WIDTH / 2)) ** 2
+    filters = np.sinc(places) * window * (cutoff / np.float32(old))
+    rows = max(1, _VALUES_AT_ONCE // len(filters))
+
+    def resample(samples: np.ndarray) -> np.ndarray:
+        padded = np.pad(samples, (reach, reach + old))
+        parts = np.lib.stride_tricks.sliding_window_view(padded, len(filters))[::old]
+        resampled = [parts[start : start + rows] @ filters for start in range(0, len(parts), rows)]
+        return np.concatenate(resampled).reshape(-1)[: -(-len(samples) * new // old)]
+
+    return resample
 
 
 def _margin(old: int, new: int) -> int:

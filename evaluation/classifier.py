@@ -6,36 +6,25 @@ Evaluation of a classifier with a Trainer.
 Clips are scored whole. If a model takes windows of a limited length, its outputs for the windows of a clip are joined.
 """
 
-import importlib.util
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import datasets
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, Trainer
 from transformers.trainer_utils import PredictionOutput
 
-from ..data.audio import audio_info
 from ..data.event_rules import EventRules
-from ..data.events import Event
-from ..data.labels import FRAMES, MULTI_LABEL, classes_of_clips, task_of
-from ..data.readable import audio_file, clip_name
+from ..data.labels import FRAMES, MULTI_LABEL, task_of
 from ..data.windows import ClipWindows
 from ..modeling.traits import traits_of
-from ..modeling.window_folding import join_window_logits
+from .answers import Timelines, join_logits, make_timelines, score_logits, score_timelines
 from .metrics import classification_metrics, multilabel_metrics
-from .plots import plot_timeline
-from .results import Evaluation, Scores
-from .scores import evaluate_predictions
-from .sound_events import frame_metrics, score_events
+from .results import Evaluation
+from .sound_events import frame_metrics
 
-
-logger = logging.getLogger(__name__)
 
 # The metric that chooses the best epoch if `metric_for_best_model` is "auto"
 DEFAULT_METRICS = {
@@ -55,29 +44,6 @@ METRIC_NAMES = {
     ),
     "frame_classification": ("frame_map", "frame_map_classes_left_out", "frame_f1_macro", "frame_f1_micro"),
 }
-
-# Number of timelines to draw
-_TIMELINES = 8
-
-
-@dataclass(frozen=True)
-class Timelines:
-    """
-    The answers of a frame classifier for clips, and what the clips have.
-
-    Args:
-        scores: for each clip the probabilities `(frames, labels)`, float64.
-        references: the events of each clip.
-        durations: the duration of each clip in seconds.
-        labels: the class names.
-        frame_seconds: the length of a frame in seconds.
-    """
-
-    scores: dict[str, np.ndarray]
-    references: dict[str, list[Event]]
-    durations: dict[str, float]
-    labels: list[str]
-    frame_seconds: float
 
 
 def metrics_of(task: str) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -117,17 +83,16 @@ def evaluate_clips(
     prediction = trainer.predict(dataset)
     if task == FRAMES:
         timelines = _timelines(prediction, dataset, clips, config, feature_extractor)
-        return _score_timelines(prediction, timelines, config, folder)
+
+        def frame_scores() -> dict[str, float]:
+            # There are labels, because the clips have labels
+            return frame_metrics(EvalPrediction(_logits(prediction), cast(np.ndarray, prediction.label_ids)))
+
+        return score_timelines(timelines, EventRules.from_config(config), frame_scores, folder)
     logits = _logits(prediction)
     if isinstance(dataset, ClipWindows):
-        logits = _logits_of_clips(logits, dataset, config)
-    labels = clips["label"][:]
-    if task == MULTI_LABEL:
-        labels = np.zeros((len(clips), logits.shape[1]), dtype=np.int64)
-        for row, classes in enumerate(classes_of_clips(clips)):
-            labels[row, classes] = 1
-    names = dict(enumerate(label_names(config)))
-    return evaluate_predictions(logits, labels, clips["recording"][:], names, task=task)
+        logits = _logits_of_clips(logits, dataset, task == MULTI_LABEL)
+    return score_logits(logits, clips, label_names(config))
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:
@@ -146,7 +111,7 @@ def predictions_of_clips(windows: EvalPrediction, dataset: ClipWindows, config: 
     if logits.ndim != 2:
         return windows
     first = np.unique([clip for clip, _ in dataset.windows], return_index=True)[1]
-    logits = _logits_of_clips(logits, dataset, config)
+    logits = _logits_of_clips(logits, dataset, config.problem_type == MULTI_LABEL)
     return EvalPrediction(logits, cast(np.ndarray, windows.label_ids)[first])
 
 
@@ -155,19 +120,9 @@ def _logits(prediction: PredictionOutput | EvalPrediction) -> np.ndarray:
     return logits[0] if isinstance(logits, tuple) else logits
 
 
-def _logits_of_clips(logits: np.ndarray, dataset: ClipWindows, config: PreTrainedConfig) -> np.ndarray:
-    """Logits of clips from logits of windows, joined as the classifier itself joins those of a long input."""
-    clip_of_window, weights = np.array([clip for clip, _ in dataset.windows]), np.array(dataset.frames, np.float32)
-    counts = np.bincount(clip_of_window)
-    if counts.max() == 1:
-        return logits
-    joined = np.empty((len(counts), logits.shape[1]), logits.dtype)
-    for number in np.unique(counts):
-        clips = counts == number
-        own = clips[clip_of_window]
-        shares = torch.from_numpy(weights[own]).unflatten(0, (-1, int(number)))
-        joined[clips] = join_window_logits(torch.from_numpy(logits[own]), shares, config.problem_type).numpy()
-    return joined
+def _logits_of_clips(logits: np.ndarray, dataset: ClipWindows, multi_label: bool) -> np.ndarray:
+    clip_of_window = np.array([clip for clip, _ in dataset.windows])
+    return join_logits(logits, clip_of_window, np.array(dataset.frames), multi_label=multi_label)
 
 
 def _timelines(
@@ -186,30 +141,6 @@ def _timelines(
     parts: dict[int, list[np.ndarray]] = {}
     for clip, window, own in zip(clip_of_window.tolist(), logits, is_answer, strict=True):
         parts.setdefault(clip, []).append(1 / (1 + np.exp(-window[own].astype(np.float64))))
-    scores, references, durations = {}, {}, {}
-    for row, clip in enumerate(clips):
-        name = f"{row}: {clip_name(clip['audio'], row)}"
-        durations[name] = audio_info(audio_file(clip["audio"])).duration
-        # In a batch of windows of different lengths, the shorter ones have outputs beyond their end
-        scores[name] = np.concatenate(parts[row])[: int(np.ceil(durations[name] / frame_seconds))]
-        references[name] = [Event(one["onset"], one["offset"], names[one["label"]]) for one in clip["label"]]
-    return Timelines(scores, references, durations, names, frame_seconds)
-
-
-def _score_timelines(
-    prediction: PredictionOutput, timelines: Timelines, config: PreTrainedConfig, folder: Path | None
-) -> Evaluation:
-    if importlib.util.find_spec("sed_scores_eval") is None:
-        logger.warning("F1 of events and PSDS are not computed: they need `pip install polyaudio[sound-events]`.")
-        labels = cast(np.ndarray, prediction.label_ids)  # there are some, because the clips have labels
-        metrics = frame_metrics(EvalPrediction(_logits(prediction), labels))
-        values = {"count": len(timelines.scores), **metrics}
-        evaluation = Evaluation("frame_classification", timelines.labels, Scores(values))
-    else:
-        evaluation = score_events(**vars(timelines), rules=EventRules.from_config(config))
-    if folder is not None:
-        for row, (name, scores) in enumerate(list(timelines.scores.items())[:_TIMELINES]):
-            path = folder / f"timeline_{row}.png"
-            events = timelines.references[name]
-            plot_timeline(scores, events, timelines.labels, timelines.frame_seconds, path, title=name)
-    return evaluation
+    # In a batch of windows of different lengths, the shorter ones have outputs beyond their end
+    scores = [np.concatenate(parts[row]) for row in range(len(clips))]
+    return make_timelines(scores, clips, names, frame_seconds)

@@ -2,34 +2,27 @@
 # Licensed under the MIT License; see LICENSE.
 """Measures a trained classifier on a dataset."""
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from datasets import Dataset, DatasetDict
-from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, Trainer, TrainingArguments
 
-from ..data.collators import AudioCollator
-from ..data.labels import FRAMES, class_names, renumbered, task_of
 from ..data.loading import load_clips, name_of
-from ..data.readable import drop_unreadable, report_bad_clips
-from ..modeling.inputs import make_targets, reads_windows, whole_clips
-from ..modeling.loading import load_classifier, load_feature_extractor
-from .classifier import evaluate_clips, label_names
+from ..inference.exported import find_export, refuse_options
 from .results import Evaluation
 from .writing import write_evaluation
 
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, SequenceFeatureExtractor
+
+
 def evaluate(
-    model: str | os.PathLike | PreTrainedModel,
+    model: "str | os.PathLike | PreTrainedModel",
     dataset: str | os.PathLike | Dataset | DatasetDict,
     *,
-    feature_extractor: SequenceFeatureExtractor | None = None,
+    feature_extractor: "SequenceFeatureExtractor | None" = None,
     split: str | None = None,
     audio_column: str = "audio",
     label_column: str | None = None,
@@ -43,7 +36,8 @@ def evaluate(
     Measure a classifier on whole clips and, if each clip has one label, on recordings.
 
     Args:
-        model: a folder, a Hub name or a classifier.
+        model: a folder, a Hub name or a classifier. A folder that `polyaudio export` wrote is run by onnxruntime,
+            without torch.
         dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column and labels; see `load_clips`.
         feature_extractor: the model's. Needed only if `model` is a classifier that was not loaded from a folder.
         split: the split to measure on; by default `test`, or the only split.
@@ -76,13 +70,33 @@ def evaluate(
         group_column=group_column,
     )
     folder = None if output is None else Path(output)
-    with prepared(model, clips, feature_extractor, batch_size) as run:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        evaluation = evaluate_clips(**vars(run), folder=folder)
+    export = find_export(model)
+    if export is None:
+        evaluation = _evaluate_in_torch(model, clips, feature_extractor, batch_size, folder)
+    else:
+        from .exported import evaluate_export
+
+        refuse_options(export, None, feature_extractor=feature_extractor)
+        evaluation = evaluate_export(export, clips, batch_size=batch_size, folder=folder)
     if folder is not None:
         write_evaluation(evaluation, folder)
     return evaluation
+
+
+def _evaluate_in_torch(
+    model: "str | os.PathLike | PreTrainedModel",
+    clips: DatasetDict,
+    feature_extractor: "SequenceFeatureExtractor | None",
+    batch_size: int,
+    folder: Path | None,
+) -> Evaluation:
+    from .classifier import evaluate_clips
+    from .prepared import prepared
+
+    with prepared(model, clips, feature_extractor, batch_size) as run:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        return evaluate_clips(**vars(run), folder=folder)
 
 
 def load_split(dataset: str | os.PathLike | Dataset | DatasetDict, split: str | None, **columns: Any) -> DatasetDict:
@@ -101,78 +115,3 @@ def load_split(dataset: str | os.PathLike | Dataset | DatasetDict, split: str | 
     if chosen not in clips or (split is None and chosen != "test" and len(clips) > 1):
         raise ValueError(f"{name_of(dataset)} has the splits {', '.join(clips)}; name the split to measure on")
     return DatasetDict({chosen: clips[chosen]})
-
-
-@dataclass(frozen=True)
-class PreparedRun:
-    """The arguments of [`evaluate_clips`]."""
-
-    trainer: Trainer
-    dataset: torch.utils.data.Dataset
-    clips: Dataset
-    feature_extractor: SequenceFeatureExtractor
-
-
-@contextlib.contextmanager
-def prepared(
-    model: str | os.PathLike | PreTrainedModel,
-    clips: DatasetDict,
-    feature_extractor: SequenceFeatureExtractor | None,
-    batch_size: int,
-) -> Iterator[PreparedRun]:
-    """
-    A Trainer with a classifier, and the clips that can be read, as it takes them.
-
-    Args:
-        model, feature_extractor, batch_size: see [`evaluate`].
-        clips: one split, as [`load_split`] returns it.
-
-    Raises:
-        ValueError: the model is not a trained classifier or does not know the labels.
-    """
-    (split,) = clips.values()
-    of_frames = task_of(split.features["label"]) == FRAMES
-    source = str(model.config.name_or_path) if isinstance(model, PreTrainedModel) else os.fspath(model)
-    classifier = load_classifier(model if isinstance(model, PreTrainedModel) else source, of_frames=of_frames)
-    config = classifier.config
-    if feature_extractor is None:
-        feature_extractor = load_feature_extractor(source, config)
-    in_parts = reads_windows(config, feature_extractor)
-    readable, bad_clips = drop_unreadable(clips, in_parts=in_parts)
-    report_bad_clips(bad_clips)
-    (split,) = readable.values()
-    labelled = with_labels_of(config, split)
-    targets = make_targets(labelled.features["label"], config, feature_extractor, padding=-100.0)
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
-            model=classifier,
-            args=_evaluation_arguments(scratch, batch_size),
-            # It returns a `BatchFeature`. transformers' type asks for a `dict`, which its own collators do not return.
-            data_collator=AudioCollator(feature_extractor, targets),  # type: ignore[arg-type]
-            processing_class=feature_extractor,
-        )
-        yield PreparedRun(trainer, whole_clips(labelled, config, feature_extractor), labelled, feature_extractor)
-
-
-def _evaluation_arguments(folder: str, batch_size: int) -> TrainingArguments:
-    has_accelerator = torch.accelerator.is_available()
-    return TrainingArguments(
-        output_dir=folder,
-        per_device_eval_batch_size=batch_size,
-        dataloader_num_workers=2,
-        dataloader_pin_memory=has_accelerator,
-        remove_unused_columns=False,
-        use_cpu=not has_accelerator,
-        report_to="none",
-    )
-
-
-def with_labels_of(config: PreTrainedConfig, clips: Dataset) -> Dataset:
-    """The clips, with their labels as class indices of the model."""
-    names = label_names(config)
-    unknown = sorted(set(class_names(clips.features["label"])) - set(names))
-    if unknown:
-        raise ValueError(
-            f"the model does not know the labels {', '.join(unknown[:5])}; it knows {', '.join(names[:5])} ..."
-        )
-    return renumbered(clips, names)

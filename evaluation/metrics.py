@@ -2,16 +2,26 @@
 # Licensed under the MIT License; see LICENSE.
 """Classification metrics as `evaluate.Metric`s that need no download, and the `compute_metrics` of a Trainer."""
 
-import math
-import statistics
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import evaluate
 import numpy as np
-import sklearn.metrics
 from numpy.typing import ArrayLike
-from transformers import EvalPrediction
+
+from .measures import (
+    accuracy,
+    check_logits,
+    d_prime,
+    f1,
+    mean_average_precision,
+    mean_roc_auc,
+    single_label_measures,
+)
+
+
+if TYPE_CHECKING:
+    from transformers import EvalPrediction
 
 
 class _OfflineMetric(evaluate.Metric):
@@ -47,7 +57,7 @@ class Accuracy(_OfflineMetric):
     reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.accuracy_score.html"
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        return {"accuracy": float(sklearn.metrics.accuracy_score(references, predictions))}
+        return {"accuracy": accuracy(predictions, references)}
 
 
 class F1(_OfflineMetric):
@@ -62,10 +72,7 @@ class F1(_OfflineMetric):
     reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.f1_score.html"
 
     def _compute(self, predictions: list[int], references: list[int], average: str = "macro") -> dict[str, float]:
-        if average not in ("macro", "weighted"):
-            raise ValueError(f'average must be "macro" or "weighted", got {average!r}.')
-        score = sklearn.metrics.f1_score(references, predictions, average=average, zero_division=0)
-        return {f"f1_{average}": float(score)}
+        return {f"f1_{average}": f1(predictions, references, average)}
 
 
 class _MultiLabelMetric(_OfflineMetric):
@@ -90,15 +97,7 @@ class MeanAveragePrecision(_MultiLabelMetric):
     reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html"
 
     def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float | int]:
-        scores, labels = np.asarray(predictions), np.asarray(references)
-        is_scored = labels.any(axis=0)
-        if not is_scored.any():
-            raise ValueError("No clip has any class, so there is no average precision.")
-        precisions = [
-            sklearn.metrics.average_precision_score(labels[:, index], scores[:, index])
-            for index in np.flatnonzero(is_scored)
-        ]
-        return {"map": float(np.mean(precisions)), "map_classes_left_out": int(np.sum(~is_scored))}
+        return mean_average_precision(predictions, references)
 
 
 class ROCAUC(_MultiLabelMetric):
@@ -113,14 +112,7 @@ class ROCAUC(_MultiLabelMetric):
     reference_url = "https://scikit-learn.org/stable/modules/generated/sklearn.metrics.roc_auc_score.html"
 
     def _compute(self, predictions: ArrayLike, references: ArrayLike) -> dict[str, float | int]:
-        scores, labels = np.asarray(predictions), np.asarray(references)
-        is_scored = labels.any(axis=0) & ~labels.all(axis=0)
-        if not is_scored.any():
-            raise ValueError("No class is in some clips and not in others, so there is no ROC curve.")
-        areas = [
-            sklearn.metrics.roc_auc_score(labels[:, index], scores[:, index]) for index in np.flatnonzero(is_scored)
-        ]
-        return {"roc_auc": float(np.mean(areas)), "roc_auc_classes_left_out": int(np.sum(~is_scored))}
+        return mean_roc_auc(predictions, references)
 
 
 class DPrime(ROCAUC):
@@ -136,14 +128,7 @@ class DPrime(ROCAUC):
         return {"d_prime": d_prime(super()._compute(predictions, references)["roc_auc"])}
 
 
-def d_prime(area: float) -> float:
-    """[`DPrime`] for an area under the ROC curve, from 0 to 1."""
-    if area in (0.0, 1.0):
-        return math.copysign(math.inf, area - 0.5)
-    return math.sqrt(2) * statistics.NormalDist().inv_cdf(area)
-
-
-def classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
+def classification_metrics(eval_prediction: "EvalPrediction") -> dict[str, float]:
     """
     The `compute_metrics` of a Trainer for single-label classification.
 
@@ -156,15 +141,10 @@ def classification_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     Raises:
         ValueError: a logit is NaN or infinite.
     """
-    inputs = {"predictions": np.argmax(_logits(eval_prediction), axis=-1), "references": eval_prediction.label_ids}
-    return {
-        **Accuracy().compute(**inputs),
-        **F1().compute(**inputs, average="macro"),
-        **F1().compute(**inputs, average="weighted"),
-    }
+    return single_label_measures(_logits(eval_prediction), np.asarray(eval_prediction.label_ids))
 
 
-def multilabel_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
+def multilabel_metrics(eval_prediction: "EvalPrediction") -> dict[str, float]:
     """
     The `compute_metrics` of a Trainer for multi-label classification.
 
@@ -179,23 +159,16 @@ def multilabel_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     Raises:
         ValueError: a logit is NaN or infinite, or no clip has any class.
     """
-    # `compute` would first copy them to a table, which for AudioSet takes longer than the scores
     scores, labels = _logits(eval_prediction), np.asarray(eval_prediction.label_ids)
-    metrics = MeanAveragePrecision()._compute(scores, labels)
+    metrics: dict[str, float] = mean_average_precision(scores, labels)
     if np.any(labels.any(axis=0) & ~labels.all(axis=0)):
-        metrics |= ROCAUC()._compute(scores, labels)
+        metrics |= mean_roc_auc(scores, labels)
         metrics["d_prime"] = d_prime(metrics["roc_auc"])
     return metrics
 
 
-def _logits(eval_prediction: EvalPrediction) -> np.ndarray:
+def _logits(eval_prediction: "EvalPrediction") -> np.ndarray:
     logits = eval_prediction.predictions
     logits = np.asarray(logits[0] if isinstance(logits, tuple) else logits)
     check_logits(logits)
     return logits
-
-
-def check_logits(logits: np.ndarray) -> None:
-    """Raise `ValueError` if some logits are NaN or infinite."""
-    if not np.isfinite(logits).all():
-        raise ValueError("Some logits are NaN or infinite: the model is broken. Check the losses of its training.")

@@ -13,10 +13,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from transformers import EvalPrediction
 
 from ..data.splits import folds_by_recording, recordings_of_classes, stratified_splits
-from .metrics import classification_metrics
+from .measures import single_label_measures
 from .results import Evaluation
 from .scores import evaluate_predictions
 from .summary import MeanStd
@@ -217,7 +216,7 @@ def linear_probe(
                 clips=len(test),
                 recordings=len(set(groups[test].tolist())),
                 C=search.best_params_["logisticregression__C"],
-                **classification_metrics(EvalPrediction(probabilities[test], labels[test])),
+                **single_label_measures(probabilities[test], labels[test]),
             )
         )
 

@@ -14,8 +14,8 @@ from ..data.folders import write_json, write_whole
 from ..data.labels import SINGLE_LABEL, task_of
 from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
+from ..inference.clip_reader import ClipReader
 from ..inference.features import choose_features, extract_features
-from ..inference.files import ClipReader
 from ..integration.version import __version__
 from ..modeling.loading import choose_device, initialise_like, load_config, load_encoder, load_feature_extractor
 from .probe import C_GRID, ProbeReport, linear_probe, make_folds

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import sklearn.metrics
-from transformers import EvalPrediction
 
 from ..data.folders import finite
 from .intervals import multi_label_intervals, single_label_intervals
-from .metrics import check_logits, classification_metrics, d_prime
+from .measures import check_logits, d_prime, single_label_measures
 from .results import Evaluation, PrecisionRecall, Scores
 
 
@@ -107,7 +106,7 @@ def _single_label_scores(
     return Scores(
         values={
             "count": len(references),
-            **classification_metrics(EvalPrediction(probabilities, references)),
+            **single_label_measures(probabilities, references),
             "majority_accuracy": float(np.bincount(references).max() / len(references)),
         },
         intervals=single_label_intervals(references, predictions, recordings),

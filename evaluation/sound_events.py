@@ -9,11 +9,10 @@ release since 2018.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from transformers import EvalPrediction
 
 from ..data.event_rules import (
     TIME_PRECISION,
@@ -25,9 +24,12 @@ from ..data.event_rules import (
     median_filtered,
 )
 from ..data.events import Event, class_indices, event_times, events_to_frames
-from .metrics import MeanAveragePrecision, check_logits
+from .measures import check_logits, mean_average_precision
 from .results import Evaluation, Scores
 
+
+if TYPE_CHECKING:
+    from transformers import EvalPrediction
 
 _SEGMENT_SECONDS = 1.0
 COLLAR_SECONDS = 0.2
@@ -79,7 +81,7 @@ def score_events(
           whichever is more.
         - `psds1`, `psds2`: the polyphonic sound detection scores (https://arxiv.org/abs/1910.08440) of the two
           scenarios of DESED, up to 100 effective false positives an hour.
-        - `frame_map`, `frame_map_classes_left_out`: the scores of [`MeanAveragePrecision`] over all frames.
+        - `frame_map`, `frame_map_classes_left_out`: the scores of [`mean_average_precision`] over all frames.
 
     Raises:
         ValueError: `scores`, `references` and `durations` are not of the same clips, the scores of a clip do not fit
@@ -135,7 +137,7 @@ def score_events(
         events_to_frames(events[clip], len(clip_scores), frame_seconds, len(labels))
         for clip, clip_scores in smoothed.items()
     ]
-    precision = MeanAveragePrecision()._compute(np.concatenate([*smoothed.values()]), np.concatenate(frames))
+    precision = mean_average_precision(np.concatenate([*smoothed.values()]), np.concatenate(frames))
     count = sum(map(len, events.values()))
     values = {
         "count": len(scores),
@@ -157,7 +159,7 @@ def score_events(
     return Evaluation("frame_classification", list(labels), Scores(values, per_class=per_class))
 
 
-def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
+def frame_metrics(eval_prediction: "EvalPrediction") -> dict[str, float]:
     """
     The `compute_metrics` of a Trainer for multi-label classification of frames.
 
@@ -166,7 +168,7 @@ def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
             shape: 0 or 1, or -100 in all classes of a padding frame.
 
     Returns:
-        `frame_map` and `frame_map_classes_left_out`, the scores of [`MeanAveragePrecision`] over all frames, and
+        `frame_map` and `frame_map_classes_left_out`, the scores of [`mean_average_precision`] over all frames, and
         `frame_f1_macro` and `frame_f1_micro` of predicting every class with a probability above 0.5. Classes that no
         frame has are left out of all of them.
 
@@ -187,10 +189,25 @@ def frame_metrics(eval_prediction: EvalPrediction) -> dict[str, float]:
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"Labels of a frame must be 0 or 1 for each class, or {_PADDING} for all of them as padding.")
     check_logits(logits)
+    return frame_measures(logits, labels, threshold=0.0)
+
+
+def frame_measures(scores: np.ndarray, labels: np.ndarray, threshold: float) -> dict[str, float]:
+    """
+    What [`frame_metrics`] returns.
+
+    Args:
+        scores: `(frames, classes)`.
+        labels: `(frames, classes)`, 0 or 1.
+        threshold: score above which a class is predicted.
+
+    Raises:
+        ValueError: no frame has a class.
+    """
     labels = labels.astype(np.int64)
-    precision = MeanAveragePrecision()._compute(logits, labels)
+    precision = mean_average_precision(scores, labels)
     is_scored = labels.any(axis=0)
-    labels, answers = labels[:, is_scored], logits[:, is_scored] > 0
+    labels, answers = labels[:, is_scored], scores[:, is_scored] > threshold
     counts = np.array([(labels & answers).sum(axis=0), labels.sum(axis=0) + answers.sum(axis=0)])
     return {
         **{f"frame_{name}": value for name, value in precision.items()},

@@ -3,8 +3,10 @@
 """Chooses the rules of a frame classifier on a dataset, and saves them with the model."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -12,18 +14,18 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import CONFIG_NAME
 
-from ..data.audio import audio_info, stream_audio
+from ..data.audio import stream_audio
 from ..data.event_rules import EventRules
-from ..data.events import Event
 from ..data.folders import write_json
 from ..data.labels import FRAMES, task_of
 from ..data.loading import name_of
-from ..data.readable import audio_file, clip_name, drop_unreadable, report_bad_clips
-from ..inference.timeline import TimelineModel
+from ..data.readable import audio_file, drop_unreadable, report_bad_clips
+from ..inference.timeline_model import TimelineModel
 from ..integration.limits import read_json
 from ..modeling.loading import choose_device, load_classifier, load_feature_extractor
-from .classifier import Timelines
-from .evaluate import load_split, with_labels_of
+from .answers import make_timelines, with_labels_of
+from .classifier import label_names
+from .evaluate import load_split
 from .event_tuning import choose_rules, score_rules
 from .results import Scores
 
@@ -122,7 +124,9 @@ def tune_events(
         resolution=resolution,
         batch_size=batch_size,
     )
-    timelines = vars(_timelines(timeline, with_labels_of(config, rows)))
+    rows = with_labels_of(label_names(config), rows)
+    scores = [_scores(timeline, clip["audio"]) for clip in datasets.utils.tqdm(rows, desc="Scoring", unit="clip")]
+    timelines = vars(make_timelines(scores, rows, timeline.labels, timeline.cell_seconds))
     before = score_rules(**timelines, rules=EventRules.from_config(config))
     rules = choose_rules(**timelines)
     config.event_rules = rules.to_dict()
@@ -131,17 +135,11 @@ def tune_events(
     return EventTuning(rules, timelines["labels"], before, score_rules(**timelines, rules=rules))
 
 
-def _timelines(timeline: TimelineModel, clips: Dataset) -> Timelines:
-    """The scores of a frame classifier for clips, and their events."""
-    scores, references, durations = {}, {}, {}
-    for row, clip in enumerate(datasets.utils.tqdm(clips, desc="Scoring", unit="clip")):
-        file, name = audio_file(clip["audio"]), f"{row}: {clip_name(clip['audio'], row)}"
-        stream = timeline.stream()
-        parts = [stream.push(block) for block in stream_audio(file, timeline.sampling_rate)]
-        scores[name] = np.concatenate([*parts, stream.finish()]).astype(np.float64)
-        durations[name] = audio_info(file).duration
-        references[name] = [Event(one["onset"], one["offset"], timeline.labels[one["label"]]) for one in clip["label"]]
-    return Timelines(scores, references, durations, list(timeline.labels), timeline.cell_seconds)
+def _scores(timeline: TimelineModel, audio: Mapping[str, Any]) -> np.ndarray:
+    """The scores of a clip, `(cells, labels)`, float64."""
+    stream = timeline.stream()
+    parts = [stream.push(block) for block in stream_audio(audio_file(audio), timeline.sampling_rate)]
+    return np.concatenate([*parts, stream.finish()]).astype(np.float64)
 
 
 def _config_file(folder: str | os.PathLike) -> Path:

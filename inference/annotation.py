@@ -6,18 +6,21 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
-from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from ..data.audio import AudioFileError, Gap, audio_info, stream_audio
 from ..data.event_rules import DetectedEvent, EventDetector, EventRules
-from ..modeling.loading import choose_device, class_names_of, load_classifier, load_feature_extractor, name_of_model
+from .backends import open_timeline
 from .files import find_files
 from .prediction import ScoredEvent
-from .timeline import Join, TimelineModel
+from .progress import progress_bar
+from .timeline import Join
 
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 # An overview has at most twice as many columns as this
 _COLUMNS = 1024
@@ -79,8 +82,8 @@ class Update:
 
 def annotate(
     files: str | os.PathLike | Iterable[str | os.PathLike],
-    model: str | PreTrainedModel,
-    feature_extractor: SequenceFeatureExtractor | None = None,
+    model: "str | PreTrainedModel",
+    feature_extractor: "SequenceFeatureExtractor | None" = None,
     *,
     window: float | None = None,
     hop: float | None = None,
@@ -96,13 +99,14 @@ def annotate(
 
     Args:
         files: audio files and folders with audio files.
-        model: a classifier of clips or of frames, or its folder or Hub name.
+        model: a classifier of clips or of frames, or its folder or Hub name. A folder that `polyaudio export` wrote is
+            run by onnxruntime, without torch.
         feature_extractor: the model's. By default the one saved with it.
         window: length in seconds of the windows that the model hears. By default the length that the model reads at
             once, but at most 10.24 s.
         hop: seconds from the start of one window to the next, half of the window by default. For a classifier of
             clips it is also the length of the cells in which events begin and end.
-        join: how the scores of windows that overlap are joined: `"fade"`, `"mean"` or `"max"`, see [`TimelineModel`].
+        join: how the scores of windows that overlap are joined: `"fade"`, `"mean"` or `"max"`, see `TimelineModel`.
         resolution: length of the cells in seconds for frame classifiers: the length of a frame, which is the default,
             or a half, a quarter, ... of it. The model then reads the recording two, four, ... times.
         rules: how events follow from scores. By default those in the configuration of the model.
@@ -167,8 +171,8 @@ class Annotator:
 
     def __init__(
         self,
-        model: str | PreTrainedModel,
-        feature_extractor: SequenceFeatureExtractor | None = None,
+        model: "str | PreTrainedModel",
+        feature_extractor: "SequenceFeatureExtractor | None" = None,
         *,
         window: float | None = None,
         hop: float | None = None,
@@ -179,25 +183,21 @@ class Annotator:
         batch_size: int = 8,
         device: str | None = None,
     ):
-        torch_device = choose_device(device)
-        loaded = load_classifier(model)
-        loaded.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
-        if feature_extractor is None:
-            feature_extractor = load_feature_extractor(name_of_model(model), loaded.config)
-        self.timeline = TimelineModel(
-            loaded,
+        self.timeline, config = open_timeline(
+            model,
             feature_extractor,
             window=window,
             hop=hop,
             join=join,
             resolution=resolution,
             batch_size=batch_size,
+            device=device,
         )
-        rules = EventRules.from_config(loaded.config) if rules is None else rules
+        rules = EventRules.from_config(config) if rules is None else rules
         if threshold is not None:
             rules = dataclasses.replace(rules, threshold=threshold, low_threshold=None)
         self.rules = rules
-        self.labels = tuple(class_names_of(loaded.config))
+        self.labels = self.timeline.labels
         self.sampling_rate = self.timeline.sampling_rate
         self.cell_seconds = self.timeline.cell_seconds
         layout = self.timeline.layout
@@ -213,12 +213,11 @@ class Annotator:
         files = list(files)
         seconds = sum(map(_duration, files)) if description is not None else None
         bar_format = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}]"
-        disable = True if description is None else None
-        with tqdm(total=seconds, desc=description, bar_format=bar_format, disable=disable) as bar:
+        with progress_bar(seconds, description, bar_format=bar_format) as bar:
             for file in files:
                 yield self._annotate(file, bar)
 
-    def _annotate(self, file: str, bar: tqdm) -> Annotation:
+    def _annotate(self, file: str, bar: Any) -> Annotation:
         stream = AnnotationStream(self, self.timeline.batch_size)
         overview = _OverviewBuilder(len(self.labels), self.cell_seconds)
         events: list[ScoredEvent] = []

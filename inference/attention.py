@@ -17,7 +17,8 @@ from ..data.audio import audio_info
 from ..data.folders import write_whole
 from ..modeling.loading import choose_device, load_config, load_encoder, load_feature_extractor, name_of_model
 from ..modeling.traits import traits_of
-from .files import ClipReader, Inputs, find_files, run_on_files
+from .clip_reader import ClipReader, Inputs, run_on_files
+from .files import find_files
 
 
 @dataclass(frozen=True)

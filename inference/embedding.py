@@ -5,19 +5,16 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from transformers import AutoModel, PreTrainedModel, SequenceFeatureExtractor
-from transformers.utils import ModelOutput
 
-from ..modeling.loading import base_of, choose_device, load_config, load_feature_extractor, load_model, name_of_model
-from ..modeling.traits import WindowFeatures, traits_of
-from .files import ClipReader, Inputs, find_files, run_on_files, weighted_mean
+from .backends import Granularity, open_encoder
+from .files import find_files, weighted_mean
 
 
-Granularity = Literal["utterance", "frame", "all"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,9 @@ class FileFeatures:
 
 def embed(
     files: str | os.PathLike | Iterable[str | os.PathLike],
-    model: str | PreTrainedModel,
+    model: "str | PreTrainedModel",
     *,
-    feature_extractor: SequenceFeatureExtractor | None = None,
+    feature_extractor: "SequenceFeatureExtractor | None" = None,
     granularity: Granularity = "utterance",
     window: float | None = None,
     padding: str = "longest",
@@ -59,6 +56,7 @@ def embed(
     Args:
         files: paths of audio files or folders. Of a folder, all audio files below it are read.
         model: a folder, a Hub name or a model. A model that you pass is moved to `device` and set to evaluation mode.
+            A folder that `polyaudio export` wrote is run by onnxruntime, without torch.
         feature_extractor: the model's. Needed only for a model that was not loaded from a folder or the Hub.
         granularity: `"utterance"` for one vector for each file (SSLAM: the class token, SAMAudio: the mean of the
             segments); `"frame"` for vectors along time (SSLAM: time patches of 160 ms, SAMAudio: encoder frames);
@@ -101,8 +99,8 @@ class Embedder:
 
     def __init__(
         self,
-        model: str | PreTrainedModel,
-        feature_extractor: SequenceFeatureExtractor | None = None,
+        model: "str | PreTrainedModel",
+        feature_extractor: "SequenceFeatureExtractor | None" = None,
         *,
         granularity: Granularity = "utterance",
         window: float | None = None,
@@ -112,51 +110,34 @@ class Embedder:
     ):
         if granularity not in ("utterance", "frame", "all"):
             raise ValueError(f"granularity must be 'utterance', 'frame' or 'all', got {granularity!r}.")
-        config = load_config(model) if isinstance(model, str) else model.config
-        if getattr(config, "is_encoder_decoder", False):
-            raise ValueError(f"A model of type {config.model_type} is not an audio encoder.")
-        torch_device = choose_device(device)
-        encoder: PreTrainedModel = load_model(AutoModel, model)[0] if isinstance(model, str) else base_of(model)
-        self.model = encoder.eval()
-        self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
-        self.granularity = granularity
-        if feature_extractor is None:
-            feature_extractor = load_feature_extractor(name_of_model(model), config)
-        config, self.frame_seconds = self.model.config, None
-        if granularity == "frame":
-            self.frame_seconds = traits_of(config).frame_seconds(config, feature_extractor)
-        self.reader = ClipReader(
-            self.model.config, feature_extractor, batch_size=batch_size, window=window, padding=padding
+        self.encoder = open_encoder(
+            model,
+            feature_extractor,
+            granularity=granularity,
+            window=window,
+            padding=padding,
+            batch_size=batch_size,
+            device=device,
         )
 
     def run(
         self, files: Sequence[str], *, num_workers: int = 0, description: str | None = None
     ) -> Iterator[FileFeatures]:
         """Yield the features of each file, the longest files first. `description` is the text of a progress bar."""
-        results = run_on_files(
-            self.model, self.reader, files, self._features, num_workers=num_workers, description=description
-        )
-        for result in results:
+        encoder = self.encoder
+        for result in encoder.run(files, num_workers=num_workers, description=description):
             if result.error is None:
-                features = _join(result.windows, self.reader.weights(result.samples)).numpy()
-                yield FileFeatures(result.file, features, frame_seconds=self.frame_seconds)
+                features = _join(result.windows, encoder.reader.weights(result.samples))
+                yield FileFeatures(result.file, features, frame_seconds=encoder.frame_seconds)
             else:
                 yield FileFeatures(result.file, error=result.error)
 
-    def _features(self, outputs: ModelOutput, inputs: Inputs) -> list[WindowFeatures]:
-        windows = traits_of(self.model.config).window_features(self.model, outputs, inputs, self.granularity)
-        return [(_on_cpu(vector), _on_cpu(sequence)) for vector, sequence in windows]
 
-
-def _on_cpu(features: torch.Tensor | None) -> torch.Tensor | None:
-    return None if features is None else features.float().cpu()
-
-
-def _join(windows: Sequence[WindowFeatures], weights: Sequence[int]) -> torch.Tensor:
+def _join(windows: Sequence[tuple[np.ndarray | None, np.ndarray | None]], weights: Sequence[int]) -> np.ndarray:
     """The features of a clip, `(hidden_size,)` or `(n, hidden_size)`, from those of its windows."""
     vectors = [vector for vector, _ in windows if vector is not None]
     sequences = [sequence for _, sequence in windows if sequence is not None]
     if not sequences:
         return weighted_mean(vectors, weights)
     first = [weighted_mean(vectors, weights)[None]] if vectors else []
-    return torch.cat([*first, *sequences])
+    return np.concatenate([*first, *sequences])

@@ -3,6 +3,7 @@
 """Writing the features of files to a folder."""
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -12,14 +13,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
 
 from ..data.digests import digest_of_array, digest_of_file
 from ..data.folders import write_json, write_whole
 from ..data.locks import locked
 from ..integration.limits import read_json
 
+
+try:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import load_file, save_file
+except ImportError:  # only one of the formats needs it
+    SafetensorError = ValueError  # type: ignore[assignment, misc]
 
 logger = logging.getLogger(__name__)
 
@@ -64,10 +69,13 @@ class FeatureFolder:
         single_file: write all features to one file.
 
     Raises:
-        ValueError: the folder has features with other settings, or a file is not below `root`.
+        ValueError: the folder has features with other settings, a file is not below `root`, or safetensors is not
+            installed.
     """
 
     def __init__(self, folder: Path, settings: FeatureSettings, files: list[str], format: str, single_file: bool):
+        if format == "safetensors" and importlib.util.find_spec("safetensors") is None:
+            raise ValueError("The format safetensors needs a package: `pip install safetensors`. Or choose npy.")
         self.archive = folder / ("features.npz" if format == "npy" else "features.safetensors")
         self.single_file = single_file
         self.clips = folder / "parts" if single_file else folder  # parts of an unfinished archive

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from tqdm.auto import tqdm
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..data.windows import AudioClips
 from ..modeling.traits import traits_of
-from .files import ClipReader, Inputs, run_model, weighted_mean
+from .clip_reader import ClipReader, Inputs, run_model
+from .files import weighted_mean
+from .progress import progress_bar
 
 
 def choose_features(config: PreTrainedConfig, wanted: str | None) -> str:
@@ -64,16 +65,16 @@ def extract_features(
         collate_fn=_WindowCollator(reader),
         num_workers=num_workers,
     )
-    vectors: list[list[torch.Tensor]] = [[] for _ in models]
-    with tqdm(total=len(clips), desc="Extracting features", unit="clip", disable=None) as progress:
+    vectors: list[list[np.ndarray]] = [[] for _ in models]
+    with progress_bar(len(clips), "Extracting features", unit="clip") as progress:
         for batches, clips in loader:
             for model, own in zip(models, vectors, strict=True):
                 windows = [vector for inputs in batches for vector in _vectors(model, inputs, features)]
                 for samples in clips:
-                    own.append(weighted_mean(windows[: len(samples)], reader.weights(samples)))
+                    own.append(weighted_mean(windows[: len(samples)], reader.files.weights(samples)))
                     windows = windows[len(samples) :]
             progress.update(len(clips))
-    return [torch.stack(own).numpy() for own in vectors]
+    return [np.stack(own) for own in vectors]
 
 
 class _WindowCollator:
@@ -87,11 +88,11 @@ class _WindowCollator:
         return self.reader.extract(clips), [[len(window) for window in windows] for windows in clips]
 
 
-def _vectors(model: PreTrainedModel, inputs: Inputs, features: str) -> list[torch.Tensor]:
-    """The vector of each window of a batch, float32 on the CPU."""
+def _vectors(model: PreTrainedModel, inputs: Inputs, features: str) -> list[np.ndarray]:
+    """The vector of each window of a batch, float32."""
     traits = traits_of(model.config)
 
     def answer(outputs, inputs):
-        return list(traits.probe_vectors(model, outputs, inputs, features).float().cpu())
+        return list(traits.probe_vectors(model, outputs, inputs, features).float().cpu().numpy())
 
     return run_model(model, inputs, answer)

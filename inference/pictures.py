@@ -7,10 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..data.audio import AudioFile, stream_audio
-from ..feature_extraction.spectrogram import mel_filters
 from .annotation import Annotation, Overview
 
 
@@ -59,36 +57,51 @@ class SpectrogramStream:
         self.hop = min(max(samples // MOST_COLUMNS, round(_SHORTEST_HOP * self.n_fft)), self.n_fft)
         self.frames = samples // self.hop + 1
         self.columns = min(MOST_COLUMNS, self.frames)
-        self.window = torch.hann_window(self.n_fft)
-        self.filters = mel_filters(self.n_fft, _MEL_BINS, sampling_rate)
-        self.sums, self.counts = torch.zeros(self.columns, _MEL_BINS), torch.zeros(self.columns, 1)
+        self.window = np.hanning(self.n_fft + 1)[:-1].astype(np.float32)
+        self.filters = _mel_filters(self.n_fft, sampling_rate)
+        self.sums = np.zeros((self.columns, _MEL_BINS), dtype=np.float32)
+        self.counts = np.zeros((self.columns, 1), dtype=np.float32)
         self.place = 0
         # The middle of the first frame is the first sample
-        self.rest = torch.zeros(self.n_fft // 2)
+        self.rest = np.zeros(self.n_fft // 2, dtype=np.float32)
 
     def push(self, block: np.ndarray) -> None:
         """Add the next mono samples, `(samples,)`, float32."""
-        waveform = torch.cat([self.rest, torch.from_numpy(block)])
+        waveform = np.concatenate([self.rest, block])
         self.rest = waveform
         if len(waveform) < self.n_fft:
             return
-        frames = waveform.unfold(0, self.n_fft, self.hop)
-        for some in frames.split(_FRAMES_AT_ONCE):
-            energies = torch.fft.rfft(some * self.window).abs().square() @ self.filters
-            own = (self.place + torch.arange(len(some))) * self.columns // self.frames
-            own = own.clamp(max=self.columns - 1)
-            self.sums.index_add_(0, own, energies)
-            self.counts.index_add_(0, own, torch.ones(len(some), 1))
+        frames = np.lib.stride_tricks.sliding_window_view(waveform, self.n_fft)[:: self.hop]
+        for start in range(0, len(frames), _FRAMES_AT_ONCE):
+            some = frames[start : start + _FRAMES_AT_ONCE]
+            spectrum = np.fft.rfft(some * self.window)
+            energies = (spectrum.real**2 + spectrum.imag**2) @ self.filters
+            own = (self.place + np.arange(len(some))) * self.columns // self.frames
+            columns, firsts, counts = np.unique(own.clip(max=self.columns - 1), return_index=True, return_counts=True)
+            self.sums[columns] += np.add.reduceat(energies, firsts, axis=0)
+            self.counts[columns, 0] += counts
             self.place += len(some)
-        self.rest = waveform[len(frames) * self.hop :].clone()
+        self.rest = waveform[len(frames) * self.hop :].copy()
 
     def finish(self) -> Spectrogram:
         """The spectrogram of all that was pushed. What is missing up to the end of the recording is silent."""
         self.push(np.zeros(self.n_fft // 2, dtype=np.float32))
-        mean = self.sums / self.counts.clamp(min=1)
-        loudest = mean.max().clamp(min=1e-10)
-        decibels = 10 * torch.log10((mean / loudest).clamp(min=10 ** (-_RANGE / 10)))
-        return Spectrogram(decibels.T.contiguous().numpy(), self.sampling_rate / 2)
+        mean = self.sums / self.counts.clip(min=1)
+        loudest = max(float(mean.max()), 1e-10)
+        decibels = 10 * np.log10((mean / loudest).clip(min=10 ** (-_RANGE / 10)))
+        return Spectrogram(np.ascontiguousarray(decibels.T), self.sampling_rate / 2)
+
+
+def _mel_filters(n_fft: int, sampling_rate: int) -> np.ndarray:
+    """Triangular filters with peaks of 1 on the HTK mel scale, `(n_fft // 2 + 1, _MEL_BINS)`, float32."""
+    frequencies = np.linspace(0, sampling_rate / 2, n_fft // 2 + 1)
+    highest_mel = 2595 * math.log10(1 + sampling_rate / 2 / 700)
+    corners = 700 * (10 ** (np.linspace(0, highest_mel, _MEL_BINS + 2) / 2595) - 1)
+    triangles = [
+        np.interp(frequencies, corners[index : index + 3], [0.0, 1.0, 0.0], left=0.0, right=0.0)
+        for index in range(_MEL_BINS)
+    ]
+    return np.stack(triangles, axis=1).astype(np.float32)
 
 
 def compute_spectrogram(file: AudioFile, duration: float) -> Spectrogram:

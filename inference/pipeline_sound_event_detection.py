@@ -18,7 +18,7 @@ from ..data.audio import stream_audio
 from ..data.event_rules import DetectedEvent, EventDetector, EventRules
 from ..data.resampling import resample_blocks
 from ..integration.saving import save_pipeline_code
-from .timeline import TimelineModel
+from .timeline_model import TimelineModel
 
 
 _FRAMES = "ForAudioFrameClassification"

@@ -6,23 +6,17 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedModel, SequenceFeatureExtractor
-from transformers.utils import ModelOutput
+import numpy as np
 
-from ..data.event_rules import EventRules, detect_events
-from ..modeling.loading import (
-    choose_device,
-    class_names_of,
-    labels_frames,
-    load_classifier,
-    load_config,
-    load_feature_extractor,
-    name_of_model,
-)
-from ..modeling.traits import has_frame_head, traits_of
-from .files import ClipReader, FileResult, Inputs, find_files, run_on_files, weighted_mean
+from ..data.event_rules import detect_events
+from .backends import ClipClassifier, open_classifier
+from .files import FileResult, find_files, weighted_mean
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 
 @dataclass(frozen=True)
@@ -63,9 +57,9 @@ class FilePrediction:
 
 def predict(
     files: str | os.PathLike | Iterable[str | os.PathLike],
-    model: str | PreTrainedModel,
+    model: "str | PreTrainedModel",
     *,
-    feature_extractor: SequenceFeatureExtractor | None = None,
+    feature_extractor: "SequenceFeatureExtractor | None" = None,
     top_k: int | None = None,
     threshold: float | None = None,
     window: float | None = None,
@@ -84,7 +78,7 @@ def predict(
     Args:
         files: paths of audio files or folders. Of a folder, all audio files below it are read.
         model: a folder, a Hub name or a classifier. A classifier that you pass is moved to `device` and set to
-            evaluation mode.
+            evaluation mode. A folder that `polyaudio export` wrote is run by onnxruntime, without torch.
         feature_extractor: the model's. Needed only for a classifier that was not loaded from a folder or the Hub.
         top_k: number of labels for each file, 5 by default. For classifiers of clips only.
         threshold: from 0 to 1, for all classes, in place of the thresholds of the rules. For frame classifiers only.
@@ -139,8 +133,8 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | PreTrainedModel,
-        feature_extractor: SequenceFeatureExtractor | None = None,
+        model: "str | PreTrainedModel",
+        feature_extractor: "SequenceFeatureExtractor | None" = None,
         *,
         top_k: int | None = None,
         threshold: float | None = None,
@@ -153,40 +147,27 @@ class Predictor:
             raise ValueError(f"top_k must be at least 1, got {top_k}.")
         if threshold is not None and not 0 <= threshold < 1:
             raise ValueError(f"threshold must be at least 0 and below 1, got {threshold:g}.")
-        torch_device = choose_device(device)
-        config = load_config(model) if isinstance(model, str) else model.config
+        self.classifier: ClipClassifier = open_classifier(
+            model, feature_extractor, window=window, padding=padding, batch_size=batch_size, device=device
+        )
         name = model if isinstance(model, str) else type(model).__name__
-        self.gives_events = labels_frames(config)
-        if self.gives_events and not has_frame_head(config):
-            raise ValueError(
-                f"{name} labels frames, but polyaudio has no frame classifier for models of type {config.model_type}."
-            )
+        self.gives_events = self.classifier.labels_frames
         if self.gives_events and top_k is not None:
             raise ValueError(f"{name} predicts events. Use threshold (--threshold) instead of top_k (--top-k).")
         if not self.gives_events and threshold is not None:
             raise ValueError(f"{name} labels whole files. Use top_k (--top-k) instead of threshold (--threshold).")
         self.top_k = 5 if top_k is None else top_k
-        self.model = load_classifier(model)
-        self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
-        config = self.model.config
+        self.classifier.load()
         if self.gives_events:
-            self.rules = EventRules.from_config(config)
+            self.rules = self.classifier.event_rules
             if threshold is not None:
                 self.rules = replace(self.rules, threshold=threshold, low_threshold=None)
-        if feature_extractor is None:
-            feature_extractor = load_feature_extractor(name_of_model(model), config)
-        self.reader = ClipReader(config, feature_extractor, batch_size=batch_size, window=window, padding=padding)
-        if window is not None and self.reader.grid is not None:
-            traits_of(config).set_window(config, self.reader.grid)
 
     def run(
         self, files: list[str], *, num_workers: int = 0, description: str | None = None
     ) -> Iterator[FilePrediction]:
         """Yield the prediction for each file, the longest files first. `description` is the text of a progress bar."""
-        results = run_on_files(
-            self.model, self.reader, files, self._scores, num_workers=num_workers, description=description
-        )
-        for result in results:
+        for result in self.classifier.run(files, num_workers=num_workers, description=description):
             if result.error is not None:
                 yield FilePrediction(result.file, error=result.error)
             elif self.gives_events:
@@ -194,34 +175,18 @@ class Predictor:
             else:
                 yield FilePrediction(result.file, labels=self._labels(result))
 
-    def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[torch.Tensor]:
-        """The probabilities of each window: `(labels,)`, or `(frames, labels)` without those of padding."""
-        logits = outputs["logits"].float().cpu()
-        if not torch.isfinite(logits).all():
-            raise ValueError("The model returns NaN or infinite numbers. Load it in float32, or check its training.")
-        is_multi_label = self.model.config.problem_type == "multi_label_classification"
-        scores = list(logits.sigmoid() if is_multi_label else logits.softmax(-1))
-        if self.gives_events and "attention_mask" in inputs:
-            config = self.model.config
-            is_own = traits_of(config).answer_mask(config, inputs["attention_mask"]).cpu()
-            return [window[own] for window, own in zip(scores, is_own, strict=True)]
-        return scores
-
     def _labels(self, result: FileResult) -> list[LabelScore]:
-        scores = weighted_mean(result.windows, self.reader.weights(result.samples))
-        best, indices = scores.topk(min(self.top_k, len(scores)))
-        names = class_names_of(self.model.config)
-        return [LabelScore(names[index], score) for score, index in zip(best.tolist(), indices.tolist(), strict=True)]
+        scores = weighted_mean(result.windows, self.classifier.reader.weights(result.samples))
+        best = np.argsort(-scores, kind="stable")[: self.top_k]
+        return [LabelScore(self.classifier.labels[index], float(scores[index])) for index in best]
 
     def _events(self, result: FileResult) -> list[ScoredEvent]:
-        config, reader = self.model.config, self.reader
-        frame_seconds = traits_of(config).seconds_per_answer(config, reader.feature_extractor)
-        last_start = 0 if reader.grid is None else (len(result.windows) - 1) * reader.grid.step
-        seconds = (last_start + result.samples[-1]) / reader.sampling_rate
+        seconds = self.classifier.reader.seconds(result.samples)
+        frame_seconds = self.classifier.answer_seconds
         # Where the model hears padding, there are frames after the end of the file
         num_frames = math.ceil(round(seconds / frame_seconds, 6))
-        scores = torch.cat(result.windows)[:num_frames].numpy()
-        names = class_names_of(config)
+        scores = np.concatenate(result.windows)[:num_frames]
+        names = self.classifier.labels
         return [
             ScoredEvent(onset, offset, names[label], score)
             for onset, offset, label, score in detect_events(scores, frame_seconds, self.rules, seconds)

@@ -2,19 +2,15 @@
 # Licensed under the MIT License; see LICENSE.
 """Scores of a recording over time, from overlapping windows that are joined. Memory does not grow with its length."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import torch
-from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 
 
 Join = Literal["fade", "mean", "max"]
-
-# Longest window by default, in seconds: the one of the published SSLAM models
-_USUAL_WINDOW = 10.24
 
 
 @dataclass(frozen=True)
@@ -60,11 +56,29 @@ class WindowLayout:
         return np.minimum(middles, self.length - middles)[:, None] / self.length
 
 
+@dataclass(frozen=True)
+class WindowLimits:
+    """
+    What the windows of a model have to fit.
+
+    Args:
+        sampling_rate: the model's, in Hz.
+        usual: length of a window by default, in samples.
+        longest: the most samples of a window, or `None` if the model reads windows of any length.
+        answer: samples from one answer of a frame classifier to the next; `None` for a classifier of clips.
+        rest: number of samples by which the last frame of a window reaches beyond the start of the frame after it.
+    """
+
+    sampling_rate: int
+    usual: int
+    longest: int | None
+    answer: int | None
+    rest: int = 0
+
+
 def choose_layout(
-    config: PreTrainedConfig,
-    feature_extractor: SequenceFeatureExtractor,
+    limits: WindowLimits,
     *,
-    labels_frames: bool,
     window: float | None = None,
     hop: float | None = None,
     overlap: float | None = None,
@@ -75,8 +89,8 @@ def choose_layout(
     Choose the windows of a model.
 
     Args:
-        labels_frames: whether the model labels frames rather than clips.
-        window, hop, overlap, join, resolution: as for [`TimelineModel`].
+        limits: what the model can hear.
+        window, hop, overlap, join, resolution: as for `TimelineModel`.
 
     Raises:
         ValueError: the model cannot take such windows, or has no such resolution.
@@ -88,16 +102,8 @@ def choose_layout(
             raise ValueError(f"{name} must be above 0 seconds, got {seconds:g}.")
     if overlap is not None and not 0 <= overlap < float("inf"):
         raise ValueError(f"overlap must be at least 0 seconds, got {overlap:g}.")
-    rate = feature_extractor.sampling_rate
-    frame_hop = getattr(feature_extractor, "hop_length", 1)
-    frames = getattr(config, "frames_of_one_pass", None)
-    longest = None if frames is None else frames * frame_hop
-    answer = config.inputs_to_logits_ratio * frame_hop if labels_frames else 1
-
-    if window is None:
-        length = round(_USUAL_WINDOW * rate) if longest is None else min(longest, round(_USUAL_WINDOW * rate))
-    else:
-        length = round(window * rate)
+    rate, longest, answer = limits.sampling_rate, limits.longest, limits.answer or 1
+    length = limits.usual if window is None else round(window * rate)
     length = max(1, length // answer) * answer
     if longest is not None and length > longest:
         raise ValueError(f"The model reads {longest / rate:g} s at once. Use a shorter window, or none for its own.")
@@ -109,7 +115,7 @@ def choose_layout(
     if overlap is not None and overlap * rate >= length:
         raise ValueError(f"An overlap of {overlap:g} s is not shorter than the window of {length / rate:g} s.")
     passes = 1
-    if not labels_frames:
+    if limits.answer is None:
         answer = step
         if resolution is not None:
             raise ValueError("The model labels clips. The resolution of its timeline is the hop of the windows.")
@@ -120,77 +126,40 @@ def choose_layout(
             raise ValueError(
                 f"The model has no resolution of {resolution:g} s. Use {', '.join(f'{one:g}' for one in finest)} ..."
             )
-    # The last frame of a window reaches beyond the start of the frame after it
-    size = length + max(0, getattr(feature_extractor, "window_length", frame_hop) - frame_hop)
-    return WindowLayout(length, size, step, answer, answer // passes, join)
+    return WindowLayout(length, length + limits.rest, step, answer, answer // passes, join)
 
 
-class TimelineModel:
+class Timeline(ABC):
     """
-    A classifier that answers for recordings of any length with scores over time.
+    Scores of recordings of any length over time, from a classifier that answers for windows.
 
     A recording is cut into windows that overlap. A classifier of clips gives each window one answer, and a cell of the
     timeline is as long as the hop. A frame classifier gives answers along the window, and a cell is as long as a
-    frame, or shorter with `resolution`. Where several windows answer for a cell, their scores are joined.
+    frame, or shorter with another resolution. Where several windows answer for a cell, their scores are joined.
 
     A recording shorter than a window is one window. The last window of a longer one ends with it, without padding.
 
     Args:
-        model: a classifier of clips or of frames, in evaluation mode, on its device.
-        feature_extractor: the model's.
-        window: length of a window in seconds. By default the length that the model reads at once, but at most 10.24 s.
-        hop: seconds from the start of one window to the next, half of the window by default.
-        overlap: seconds that a window shares with the next one, another way to give `hop`.
-        join: `"fade"` weights a window by the distance from its nearer end, so that no seams show; `"mean"` weights
-            all windows alike; `"max"` takes the highest score.
-        resolution: length of a cell in seconds, for frame classifiers: the length of a frame, or a half, a quarter,
-            ... of it. The model then reads the recording two, four, ... times, shifted by a cell.
+        layout: the windows, in samples.
+        labels: names of the classes.
+        sampling_rate: of the samples, in Hz.
         batch_size: number of windows in one forward pass.
 
     Attributes:
-        layout: the windows, in samples.
-        labels: names of the classes.
         cell_seconds: length of a cell in seconds.
 
     Raises:
-        ValueError: the model is not a classifier of sounds, cannot take such windows, or has no such resolution.
+        ValueError: `batch_size` is less than 1.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        feature_extractor: SequenceFeatureExtractor,
-        *,
-        window: float | None = None,
-        hop: float | None = None,
-        overlap: float | None = None,
-        join: Join = "fade",
-        resolution: float | None = None,
-        batch_size: int = 8,
-    ):
-        config = model.config
-        if config.problem_type == "regression":
-            raise ValueError("The model predicts values. A timeline needs a classifier.")
+    def __init__(self, layout: WindowLayout, labels: Sequence[str], sampling_rate: int, batch_size: int):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-        self.model = model
-        self.feature_extractor = feature_extractor
+        self.layout = layout
+        self.labels = tuple(labels)
+        self.sampling_rate = sampling_rate
         self.batch_size = batch_size
-        self.labels_frames = type(model).__name__.endswith("ForAudioFrameClassification")
-        names: dict[Any, str] = dict(config.id2label or {})
-        self.labels = tuple(names[index] for index in range(len(names)))
-        self.layout = choose_layout(
-            config,
-            feature_extractor,
-            labels_frames=self.labels_frames,
-            window=window,
-            hop=hop,
-            overlap=overlap,
-            join=join,
-            resolution=resolution,
-        )
-        self.sampling_rate = feature_extractor.sampling_rate
-        self.cell_seconds = self.layout.cell / self.sampling_rate
+        self.cell_seconds = layout.cell / sampling_rate
 
     def stream(self, batch_size: int | None = None) -> "TimelineStream":
         """Begin the timeline of a recording, by default with the `batch_size` of this object."""
@@ -209,6 +178,7 @@ class TimelineModel:
         stream = self.stream()
         return np.concatenate([stream.push(samples), stream.finish()])
 
+    @abstractmethod
     def score_windows(self, windows: Sequence[np.ndarray], is_whole: bool = False) -> list[np.ndarray]:
         """
         The probabilities of each window, `(answers, labels)`, float32.
@@ -216,32 +186,10 @@ class TimelineModel:
         Args:
             windows: `(samples,)` each, all of the same length.
             is_whole: whether they are whole recordings, which are padded as the model was trained.
-
-        Raises:
-            ValueError: the model returns NaN or infinity, or the device has too little memory.
         """
-        padding = {} if is_whole else {"padding": True}
-        features = self.feature_extractor(  # type: ignore[operator]  # transformers declares no call on the base class
-            np.stack(windows), sampling_rate=self.sampling_rate, return_tensors="pt", **padding
-        )
-        model = self.model
-        inputs = {
-            name: value.to(model.device, model.dtype if value.is_floating_point() else None)
-            for name, value in features.items()
-            if name in self.feature_extractor.model_input_names  # type: ignore[attr-defined]
-        }
-        try:
-            with torch.inference_mode():
-                logits = model(**inputs).logits.float()
-        except torch.OutOfMemoryError as error:
-            raise ValueError("The device does not have enough memory. Use a smaller batch size.") from error
-        if not torch.isfinite(logits).all():
-            raise ValueError("The model returns NaN or infinite numbers. Load it in float32, or check its training.")
-        is_multi_label = model.config.problem_type == "multi_label_classification"
-        scores = (logits.sigmoid() if is_multi_label else logits.softmax(-1)).cpu().numpy()
-        if self.labels_frames:
-            return list(scores)
-        # The answer for a clip is the one for all of its cells
+
+    def answers_for_cells(self, scores: np.ndarray) -> list[np.ndarray]:
+        """The answers of a classifier of clips `(windows, labels)` for each cell of each window."""
         return list(np.repeat(scores[:, None], len(self.layout.weights()), axis=1))
 
 
@@ -252,7 +200,7 @@ class TimelineStream:
     A cell is final when no window to come reaches it. With a `batch_size` of 1 that takes at most a window.
     """
 
-    def __init__(self, timeline: TimelineModel, batch_size: int):
+    def __init__(self, timeline: Timeline, batch_size: int):
         layout = timeline.layout
         self.timeline = timeline
         self.layout = layout

@@ -10,7 +10,7 @@ import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
-from ..data.windows import WindowGrid
+from ..data.grid import WindowGrid
 from ..integration.registry import MODEL_TYPES, load_class
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sam_audio import SAMAudioConfig
-from ..data.windows import WindowGrid
+from ..data.grid import WindowGrid
 from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
 from .modeling_sam_audio import SAMAudioModel
 from .traits import ModelTraits, WindowFeatures

@@ -12,7 +12,8 @@ from transformers import BatchFeature, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sslam import SSLAMConfig
-from ..data.windows import WindowGrid, combined_seed
+from ..data.grid import WindowGrid
+from ..data.windows import combined_seed
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 from .modeling_sslam import draw_mix_starts, draw_view_masks, sounding_time_patches
 from .traits import ModelTraits, WindowFeatures

@@ -2,12 +2,14 @@
 # Licensed under the MIT License; see LICENSE.
 """`polyaudio annotate`: find the events in recordings of any length."""
 
+import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 from .command import argument_parser, command
 from .options import positive
-from .terminal import plain
+from .terminal import plain, print_error
 
 
 DESCRIPTION = """\
@@ -31,6 +33,7 @@ EXAMPLES = """\
 """
 
 _PICTURES = ("png", "html")
+_DEFAULT_FORMATS = ["csv", "html"]
 
 
 @command
@@ -45,7 +48,6 @@ def main(argv: list[str]) -> int:
         "--formats",
         nargs="+",
         choices=(*FORMATS, *_PICTURES),
-        default=["csv", "html"],
         metavar="FORMAT",
         help=f"{', '.join((*FORMATS, *_PICTURES))} (default: csv html)",
     )
@@ -87,13 +89,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
     args = parser.parse_args(argv)
 
-    from tqdm.auto import tqdm
-
     from ..inference.annotation import Annotator
     from ..inference.annotation_files import output_names, write_annotation
-    from ..inference.attention import segment_attention
+    from ..inference.exported import ExportedTimeline
     from ..inference.files import find_files
 
+    formats = _formats(args.formats)
     files = find_files(args.files)
     annotator = Annotator(
         args.model,
@@ -107,15 +108,19 @@ def main(argv: list[str]) -> int:
     )
     attentions = None
     if args.attention:
-        timeline = annotator.timeline
+        timeline: Any = annotator.timeline
+        if isinstance(timeline, ExportedTimeline):
+            raise ValueError(f"{args.model} is an export, which gives no attention. Use the model itself.")
+        from ..inference.attention import segment_attention
+
         attentions = segment_attention(
             files, timeline.model, timeline.feature_extractor, window=args.window, device=args.device
         )
-    names, formats = output_names(files), [name for name in args.formats if name not in _PICTURES]
+    names, texts = output_names(files), [name for name in formats if name not in _PICTURES]
     failed = events = unattended = 0
     for annotation in annotator.run(files, description="Annotating"):
         output = args.output / names[annotation.file]
-        write_annotation(annotation, output, formats, sampling_rate=annotator.sampling_rate)
+        write_annotation(annotation, output, texts, sampling_rate=annotator.sampling_rate)
         attention = None if attentions is None else next(attentions)
         problems = [f"{annotation.file}: {one.start:.3f} to {one.stop:.3f} s: {one.reason}" for one in annotation.gaps]
         if annotation.error is not None:
@@ -123,18 +128,30 @@ def main(argv: list[str]) -> int:
             problems.append(annotation.error)
         else:
             events += len(annotation.events)
-            _draw(annotation, output, args.formats)
+            _draw(annotation, output, formats)
             if attention is not None and attention.error is not None:  # the recording has gaps
                 unattended += 1
                 problems.append(f"no attention: {attention.error}")
             elif attention is not None:
                 _write_attention(attention, output)
         for problem in problems:
-            tqdm.write(plain(f"polyaudio annotate: {problem}"), file=sys.stderr)  # does not break the progress bar
+            print_error(f"polyaudio annotate: {problem}")
     print(f"{events} events in {len(files) - failed} recordings, written to {plain(str(args.output))}")
     if failed:
         print(f"polyaudio annotate: {failed} of {len(files)} files could not be read", file=sys.stderr)
     return 1 if failed or unattended else 0
+
+
+def _formats(asked: list[str] | None) -> list[str]:
+    """The formats to write. Where matplotlib is not installed, there are no pictures."""
+    if importlib.util.find_spec("matplotlib") is not None:
+        return asked or _DEFAULT_FORMATS
+    pictures = [name for name in asked or _DEFAULT_FORMATS if name in _PICTURES]
+    if asked and pictures:
+        raise ValueError(f"The format {pictures[0]} needs matplotlib: `pip install matplotlib`. Or choose others.")
+    if pictures:
+        print_error(f"polyaudio annotate: no {pictures[0]} is written, because matplotlib is not installed")
+    return [name for name in asked or _DEFAULT_FORMATS if name not in _PICTURES]
 
 
 def _draw(annotation, output: Path, formats: list[str]) -> None:

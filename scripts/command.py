@@ -54,7 +54,9 @@ def exit_code(name: str, call: Callable[[], int | None]) -> int:
     The library raises `ValueError` and `OSError` for input that it cannot use. Their message is printed on one line,
     and the exit code is 2. With the environment variable `POLYAUDIO_TRACEBACK=1` the traceback is shown instead. After
     Ctrl-C, and after a signal that stopped a run, the exit code is 130. If the reader of the output has closed it, as
-    `head` does, the command ends quietly with 141. Any other exception is a bug and ends with its traceback.
+    `head` does, the command ends quietly with 141. A module of another package that is missing, where polyaudio is
+    installed without all of its requirements, is named, and the exit code is 2. Any other exception is a bug and ends
+    with its traceback.
     """
     try:
         code = call() or 0
@@ -75,6 +77,12 @@ def exit_code(name: str, call: Callable[[], int | None]) -> int:
             message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
         advice = _ADVICE.get(error.errno or 0, "") if isinstance(error, OSError) else ""
         print(plain(f"{name}: {' '.join(f'{message}{advice}'.split())}"), file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if os.environ.get("POLYAUDIO_TRACEBACK") or (error.name or "polyaudio").startswith("polyaudio"):
+            raise
+        advice = "`pip install polyaudio` installs all that polyaudio needs."
+        print(f"{name}: this needs the module {error.name}, which is not installed. {advice}", file=sys.stderr)
         return 2
 
 

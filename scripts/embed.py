@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .command import argument_parser, command
 from .options import add_run_arguments
-from .terminal import plain
+from .terminal import print_error
 
 
 DESCRIPTION = """\
@@ -53,12 +53,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace features that exist already")
     args = parser.parse_args(argv)
 
-    from tqdm.auto import tqdm
-
     from ..inference.embedding import Embedder
+    from ..inference.exported import digest_of_export, find_export
     from ..inference.feature_folder import FeatureFolder, FeatureSettings
     from ..inference.files import find_files
-    from ..modeling.digests import digest_of_model
 
     files = find_files(args.files)
     embedder = Embedder(
@@ -70,7 +68,13 @@ def main(argv: list[str]) -> int:
         device=args.device,
     )
     model_name = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
-    weights = digest_of_model(args.model)
+    export = find_export(args.model)
+    if export is None:
+        from ..modeling.digests import digest_of_model
+
+        weights = digest_of_model(args.model)
+    else:
+        weights = digest_of_export(export)
     settings = FeatureSettings(model_name, weights, args.granularity, args.window, args.padding)
     output = FeatureFolder(Path(args.output), settings, files, args.format, args.single_file)
     done = set() if args.overwrite else output.find_done(files)
@@ -79,7 +83,7 @@ def main(argv: list[str]) -> int:
     for result in embedder.run(todo, num_workers=args.workers, description="Embedding"):
         if result.features is None:
             failed += 1
-            tqdm.write(plain(f"polyaudio embed: {result.error}"), file=sys.stderr)  # does not break the progress bar
+            print_error(f"polyaudio embed: {result.error}")
         else:
             output.write(result.file, result.features)
     output.finish()

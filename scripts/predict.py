@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from .command import argument_parser, command
 from .options import add_run_arguments
-from .terminal import plain
+from .terminal import plain, print_error
 
 
 DESCRIPTION = """\
@@ -50,8 +50,6 @@ def main(argv: list[str]) -> int:
     if args.threshold is not None and not 0 <= args.threshold < 1:
         parser.error("--threshold must be at least 0 and below 1")
 
-    from tqdm.auto import tqdm
-
     from ..inference.files import find_files
     from ..inference.prediction import Predictor
 
@@ -69,9 +67,7 @@ def main(argv: list[str]) -> int:
     for prediction in predictor.run(files, num_workers=args.workers, description="Labelling"):
         predictions[prediction.file] = prediction
         if prediction.error is not None:
-            tqdm.write(
-                plain(f"polyaudio predict: {prediction.error}"), file=sys.stderr
-            )  # does not break the progress bar
+            print_error(f"polyaudio predict: {prediction.error}")
 
     readable = [predictions[file] for file in files if predictions[file].error is None]
     if args.json:

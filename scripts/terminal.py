@@ -36,6 +36,15 @@ def plain(text: object, *, keep: str = "") -> str:
     )
 
 
+def print_error(text: str) -> None:
+    """Print one plain line to standard error, without breaking a progress bar."""
+    bars = sys.modules.get("tqdm.auto")  # where it is not loaded, there is no bar
+    if bars is None:
+        print(plain(text), file=sys.stderr)
+    else:
+        bars.tqdm.write(plain(text), file=sys.stderr)
+
+
 @contextlib.contextmanager
 def plain_streams() -> Iterator[None]:
     """

@@ -8,6 +8,7 @@ import soundfile
 import torch
 import torchaudio
 
+from polyaudio.data import resampling
 from polyaudio.data.audio import load_audio, stream_audio
 from polyaudio.data.resampling import resample_blocks, resampled_length
 
@@ -19,7 +20,22 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-0.5, 0.5, samples).astype(np.float32)
 
 
-@pytest.mark.parametrize(("old", "new"), RATES)
+@pytest.fixture(params=["torchaudio", "numpy"])
+def resampler(request, monkeypatch) -> None:
+    """Resamples as where torchaudio is loaded, and as where there is none."""
+
+    def is_missing(old: int, new: int):
+        raise ImportError
+
+    resampling._resampler.cache_clear()
+    if request.param == "numpy":
+        monkeypatch.setattr(resampling, "_torchaudio_resampler", is_missing)
+    yield
+    resampling._resampler.cache_clear()
+
+
+@pytest.mark.usefixtures("resampler")
+@pytest.mark.parametrize(("old", "new"), [*RATES, (22_050, 16_000)])
 @pytest.mark.parametrize("samples", [1, 37, 441, 5_000, 44_100])
 def test_blocks_give_what_torchaudio_gives_at_once(old, new, samples):
     waveform, rng = noise(samples), np.random.default_rng(1)

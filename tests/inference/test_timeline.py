@@ -20,7 +20,7 @@ from polyaudio import (
     SSLAMForAudioClassification,
     SSLAMForAudioFrameClassification,
 )
-from polyaudio.inference.timeline import TimelineModel
+from polyaudio.inference.timeline_model import TimelineModel
 
 
 LABELS = {"num_labels": 3, "initializer_range": 0.3}

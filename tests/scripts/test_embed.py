@@ -23,8 +23,8 @@ from polyaudio import (
     SSLAMModel,
     load_audio,
 )
+from polyaudio.inference.clip_reader import ClipReader
 from polyaudio.inference.feature_folder import FeatureFolder
-from polyaudio.inference.files import ClipReader
 from polyaudio.scripts.embed import main
 
 

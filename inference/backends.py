@@ -1,0 +1,154 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""What runs a model: onnxruntime for a folder that `polyaudio export` wrote, and otherwise torch, imported then."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ..data.event_rules import EventRules
+from .exported import ExportedClassifier, ExportedEncoder, ExportedTimeline, find_export, refuse_options
+from .files import FileReader, FileResult
+from .timeline import Join, Timeline
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, SequenceFeatureExtractor
+
+
+Granularity = Literal["utterance", "frame", "all"]
+
+
+class ClipClassifier(Protocol):
+    """
+    A classifier of clips or of frames that scores files.
+
+    Attributes:
+        labels: names of the classes.
+        labels_frames: whether it labels frames.
+        answer_seconds: for frames, the seconds from one answer to the next; otherwise 0.
+        event_rules: how events follow from scores.
+        reader: reads and divides files.
+    """
+
+    labels: tuple[str, ...]
+    labels_frames: bool
+    answer_seconds: float
+    event_rules: EventRules
+    reader: FileReader
+
+    def load(self) -> None:
+        """Load the weights. Before, there are `labels_frames` only."""
+
+    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+        """Yield for each file the probabilities of its windows: `(labels,)` or `(frames, labels)`, float32."""
+
+
+class ClipEncoder(Protocol):
+    """
+    An encoder that computes features of files.
+
+    Attributes:
+        frame_seconds: for frames, the seconds from one to the next; `None` where polyaudio does not know.
+        reader: reads and divides files.
+    """
+
+    frame_seconds: float | None
+    reader: FileReader
+
+    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+        """
+        Yield for each file the features of its windows: a vector `(hidden_size,)` for the whole window or `None`, and
+        vectors along its time `(n, hidden_size)` or `None`, float32.
+        """
+
+
+def open_classifier(
+    model: "str | PreTrainedModel",
+    feature_extractor: "SequenceFeatureExtractor | None" = None,
+    *,
+    window: float | None = None,
+    padding: str | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+) -> ClipClassifier:
+    """The classifier of a model, a folder or a Hub name. The arguments are those of [`predict`]."""
+    folder = find_export(model)
+    if folder is None:
+        return _torch_models(model).TorchClassifier(
+            model, feature_extractor, window=window, padding=padding, batch_size=batch_size, device=device
+        )
+    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=padding)
+    return ExportedClassifier(folder, batch_size)
+
+
+def open_encoder(
+    model: "str | PreTrainedModel",
+    feature_extractor: "SequenceFeatureExtractor | None" = None,
+    *,
+    granularity: Granularity = "utterance",
+    window: float | None = None,
+    padding: str = "longest",
+    batch_size: int = 8,
+    device: str | None = None,
+) -> ClipEncoder:
+    """The encoder of a model, a folder or a Hub name. The arguments are those of [`embed`]."""
+    folder = find_export(model)
+    if folder is None:
+        return _torch_models(model).TorchEncoder(
+            model,
+            feature_extractor,
+            granularity=granularity,
+            window=window,
+            padding=padding,
+            batch_size=batch_size,
+            device=device,
+        )
+    own_padding = None if padding == "longest" else padding
+    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding)
+    return ExportedEncoder(folder, granularity, batch_size)
+
+
+def open_timeline(
+    model: "str | PreTrainedModel",
+    feature_extractor: "SequenceFeatureExtractor | None" = None,
+    *,
+    window: float | None = None,
+    hop: float | None = None,
+    join: Join = "fade",
+    resolution: float | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+) -> tuple[Timeline, Any]:
+    """
+    The timeline of a classifier, a folder or a Hub name, and its configuration, from which `EventRules.from_config`
+    reads rules. The arguments are those of [`annotate`].
+    """
+    settings: dict[str, Any] = {
+        "window": window,
+        "hop": hop,
+        "join": join,
+        "resolution": resolution,
+        "batch_size": batch_size,
+    }
+    folder = find_export(model)
+    if folder is None:
+        return _torch_models(model).load_timeline(model, feature_extractor, device=device, **settings)
+    refuse_options(folder, device, feature_extractor=feature_extractor)
+    timeline = ExportedTimeline(folder, **settings)
+    return timeline, timeline.config
+
+
+def _torch_models(model: "str | PreTrainedModel") -> Any:
+    """The module that runs models of torch. Raises `ValueError` where torch or transformers is not installed."""
+    try:
+        from . import torch_models
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "transformers"):
+            raise
+        what = "is not a folder" if isinstance(model, str) and not os.path.isdir(model) else "is not an export"
+        raise ValueError(
+            f"{model} {what} with a polyaudio_export.json, and a model of another kind needs {error.name}: "
+            "`pip install polyaudio`. Without it, pass a folder that `polyaudio export` wrote."
+        ) from error
+    return torch_models

@@ -1,0 +1,151 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""Classifiers and encoders of torch that score files."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+from transformers.utils import ModelOutput
+
+from ..data.event_rules import EventRules
+from ..modeling.loading import (
+    base_of,
+    choose_device,
+    class_names_of,
+    labels_frames,
+    load_classifier,
+    load_config,
+    load_feature_extractor,
+    load_model,
+    name_of_model,
+)
+from ..modeling.traits import has_frame_head, traits_of
+from .clip_reader import ClipReader, Inputs, run_on_files
+from .files import FileReader, FileResult
+from .timeline_model import TimelineModel
+
+
+class TorchClassifier:
+    """A [`ClipClassifier`]. The arguments are those of [`predict`]."""
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        feature_extractor: SequenceFeatureExtractor | None,
+        *,
+        window: float | None,
+        padding: str | None,
+        batch_size: int,
+        device: str | None,
+    ):
+        self.device = choose_device(device)
+        self.source, self.feature_extractor = model, feature_extractor
+        self.settings: dict[str, Any] = {"window": window, "padding": padding, "batch_size": batch_size}
+        config = load_config(model) if isinstance(model, str) else model.config
+        self.labels_frames = labels_frames(config)
+        if self.labels_frames and not has_frame_head(config):
+            name = model if isinstance(model, str) else type(model).__name__
+            raise ValueError(
+                f"{name} labels frames, but polyaudio has no frame classifier for models of type {config.model_type}."
+            )
+
+    def load(self) -> None:
+        self.model = load_classifier(self.source)
+        self.model.to(self.device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
+        config = self.model.config
+        if self.labels_frames:
+            self.event_rules = EventRules.from_config(config)
+        self.labels = tuple(class_names_of(config))
+        extractor = self.feature_extractor or load_feature_extractor(name_of_model(self.source), config)
+        self.clip_reader = ClipReader(config, extractor, **self.settings)
+        self.reader: FileReader = self.clip_reader.files
+        if self.settings["window"] is not None and self.reader.grid is not None:
+            traits_of(config).set_window(config, self.reader.grid)
+        self.answer_seconds = traits_of(config).seconds_per_answer(config, extractor) if self.labels_frames else 0.0
+
+    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+        return run_on_files(
+            self.model, self.clip_reader, files, self._scores, num_workers=num_workers, description=description
+        )
+
+    def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[np.ndarray]:
+        """The probabilities of each window: `(labels,)`, or `(frames, labels)` without those of padding."""
+        logits = outputs["logits"].float().cpu()
+        if not torch.isfinite(logits).all():
+            raise ValueError("The model returns NaN or infinite numbers. Load it in float32, or check its training.")
+        is_multi_label = self.model.config.problem_type == "multi_label_classification"
+        scores = list((logits.sigmoid() if is_multi_label else logits.softmax(-1)).numpy())
+        if self.labels_frames and "attention_mask" in inputs:
+            config = self.model.config
+            is_own = traits_of(config).answer_mask(config, inputs["attention_mask"]).cpu().numpy()
+            return [window[own] for window, own in zip(scores, is_own, strict=True)]
+        return scores
+
+
+class TorchEncoder:
+    """A [`ClipEncoder`]. The arguments are those of [`embed`]."""
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        feature_extractor: SequenceFeatureExtractor | None,
+        *,
+        granularity: str,
+        window: float | None,
+        padding: str,
+        batch_size: int,
+        device: str | None,
+    ):
+        config = load_config(model) if isinstance(model, str) else model.config
+        if getattr(config, "is_encoder_decoder", False):
+            raise ValueError(f"A model of type {config.model_type} is not an audio encoder.")
+        torch_device = choose_device(device)
+        encoder: PreTrainedModel = load_model(AutoModel, model)[0] if isinstance(model, str) else base_of(model)
+        self.model = encoder.eval()
+        self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
+        self.granularity = granularity
+        if feature_extractor is None:
+            feature_extractor = load_feature_extractor(name_of_model(model), config)
+        config, self.frame_seconds = self.model.config, None
+        if granularity == "frame":
+            self.frame_seconds = traits_of(config).frame_seconds(config, feature_extractor)
+        self.clip_reader = ClipReader(config, feature_extractor, batch_size=batch_size, window=window, padding=padding)
+        self.reader: FileReader = self.clip_reader.files
+
+    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+        return run_on_files(
+            self.model, self.clip_reader, files, self._features, num_workers=num_workers, description=description
+        )
+
+    def _features(self, outputs: ModelOutput, inputs: Inputs) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
+        windows = traits_of(self.model.config).window_features(self.model, outputs, inputs, self.granularity)
+        return [(_array(vector), _array(sequence)) for vector, sequence in windows]
+
+
+def load_timeline(
+    model: str | PreTrainedModel,
+    feature_extractor: SequenceFeatureExtractor | None,
+    *,
+    device: str | None,
+    **settings: Any,
+) -> tuple[TimelineModel, PreTrainedConfig]:
+    """
+    The timeline of a classifier, and its configuration.
+
+    Args:
+        model, feature_extractor, device: as for [`annotate`].
+        settings: further arguments of [`TimelineModel`].
+    """
+    torch_device = choose_device(device)
+    loaded = load_classifier(model)
+    loaded.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
+    if feature_extractor is None:
+        feature_extractor = load_feature_extractor(name_of_model(model), loaded.config)
+    return TimelineModel(loaded, feature_extractor, **settings), loaded.config
+
+
+def _array(features: torch.Tensor | None) -> np.ndarray | None:
+    return None if features is None else features.float().cpu().numpy()
