@@ -173,6 +173,7 @@ function show(from, seconds) {
   scroll.value = span < duration ? (1000 * start) / (duration - span) : 0;
   draw();
   fillList();
+  timeline.dispatchEvent(new Event("show"));
 }
 
 function zoom(factor, at = audio.currentTime) {
