@@ -9,7 +9,7 @@ import * as ort from "./ort.wasm.bundle.min.mjs";
  * settings: `polyaudio_export.json`; progress: a function of the share of the model that has arrived, from 0 to 1.
  */
 export async function loadModel(settings, progress) {
-  ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
+  ort.env.wasm.wasmPaths = { wasm: new URL("ort-wasm-simd-threaded.wasm", import.meta.url).href };
   // Threads need a page that is isolated from others, by headers of its server
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
   const graph = await fetchWhole(new URL(settings.graph, import.meta.url), progress);
