@@ -29,12 +29,11 @@ FILES = {
 }
 
 
-def copy_web_runtime(folder: Path, source: str | os.PathLike | None = None) -> None:
+def read_web_runtime(source: str | os.PathLike | None = None) -> dict[str, bytes]:
     """
-    Copy the runtime into a folder.
+    The files of the runtime, by their paths in the package.
 
     Args:
-        folder: where the files go.
         source: the npm package, as the `.tgz` file that `npm pack` writes or unpacked. By default it is fetched with
             npm once, and kept in the cache of Hugging Face (`HF_HOME`).
 
@@ -42,20 +41,20 @@ def copy_web_runtime(folder: Path, source: str | os.PathLike | None = None) -> N
         ValueError: npm is missing or fails, or the files are not those of this version of the package.
         OSError: a file cannot be read or written.
     """
-    for name, content in _read_runtime(source).items():
-        (folder / Path(name).name).write_bytes(content)
-
-
-def _read_runtime(source: str | os.PathLike | None) -> dict[str, bytes]:
     if source is not None:
         return _read_package(Path(source))
     cache = cached_assets_path("polyaudio", PACKAGE, VERSION)
     if not all((cache / name).is_file() for name in FILES):
-        contents = _fetch()
-        for name, content in contents.items():
+        for name, content in _fetch().items():
             (cache / name).parent.mkdir(parents=True, exist_ok=True)
             write_whole(cache / name, lambda new, content=content: new.write_bytes(content))  # type: ignore[misc]
     return _read_package(cache)
+
+
+def copy_web_runtime(folder: Path, runtime: dict[str, bytes]) -> None:
+    """Write the files of [`read_web_runtime`] into a folder."""
+    for name, content in runtime.items():
+        (folder / Path(name).name).write_bytes(content)
 
 
 def _read_package(path: Path) -> dict[str, bytes]:
