@@ -98,5 +98,7 @@ def _fetch() -> dict[str, bytes]:
         archives = list(Path(folder).glob("*.tgz"))
         if done.returncode or not archives:
             said = (done.stderr or done.stdout).strip().split("\n")[-1]
-            raise ValueError(f"npm could not fetch {package} ({said}). Try again, or give the package (--web-runtime).")
+            raise ValueError(
+                f"npm could not fetch {package} ({said}). Try again, or give the package (--web-runtime)."
+            )
         return _read_package(archives[0])

@@ -171,8 +171,8 @@ function show(from, seconds) {
   start = clamp(from, 0, duration - span);
   scroll.hidden = span >= duration;
   scroll.value = span < duration ? (1000 * start) / (duration - span) : 0;
-  draw();
   fillList();
+  draw();
   timeline.dispatchEvent(new Event("show"));
 }
 

@@ -94,8 +94,12 @@ function begin(opened) {
   element("means-heading").textContent = "Labels";
   element("means").replaceChildren();
   offer(current);
-  showPictures();
   result.hidden = false;
+  showPictures();
+  const heat = { labels: [], columns: 0, column_seconds: 1 };
+  const { duration } = current;
+  showAnnotation({ duration, labels: settings.labels, events: [], rows: [], heat, gaps: [] }, new Uint8ClampedArray(0));
+  show(0, duration);
   return current;
 }
 

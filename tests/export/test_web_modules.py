@@ -3,7 +3,6 @@
 """The modules of the web page in node: they give what the same code in Python gives."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from browser import skip_or_fail
 from polyaudio import EventRules
 from polyaudio.data.event_rules import detect_events
 from polyaudio.data.resampling import resample_blocks
@@ -29,10 +29,7 @@ def run_module(tmp_path_factory):
     """Runs JavaScript with the names of a module and `input`; its `output`."""
     node = shutil.which("node")
     if node is None:
-        missing = "Node.js is not installed: apt-get install nodejs"
-        if os.environ.get("POLYAUDIO_NEEDS_BROWSER"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        skip_or_fail("Node.js is not installed: apt-get install nodejs")
     folder = tmp_path_factory.mktemp("modules")
     for path in WEB.glob("*.js"):
         shutil.copy(path, folder)
@@ -211,7 +208,10 @@ def test_a_wav_file_that_was_cut_off_ends_where_it_is_cut(run_module, tmp_path):
 
 
 def test_tables_of_events(run_module):
-    events = [{"onset": 0.1, "offset": 2, "label": 1, "score": 0.5}, {"onset": 1 / 3, "offset": 3, "label": 0, "score": 1}]
+    events = [
+        {"onset": 0.1, "offset": 2, "label": 1, "score": 0.5},
+        {"onset": 1 / 3, "offset": 3, "label": 0, "score": 1},
+    ]
     script = "output = eventsCsv('a, \"b\".wav', input, ['dog', 'cat, black']);"
     assert run_module("overview.js", "eventsCsv", script, events) == (
         "file,onset,offset,label,score\n"
