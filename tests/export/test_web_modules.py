@@ -192,7 +192,9 @@ def test_other_files_are_no_wav_files(run_module, tmp_path):
     contents |= {"empty": [], "cut": list((tmp_path / "a.wav").read_bytes()[:30]), "text": list(b"RIFF and more text")}
     script = """
         output = {};
-        for (const [name, bytes] of Object.entries(input)) output[name] = await openWav(new Blob([Uint8Array.from(bytes)]));
+        for (const [name, bytes] of Object.entries(input)) {
+          output[name] = await openWav(new Blob([Uint8Array.from(bytes)]));
+        }
     """
     assert run_module("wav.js", "openWav", script, contents) == dict.fromkeys(contents)
 
