@@ -14,7 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from huggingface_hub import ModelCard, SpaceCardData
+from huggingface_hub import SpaceCardData, metadata_load
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from ..data.event_rules import EventRules
@@ -200,8 +200,9 @@ def _write_page(folder: Path, exported: dict[str, Any], title: str) -> None:
 
 def _write_card(folder: Path, title: str, model: str) -> None:
     """Write the README.md of a static Space."""
-    is_local = Path(model).is_dir()
+    is_local = bool(model) and Path(model).is_dir()
     card = Path(model, "README.md")
+    known = (metadata_load(card) or {}) if is_local and card.is_file() else {}
     data = SpaceCardData(
         title=title,
         emoji="🔊",
@@ -209,7 +210,7 @@ def _write_card(folder: Path, title: str, model: str) -> None:
         colorTo="pink",
         sdk="static",
         app_file="index.html",
-        license=ModelCard.load(card).data.license if is_local and card.is_file() else None,
+        license=known.get("license"),
         models=None if is_local or not model else [model],
         custom_headers=_HEADERS,
     )

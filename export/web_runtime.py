@@ -62,12 +62,11 @@ def _read_package(path: Path) -> dict[str, bytes]:
         contents = {name: (path / name).read_bytes() for name in FILES if (path / name).is_file()}
     else:
         contents = _read_archive(path)
-    for name, expected in FILES.items():
-        content = contents.get(name, b"")
-        if base64.b64encode(hashlib.sha512(content).digest()).decode() != expected:
-            what = "is not the file" if name in contents else "is missing"
+    for name, digest in FILES.items():
+        if base64.b64encode(hashlib.sha512(contents.get(name, b"")).digest()).decode() != digest:
+            what = f"its file {name} is another one" if name in contents else f"it has no file {name}"
             raise ValueError(
-                f"{path}: {name} {what} of {PACKAGE} {VERSION}. Get that version with `npm pack {PACKAGE}@{VERSION}`."
+                f"{path} is not {PACKAGE} {VERSION}: {what}. `npm pack {PACKAGE}@{VERSION}` fetches that version."
             )
     return contents
 

@@ -4,7 +4,7 @@
 import { openWav } from "./wav.js";
 
 // A browser decodes a whole file at once. More sound than this does not fit into the memory of many devices.
-const MOST_SECONDS = 7200;
+const MOST_SECONDS = 5400;
 
 /**
  * Open a file that a person has chosen.
