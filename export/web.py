@@ -111,6 +111,8 @@ def export_web(
     name = loaded.config.name_or_path
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(name_of_model(loaded), loaded.config)
+    if loaded.config.problem_type == "regression":
+        raise ValueError("The model predicts values. A page needs a classifier.")
     task = task_of_model(loaded)
     layout = choose_layout(
         loaded.config,
@@ -139,7 +141,12 @@ def export_web(
                 graphs.append(add("int8-dynamic")[0])
             except ValueError as error:
                 without = str(error)
-        exported |= {"timeline": dataclasses.asdict(layout), "event_rules": rules.to_dict()}
+        exported |= {
+            "labels": [one_line(label) for label in exported["labels"]],
+            "timeline": dataclasses.asdict(layout),
+            "event_rules": rules.to_dict(),
+            "graph": GRAPHS[precision],
+        }
         title = one_line(title or Path(name).name or loaded.config.model_type)
         _write_page(folder, exported, title)
         copy_web_runtime(folder, runtime)
@@ -194,8 +201,7 @@ def _write_page(folder: Path, exported: dict[str, Any], title: str) -> None:
         title=html.escape(title), view=shared.joinpath("timeline_view.html").read_text(encoding="utf-8")
     )
     (folder / "index.html").write_text(page, encoding="utf-8")
-    labels = [one_line(label) for label in exported["labels"]]
-    write_json(folder / DESCRIPTION, {**exported, "labels": labels, "graph": GRAPHS[exported["precision"]]})
+    write_json(folder / DESCRIPTION, exported)
 
 
 def _write_card(folder: Path, title: str, model: str) -> None:

@@ -9,11 +9,17 @@ export function answerCalls(functions) {
       try {
         postMessage({ number, result: await functions[name](argument) });
       } catch (error) {
-        // WebAssembly throws numbers where memory is missing
-        postMessage({ number, error: typeof error === "number" ? "out of memory" : String(error?.message ?? error) });
+        postMessage({ number, error: inWords(error) });
       }
     });
   };
+}
+
+function inWords(error) {
+  const said = String(error?.message ?? error);
+  // WebAssembly throws a mere number where memory is missing
+  const isMemory = typeof error === "number" || /out of memory|bad_alloc|allocation|Aborted/i.test(said);
+  return isMemory ? `This device has too little memory for the model. Close other pages. (${said})` : said;
 }
 
 /** In the page: a worker whose functions can be called. */

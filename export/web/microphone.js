@@ -53,10 +53,13 @@ export class Microphone {
     return this.blocks.reduce((sum, block) => sum + block.length, 0);
   }
 
-  /** End; returns all that was recorded as a WAV file. */
   async close() {
     for (const track of this.stream.getTracks()) track.stop();
     await this.context.close();
+  }
+
+  /** All that was recorded, as a WAV file. */
+  file() {
     return new File([writeWav(this.parts, this.rate)], "microphone.wav", { type: "audio/wav" });
   }
 }

@@ -38,21 +38,21 @@ function showStatus(text, share = null) {
 }
 
 function showProblem(error) {
-  const isMemory = /memory|allocat|bad_alloc|abort/i.test(error.message) && !/fit/.test(error.message);
-  const problem = element("problem");
-  problem.textContent = isMemory
-    ? `This device has too little memory for the model. Close other pages, or export a smaller model. (${error.message})`
-    : error.message;
-  problem.hidden = false;
+  element("problem").textContent = error.message;
+  element("problem").hidden = false;
 }
 
 async function attempt(action) {
   element("problem").hidden = true;
+  const done = action();
+  const own = run;
   try {
-    await action();
+    await done;
   } catch (error) {
+    if (own !== run) return; // of what was cancelled
+    stopMicrophone();
     showProblem(error);
-    showStatus(settings ? "Ready" : "The model could not be loaded");
+    showStatus(input.disabled ? "The model could not be loaded" : "Ready");
   }
 }
 
@@ -204,6 +204,24 @@ async function listenToMicrophone() {
   const { rate } = open;
   const recording = begin({ name: "Microphone", rate, duration: 0 });
   await model.call("begin", rate);
+  try {
+    await hearUntilStopped(open, recording);
+  } finally {
+    await open.close();
+  }
+  if (own !== run) return;
+  await hear(open, recording);
+  if (!recording.duration) throw new Error("The microphone gave no sound.");
+  recording.events.push(...(await model.call("finish", recording.duration)));
+  if (own !== run) return;
+  Object.assign(recording, await openRecording(open.file(), settings.sampling_rate));
+  offer(recording);
+  await showFound();
+  showStatus("Done");
+}
+
+async function hearUntilStopped(open, recording) {
+  const { rate } = open;
   let [shown, listened, pause] = [0, 0, 0];
   while (microphone === open) {
     await hear(open, recording);
@@ -218,22 +236,12 @@ async function listenToMicrophone() {
       listened = performance.now();
       pause = Math.max(500, listened - before);
     }
-    if (isNew && performance.now() - shown > SHOW_EVERY && own === run) {
+    if (isNew && performance.now() - shown > SHOW_EVERY) {
       await showFound();
       shown = performance.now();
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  const file = await open.close();
-  if (own !== run) return;
-  await hear(open, recording);
-  if (!recording.duration) throw new Error("The microphone gave no sound.");
-  recording.events.push(...(await model.call("finish", recording.duration)));
-  if (own !== run) return;
-  Object.assign(recording, await openRecording(file, settings.sampling_rate));
-  offer(recording);
-  await showFound();
-  showStatus("Done");
 }
 
 async function hear(open, recording) {
