@@ -1,0 +1,111 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""The formats of exported models, all of them written by the exporters of transformers."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import exporters
+from transformers.utils import logging as transformers_logging
+
+
+Format = Literal["onnx", "openvino", "executorch", "torch-export"]
+Precision = Literal["float32", "float16", "int8-dynamic", "int8-static"]
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """
+    A format.
+
+    Attributes:
+        exporter, config: names of the exporter and of its configuration in `transformers.exporters`.
+        packages: modules that exporting and running need.
+        extra: the extra of polyaudio that installs them; `None` if nothing is needed.
+        precisions: what it can be exported in.
+    """
+
+    exporter: str
+    config: str
+    packages: tuple[str, ...]
+    extra: str | None
+    precisions: tuple[Precision, ...]
+
+
+FORMATS: dict[Format, ExportFormat] = {
+    "onnx": ExportFormat(
+        "OnnxExporter",
+        "OnnxConfig",
+        ("onnx", "onnxscript", "onnxruntime"),
+        "export",
+        ("float32", "float16", "int8-dynamic", "int8-static"),
+    ),
+    "openvino": ExportFormat(
+        "OpenVINOExporter", "OpenVINOConfig", ("openvino",), "export-openvino", ("float32", "float16")
+    ),
+    "executorch": ExportFormat(
+        "ExecutorchExporter", "ExecutorchConfig", ("executorch",), "export-executorch", ("float32",)
+    ),
+    "torch-export": ExportFormat("DynamoExporter", "DynamoConfig", (), None, ("float32", "float16")),
+}
+
+
+def check_format(name: str, precision: str) -> None:
+    """
+    Check that a model can be exported here in a format and a precision.
+
+    Raises:
+        ValueError: there is no such format, it does not have the precision, or a package is missing.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"There is no format {name!r}. Choose from {', '.join(FORMATS)}.")
+    chosen = FORMATS[name]
+    if precision not in chosen.precisions:
+        raise ValueError(
+            f"The format {name} has no precision {precision!r}. Choose from {', '.join(chosen.precisions)}."
+        )
+    missing = [package for package in chosen.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"The format {name} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            f'installed. Run: pip install "polyaudio[{chosen.extra}]"'
+        )
+
+
+def export_graph(
+    graph: torch.nn.Module, name: Format, inputs: Mapping[str, torch.Tensor], **settings: Any
+) -> exporters.ExportedModel:
+    """
+    Export a module with dynamic batch and time.
+
+    Args:
+        inputs: the input to trace it with: at least two clips, and two of all that varies with their length.
+        settings: further settings of the configuration of the exporter.
+    """
+    chosen = FORMATS[name]
+    shapes = {key: {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO} for key in inputs}
+    config = getattr(exporters, chosen.config)(dynamic=True, dynamic_shapes=shapes, **settings)
+    with quiet():
+        return getattr(exporters, chosen.exporter)().export(graph, dict(inputs), config)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporters, which print every step and warn of their own code, from printing."""
+    verbosity, level = transformers_logging.get_verbosity(), logging.getLogger("torch").level
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        logging.getLogger("torch").setLevel(level)
