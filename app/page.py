@@ -118,7 +118,13 @@ def build_app(
         def error_for_people(message: str) -> Exception:
             return gr.Error(html.escape(message), duration=None, print_exception=False)
 
-        button.click(analyse, [recording, model], [labels, picture, notes, events, files], api_name="analyse")
+        button.click(
+            analyse,
+            [recording, model],
+            [labels, picture, notes, events, files],
+            show_progress_on=labels,
+            api_name="analyse",
+        )
     return app
 
 
