@@ -105,6 +105,7 @@ class Analyst:
         notes = _notes(annotation)
         if predictor is None:
             labels = _highest_scores(annotation)
+            notes.insert(0, "The score of a label is its highest score in the recording.")
         else:
             span = _LABELLED - _ANNOTATED
             (prediction,) = predictor.run(
