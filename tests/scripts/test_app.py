@@ -59,7 +59,7 @@ def test_it_serves_a_page_until_ctrl_c(model):
         rest, _ = process.communicate()
     finally:
         process.kill()
-    assert process.returncode == 0
+    assert process.returncode in (0, 130), "130 if the signal comes while Gradio still starts"
     assert "Traceback" not in rest
 
 
