@@ -40,6 +40,7 @@ _MODULE_OF = {
     "SegmentAttention": ".inference.attention",
     "WindowArguments": ".training.arguments",
     "annotate": ".inference.annotation",
+    "build_app": ".app.page",
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
     "evaluate": ".evaluation.evaluate",
@@ -73,6 +74,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .app.page import build_app as build_app
     from .augmentation.arguments import AugmentationArguments as AugmentationArguments
     from .configuration.configuration_sam_audio import SAMAudioConfig as SAMAudioConfig
     from .configuration.configuration_sslam import EATConfig as EATConfig

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..integration.limits import check_code, read_json, shards_of
+from .endpoint import endpoint_files
 
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Upload:
         message: the commit message.
         base_model: name on the Hub of an adapter's base model, if the adapter names a folder.
         examples: audio files that visitors can try on the model's page.
+        endpoint: whether to add what an Inference Endpoint needs to run the model.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Upload:
     message: str = "Upload model"
     base_model: str | None = None
     examples: Sequence[Path] = ()
+    endpoint: bool = False
 
     def check(self) -> None:
         """
@@ -82,6 +85,7 @@ class Upload:
         for path in self.examples:
             if not path.is_file():
                 raise ValueError(f"there is no file {path}")
+        self.generated()
 
     def hub_base(self) -> str | None:
         """
@@ -97,9 +101,18 @@ class Upload:
         names = model_files(self.folder)
         return {name: self.folder / name for name in names} | {f"examples/{path.name}": path for path in self.examples}
 
+    def generated(self) -> dict[str, bytes]:
+        """
+        The files to push that are not in the folder, by their names on the Hub.
+
+        Raises:
+            ValueError: an endpoint cannot run the model.
+        """
+        return endpoint_files(self.folder) if self.endpoint else {}
+
     def left_behind(self) -> list[str]:
         """The files in the folder that are not pushed, and the folders of which nothing is pushed, with a `/`."""
-        return left_behind(self.folder)
+        return [name for name in left_behind(self.folder) if name not in self.generated()]
 
     def command(self) -> str:
         """The command line of this upload."""
@@ -107,6 +120,7 @@ class Upload:
         words += ["--revision", self.revision] if self.revision else []
         words += ["--base-model", self.base_model] if self.base_model else []
         words += ["--examples", *map(str, self.examples)] if self.examples else []
+        words += ["--endpoint"] if self.endpoint else []
         return shlex.join(words)
 
 
@@ -183,7 +197,7 @@ def push(upload: Upload) -> str:
 
     folder, revision = upload.folder, upload.revision
     base = upload.hub_base()
-    contents: dict[str, Path | bytes] = {**upload.files()}
+    contents: dict[str, Path | bytes] = {**upload.files(), **upload.generated()}
     api = HfApi(library_name="polyaudio")
     with hub_errors(api.endpoint, upload.repo, folder, upload.command()):
         if base is not None:

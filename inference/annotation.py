@@ -4,9 +4,9 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -208,16 +208,38 @@ class Annotator:
         """Begin a recording whose samples come as they are recorded. Each window is answered for at once."""
         return AnnotationStream(self, batch_size=1)
 
-    def run(self, files: Iterable[str], *, description: str | None = None) -> Iterator[Annotation]:
-        """Yield the annotation of each file. `description` is the text of a progress bar over their duration."""
-        files = list(files)
-        seconds = sum(map(_duration, files)) if description is not None else None
-        bar_format = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}]"
-        with progress_bar(seconds, description, bar_format=bar_format) as bar:
-            for file in files:
-                yield self._annotate(file, bar)
+    def run(
+        self,
+        files: Iterable[str],
+        *,
+        description: str | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[Annotation]:
+        """
+        Yield the annotation of each file.
 
-    def _annotate(self, file: str, bar: Any) -> Annotation:
+        Args:
+            files: paths of audio files.
+            description: text of a progress bar over their duration; `None` for no progress bar.
+            progress: is called with the share of their duration that has been read, from 0 to 1.
+        """
+        files = list(files)
+        seconds = sum(map(_duration, files)) if description is not None or progress is not None else 0.0
+        bar_format = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}]"
+        done = 0.0
+        with progress_bar(seconds, description, bar_format=bar_format) as bar:
+
+            def advance(more: float) -> None:
+                nonlocal done
+                done += more
+                bar.update(more)
+                if progress is not None:
+                    progress(min(1.0, done / seconds) if seconds else 0.0)
+
+            for file in files:
+                yield self._annotate(file, advance)
+
+    def _annotate(self, file: str, advance: Callable[[float], None]) -> Annotation:
         stream = AnnotationStream(self, self.timeline.batch_size)
         overview = _OverviewBuilder(len(self.labels), self.cell_seconds)
         events: list[ScoredEvent] = []
@@ -227,7 +249,7 @@ class Annotator:
                 update = stream.push(block)
                 overview.add(update.scores)
                 events += update.events
-                bar.update(len(block) / self.sampling_rate)
+                advance(len(block) / self.sampling_rate)
             duration = stream.seconds if gaps else self._end(file, stream.seconds)
         except AudioFileError as error:
             return Annotation(file, 0.0, self.labels, [], None, [], str(error))

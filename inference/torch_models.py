@@ -2,7 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Classifiers and encoders of torch that score files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,22 @@ class TorchClassifier:
             traits_of(config).set_window(config, self.reader.grid)
         self.answer_seconds = traits_of(config).seconds_per_answer(config, extractor) if self.labels_frames else 0.0
 
-    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+    def run(
+        self,
+        files: Sequence[str],
+        *,
+        num_workers: int,
+        description: str | None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Iterator[FileResult]:
         return run_on_files(
-            self.model, self.clip_reader, files, self._scores, num_workers=num_workers, description=description
+            self.model,
+            self.clip_reader,
+            files,
+            self._scores,
+            num_workers=num_workers,
+            description=description,
+            progress=progress,
         )
 
     def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[np.ndarray]:

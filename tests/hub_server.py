@@ -78,7 +78,7 @@ class HubServer:
 
     Attributes:
         endpoint: its address.
-        repos: ("model" or "dataset", name) -> repository.
+        repos: ("model", "dataset" or "space", name) -> repository.
         requests: "METHOD /path" of each call so far.
         cut_uploads: how many uploads of LFS files to cut off in the middle from now on.
         cut_calls: cut off calls "METHOD /path" that match this, if it is not None.
@@ -149,10 +149,10 @@ class _Handler(BaseHTTPRequestHandler):
         ("GET", rf"/api/(?P<kind>\w+)s/{REPO}/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?", "tree"),
         ("GET", rf"/api/(?P<kind>\w+)s/{REPO}/refs", "refs"),
         ("GET", rf"/api/(?P<kind>\w+)s/{REPO}(?:/revision/(?P<revision>[^/]+))?", "info"),
-        ("POST", rf"/(?:datasets/)?{REPO}\.git/info/lfs/objects/batch", "lfs_batch"),
+        ("POST", rf"/(?:datasets/|spaces/)?{REPO}\.git/info/lfs/objects/batch", "lfs_batch"),
         ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", "lfs_put"),
-        ("GET", rf"/(?P<kind>datasets/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
-        ("HEAD", rf"/(?P<kind>datasets/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
+        ("GET", rf"/(?P<kind>datasets/|spaces/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
+        ("HEAD", rf"/(?P<kind>datasets/|spaces/)?{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
     )
 
     def log_message(self, *_) -> None:
@@ -269,7 +269,7 @@ class _Handler(BaseHTTPRequestHandler):
         request = json.loads(self.body)
         name = f"{request.get('organization') or USER}/{request['name']}"
         kind = request.get("type", "model")
-        url = f"{self.hub.endpoint}/{'datasets/' if kind == 'dataset' else ''}{name}"
+        url = f"{self.hub.endpoint}/{'' if kind == 'model' else f'{kind}s/'}{name}"
         if not name.startswith(f"{USER}/"):
             raise Refusal(403, f'You don\'t have the rights to create a {kind} under the namespace "{name}"')
         if (kind, name) in self.hub.repos:
@@ -345,7 +345,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif entry["key"] == "deletedFolder":
                 files = {path: blob for path, blob in files.items() if not path.startswith(value["path"])}
         commit_hash = repo.add(revision, files, message)
-        prefix = "datasets/" if kind == "dataset" else ""
+        prefix = "" if kind == "model" else f"{kind}s/"
         url = f"{self.hub.endpoint}/{prefix}{name}/commit/{commit_hash}"
         self._answer({"success": True, "commitOid": commit_hash, "commitUrl": url})
 

@@ -32,12 +32,6 @@ PUSHED = {"README.md", "config.json", "model.safetensors", "modeling_x.py", "fig
 
 
 @pytest.fixture
-def hub():
-    with HubServer() as hub:
-        yield hub
-
-
-@pytest.fixture
 def folder(tmp_path) -> Path:
     """A model as a run leaves it."""
     folder = tmp_path / "run"
