@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 
 from ..modeling.loading import base_of, choose_device, load_config, load_feature_extractor, load_model, name_of_model
 from ..modeling.traits import WindowFeatures, traits_of
-from .files import ClipReader, Inputs, find_files, run_on_files, weighted_mean
+from .files import ClipReader, Inputs, find_files, run_model, run_on_files, weighted_mean
 
 
 Granularity = Literal["utterance", "frame", "all"]
@@ -142,6 +142,36 @@ class Embedder:
                 yield FileFeatures(result.file, features, frame_seconds=self.frame_seconds)
             else:
                 yield FileFeatures(result.file, error=result.error)
+
+    def embed_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """
+        The features of waveforms in memory, as [`embed`] computes those of files. At most `batch_size` windows are in
+        the model at once, whatever the number and the length of the waveforms.
+
+        Args:
+            waveforms: `(samples,)` each, float32, at the rate of the feature extractor.
+
+        Returns:
+            float32, `(hidden_size,)` each for an utterance, `(n, hidden_size)` otherwise.
+        """
+        reader = self.reader
+        clips = [reader.cut(torch.from_numpy(waveform)) for waveform in waveforms]
+        places = [(clip, index) for clip, windows in enumerate(clips) for index in range(len(windows))]
+        places.sort(key=lambda place: len(clips[place[0]][place[1]]), reverse=True)  # a batch has little padding
+        features: dict[tuple[int, int], WindowFeatures] = {}
+        for start in range(0, len(places), reader.batch_size):
+            batch = places[start : start + reader.batch_size]
+            windows = [[clips[clip][index]] for clip, index in batch]
+            inputs = reader.extract(windows, [len(clips[clip]) > 1 for clip, _ in batch])
+            answers = [one for own in inputs for one in run_model(self.model, own, self._features)]
+            features.update(zip(batch, answers, strict=True))
+        return [
+            _join(
+                [features[clip, index] for index in range(len(windows))],
+                reader.weights([len(window) for window in windows]),
+            ).numpy()
+            for clip, windows in enumerate(clips)
+        ]
 
     def _features(self, outputs: ModelOutput, inputs: Inputs) -> list[WindowFeatures]:
         windows = traits_of(self.model.config).window_features(self.model, outputs, inputs, self.granularity)

@@ -97,9 +97,8 @@ class ClipReader:
 
     def cut(self, waveform: torch.Tensor) -> list[torch.Tensor]:
         """The windows of a clip `(samples,)`."""
-        if self.grid is None:
-            return [waveform]
-        return [torch.from_numpy(window) for window in self.grid.cut(waveform.numpy())]
+        windows = [waveform.numpy()] if self.grid is None else self.grid.cut(waveform.numpy())
+        return self._lengthened(windows)
 
     def read(self, piece: "Piece") -> list[torch.Tensor]:
         """The windows of a piece of a file. Raises `AudioFileError` where it cannot be read."""
@@ -108,6 +107,10 @@ class ClipReader:
         else:
             number = None if piece.is_last else piece.windows
             windows = self.grid.read(piece.file, self.sampling_rate, piece.first, number)
+        return self._lengthened(windows)
+
+    def _lengthened(self, windows: list[np.ndarray]) -> list[torch.Tensor]:
+        """The windows of a clip, a clip of less than 25 ms padded for extractors that take no such clips."""
         shortest = self.sampling_rate // 40
         if not self.batches_any_lengths and len(windows[-1]) < shortest:  # our own extractors pad them
             windows[-1] = np.pad(windows[-1], (0, shortest - len(windows[-1])))
