@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 
 from ...inference.embedding import Embedder
-from ...modeling.loading import load_encoder, load_feature_extractor, name_of_model
+from ...modeling.loading import load_config, load_encoder, load_feature_extractor, name_of_model
 from ...modeling.traits import traits_of
 
 
@@ -38,6 +38,8 @@ class WaveformEncoder(nn.Module):
         feature_extractor: SequenceFeatureExtractor | None = None,
     ):
         super().__init__()
+        if not isinstance(model, PreTrainedModel):
+            load_config(os.fspath(model))  # says what is wrong where there is no model
         self.encoder = load_encoder(model).eval().requires_grad_(False)
         config = self.encoder.config
         feature_extractor = feature_extractor or load_feature_extractor(name_of_model(model), config)
@@ -46,6 +48,10 @@ class WaveformEncoder(nn.Module):
         self.sampling_rate: int = feature_extractor.sampling_rate
         self.frame_seconds = self._frame.frame_seconds
         self.first_frame_seconds = traits_of(config).first_frame_seconds(config, feature_extractor)
+
+    def train(self, mode: bool = True) -> "WaveformEncoder":
+        """Stay in evaluation mode, whatever a suite asks for."""
+        return super().train(False)
 
     def utterance_vectors(self, waveforms: Sequence[np.ndarray]) -> torch.Tensor:
         """The vector of each waveform `(samples,)`, float32: `(waveforms, hidden_size)`, float32 on the CPU."""
