@@ -85,7 +85,7 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
         return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
 
     def first_frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
-        """0 for kernels of odd size, as the first frame of the input and the padding of each layer are centred on it."""
+        """0 for kernels of odd size: the first frame of the input is centred there, and so is each layer's padding."""
         frames, stride = 0.0, 1
         for kernel_size, layer_stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             frames += stride * ((kernel_size - 1) / 2 - kernel_size // 2)

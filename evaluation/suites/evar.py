@@ -31,8 +31,8 @@ class AR_Polyaudio(WaveformEncoder):  # EVAR's names of representations begin wi
         self.cfg = cfg
         if cfg["sample_rate"] != self.sampling_rate:
             raise ValueError(
-                f"{cfg['weight_file']} takes audio at {self.sampling_rate} Hz, but sample_rate is {cfg['sample_rate']}. "
-                "Change it in the configuration."
+                f"{cfg['weight_file']} takes audio at {self.sampling_rate} Hz, not {cfg['sample_rate']}. "
+                "Change sample_rate in the configuration."
             )
 
     def precompute(self, device: torch.device, data_loader: Iterable) -> None:

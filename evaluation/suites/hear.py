@@ -71,7 +71,8 @@ def get_timestamp_embeddings(audio: torch.Tensor, model: HearModel) -> tuple[tor
         ValueError: polyaudio does not know the times of the vectors of such a model.
     """
     embeddings = model.frame_vectors(audio)
-    assert model.frame_seconds is not None and model.first_frame_seconds is not None  # else there are no vectors
+    assert model.frame_seconds is not None  # else there are no vectors
+    assert model.first_frame_seconds is not None
     frames = torch.arange(embeddings.shape[1], dtype=torch.float64)
     times = 1000 * (model.first_frame_seconds + frames * model.frame_seconds)
     return embeddings, times.float().expand(len(audio), -1).to(audio.device)

@@ -100,8 +100,8 @@ class MtebEncoder:
     @functools.cached_property
     def mteb_model_meta(self) -> "ModelMeta":
         """
-        What MTEB saves with the results. The revision is the digest of the weights, so that MTEB never takes the results
-        of another model for those of this one.
+        What MTEB saves with the results. The revision is the digest of the weights, so that MTEB never takes the
+        results of another model for those of this one.
         """
         from mteb.models import ModelMeta
 

@@ -71,9 +71,10 @@ class WaveformEncoder(nn.Module):
             ValueError: `audio` has another shape, or polyaudio does not know the times of the vectors.
         """
         if self.frame_seconds is None:
+            model_type = self.encoder.config.model_type
             raise ValueError(
-                f"polyaudio does not know the times of the vectors of a model of type {self.encoder.config.model_type}. "
-                "Use a suite that takes one vector for each clip."
+                f"polyaudio does not know the times of the vectors of a model of type {model_type}. Use a suite that "
+                "takes one vector for each clip."
             )
         frames = self._frame.embed_waveforms(waveforms_of(audio))
         return torch.from_numpy(np.stack(frames)).to(audio.device)

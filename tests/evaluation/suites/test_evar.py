@@ -51,7 +51,7 @@ def test_frames_come_last(model, sound, tmp_path):
 
 def test_errors_say_what_to_do(model_folders):
     folder = model_folders["sslam_classifier"]
-    with pytest.raises(ValueError, match="takes audio at 16000 Hz, but sample_rate is 32000"):
+    with pytest.raises(ValueError, match="takes audio at 16000 Hz, not 32000"):
         AR_Polyaudio(configuration(folder, sample_rate=32000))
     with pytest.raises(ValueError, match="Fine-tune them with `polyaudio train`"):
         AR_Polyaudio(configuration(folder)).set_augment_tf_feature_fn(None)

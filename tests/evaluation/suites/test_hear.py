@@ -106,7 +106,7 @@ def test_the_validator_of_hear(model, environment):
 
 @pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("heareval", "intervaltree", "slugify")),
-    reason="heareval is not installed: pip install --no-deps heareval click intervaltree python-slugify sortedcontainers",
+    reason="heareval is not installed: pip install --no-deps heareval intervaltree sortedcontainers python-slugify",
 )
 @pytest.mark.parametrize("kind", ["scene", "event"])
 def test_the_runner_of_hear_on_a_local_task(kind, model_folders, environment, sound, tmp_path):
