@@ -62,18 +62,19 @@ class ClipReader:
 
     def cut(self, waveform: torch.Tensor) -> list[torch.Tensor]:
         """The windows of a clip `(samples,)`."""
-        if self.grid is None:
-            return [waveform]
-        return [torch.from_numpy(window) for window in self.grid.cut(waveform.numpy())]
+        return self._lengthened([waveform.numpy()] if self.grid is None else self.grid.cut(waveform.numpy()))
 
     def read(self, pieces: Sequence[Piece]) -> tuple[list[Piece], list[list[torch.Tensor]], dict[str, str]]:
         """The pieces that can be read, the windows of each, and the errors of the other files."""
         found, clips, errors = self.files.read(pieces)
+        return found, [self._lengthened(windows) for windows in clips], errors
+
+    def _lengthened(self, windows: list[np.ndarray]) -> list[torch.Tensor]:
+        """The windows of a clip, a clip of less than 25 ms padded for extractors that take no such clips."""
         shortest = self.sampling_rate // 40
-        for windows in clips:
-            if not self.batches_any_lengths and len(windows[-1]) < shortest:  # our own extractors pad them
-                windows[-1] = np.pad(windows[-1], (0, shortest - len(windows[-1])))
-        return found, [[torch.from_numpy(window) for window in windows] for windows in clips], errors
+        if not self.batches_any_lengths and len(windows[-1]) < shortest:  # our own extractors pad them
+            windows[-1] = np.pad(windows[-1], (0, shortest - len(windows[-1])))
+        return [torch.from_numpy(window) for window in windows]
 
     def _call_arguments(self, is_part: Sequence[bool]) -> dict[str, Any]:
         return self.traits.extractor_call(self.config, self.feature_extractor, self.grid, self.padding, is_part)

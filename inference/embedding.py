@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .backends import Granularity, open_encoder
-from .files import find_files, weighted_mean
+from .files import find_files, join_features
 
 
 if TYPE_CHECKING:
@@ -127,17 +127,7 @@ class Embedder:
         encoder = self.encoder
         for result in encoder.run(files, num_workers=num_workers, description=description):
             if result.error is None:
-                features = _join(result.windows, encoder.reader.weights(result.samples))
+                features = join_features(result.windows, encoder.reader.weights(result.samples))
                 yield FileFeatures(result.file, features, frame_seconds=encoder.frame_seconds)
             else:
                 yield FileFeatures(result.file, error=result.error)
-
-
-def _join(windows: Sequence[tuple[np.ndarray | None, np.ndarray | None]], weights: Sequence[int]) -> np.ndarray:
-    """The features of a clip, `(hidden_size,)` or `(n, hidden_size)`, from those of its windows."""
-    vectors = [vector for vector, _ in windows if vector is not None]
-    sequences = [sequence for _, sequence in windows if sequence is not None]
-    if not sequences:
-        return weighted_mean(vectors, weights)
-    first = [weighted_mean(vectors, weights)[None]] if vectors else []
-    return np.concatenate([*first, *sequences])

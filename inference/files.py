@@ -19,6 +19,10 @@ from .progress import progress_bar
 # In a batch, a whole clip counts as one window for each 60 s
 _SECONDS_OF_A_WINDOW = 60
 
+# The features of a window, float32: a vector `(hidden_size,)` for all of it, vectors `(n, hidden_size)` along its time,
+# or both
+Features = tuple[np.ndarray | None, np.ndarray | None]
+
 
 def find_files(paths: Iterable[str | os.PathLike]) -> list[str]:
     """
@@ -204,6 +208,16 @@ def collect_results(
                 if piece.is_last:
                     yield done.pop(piece.file)
                     bar.update()
+
+
+def join_features(windows: Sequence[Features], weights: Sequence[int]) -> np.ndarray:
+    """The features of a clip, `(hidden_size,)` or `(n, hidden_size)`, from those of its windows."""
+    vectors = [vector for vector, _ in windows if vector is not None]
+    sequences = [sequence for _, sequence in windows if sequence is not None]
+    if not sequences:
+        return weighted_mean(vectors, weights)
+    first = [weighted_mean(vectors, weights)[None]] if vectors else []
+    return np.concatenate([*first, *sequences])
 
 
 def weighted_mean(windows: Sequence[np.ndarray], weights: Sequence[int]) -> np.ndarray:

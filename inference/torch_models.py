@@ -23,8 +23,8 @@ from ..modeling.loading import (
     name_of_model,
 )
 from ..modeling.traits import has_frame_head, traits_of
-from .clip_reader import ClipReader, Inputs, run_on_files
-from .files import FileReader, FileResult
+from .clip_reader import ClipReader, Inputs, run_model, run_on_files
+from .files import Features, FileReader, FileResult, join_features
 from .timeline_model import TimelineModel
 
 
@@ -133,7 +133,37 @@ class TorchEncoder:
             self.model, self.clip_reader, files, self._features, num_workers=num_workers, description=description
         )
 
-    def _features(self, outputs: ModelOutput, inputs: Inputs) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
+    def embed_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """
+        The features of waveforms in memory, as [`embed`] computes those of files. At most `batch_size` windows are in
+        the model at once, whatever the number and the length of the waveforms.
+
+        Args:
+            waveforms: `(samples,)` each, float32, at the rate of the feature extractor.
+
+        Returns:
+            float32, `(hidden_size,)` each for an utterance, `(n, hidden_size)` otherwise.
+        """
+        reader = self.clip_reader
+        clips = [reader.cut(torch.from_numpy(waveform)) for waveform in waveforms]
+        places = [(clip, index) for clip, windows in enumerate(clips) for index in range(len(windows))]
+        places.sort(key=lambda place: len(clips[place[0]][place[1]]), reverse=True)  # a batch has little padding
+        features: dict[tuple[int, int], Features] = {}
+        for start in range(0, len(places), reader.batch_size):
+            batch = places[start : start + reader.batch_size]
+            windows = [[clips[clip][index]] for clip, index in batch]
+            inputs = reader.extract(windows, [len(clips[clip]) > 1 for clip, _ in batch])
+            answers = [one for own in inputs for one in run_model(self.model, own, self._features)]
+            features.update(zip(batch, answers, strict=True))
+        return [
+            join_features(
+                [features[clip, index] for index in range(len(windows))],
+                self.reader.weights([len(window) for window in windows]),
+            )
+            for clip, windows in enumerate(clips)
+        ]
+
+    def _features(self, outputs: ModelOutput, inputs: Inputs) -> list[Features]:
         windows = traits_of(self.model.config).window_features(self.model, outputs, inputs, self.granularity)
         return [(_array(vector), _array(sequence)) for vector, sequence in windows]
 

@@ -159,6 +159,13 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         """The seconds from one vector of the features along time to the next; `None` where polyaudio does not know."""
         return None
 
+    def first_frame_seconds(self, config: ConfigT, feature_extractor: ExtractorT) -> float | None:
+        """
+        The time in seconds in the middle of the samples that the first vector along time is made of; `None` where
+        polyaudio does not know. Each further vector comes [`frame_seconds`] later.
+        """
+        return None
+
     def frames_per_answer(self, config: ConfigT) -> int:
         """
         The number of input frames for each output of a frame classifier.

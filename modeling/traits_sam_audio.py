@@ -97,6 +97,14 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
         return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
 
+    def first_frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
+        """0 for kernels of odd size: the first frame of the input is centred there, and so is each layer's padding."""
+        frames, stride = 0.0, 1
+        for kernel_size, layer_stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            frames += stride * ((kernel_size - 1) / 2 - kernel_size // 2)
+            stride *= layer_stride
+        return frames * feature_extractor.hop_length / feature_extractor.sampling_rate
+
     def window_features(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
     ) -> list[WindowFeatures]:

@@ -115,6 +115,11 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     def frame_seconds(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
         return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
 
+    def first_frame_seconds(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
+        """The first patch hears from the start of its first frame to the end of its last one."""
+        samples = (config.patch_size - 1) * feature_extractor.hop_length + feature_extractor.window_length
+        return samples / 2 / feature_extractor.sampling_rate
+
     def frames_per_answer(self, config: SSLAMConfig) -> int:
         return config.inputs_to_logits_ratio
 
