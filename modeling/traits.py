@@ -133,7 +133,7 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
             ValueError: polyaudio has no such module for models of this type.
         """
         raise ValueError(
-            f"polyaudio cannot export the front end of models of type {config.model_type}. Export the model without it."
+            f"polyaudio cannot export the front end of a model of type {config.model_type}. Export the model alone."
         )
 
     def clip_and_frame_features(

@@ -16,7 +16,8 @@ With --front-end the exported model takes samples, and computes the features its
 weights. The exported model is run by its own runtime and compared with torch. If it differs by more than --limit,
 nothing is written.
 
-The folder holds the program, its configuration, and polyaudio_export.json, which says all that a runtime has to know."""
+The folder holds the program, its configuration, and polyaudio_export.json, which says all that a runtime needs to
+know."""
 
 EXAMPLES = """\
   polyaudio export runs/ragas --output exported --front-end
