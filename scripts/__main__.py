@@ -19,6 +19,7 @@ COMMANDS = {
     "embed": "write the features of audio files, computed by a model",
     "dataset": "build, inspect, split, mix and check datasets, and measure their statistics",
     "convert": "convert a checkpoint of an original implementation into a model folder",
+    "export": "export a model for other runtimes than torch, with its front end if you like",
     "push": "upload a model folder to the Hugging Face Hub",
     "demo": "train a raga classifier on synthetic recordings in a few minutes, and use it",
 }
