@@ -141,7 +141,7 @@ def export_model(
             "calibration goes with precision 'int8-static', which needs it. Name files of your own audio."
         )
     output = Path(output)
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     loaded, feature_extractor = _load(model, feature_extractor, what)
     source = merged(loaded).float().cpu().eval()
     reference = Reference(source, feature_extractor, takes_samples=front_end)
@@ -255,7 +255,7 @@ def _without_code(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in ("auto_map", "custom_pipelines")}
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool) -> None:
     """Raises `ValueError` for a folder that must not be replaced."""
     restore(output)
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
@@ -270,4 +270,4 @@ def _check_output(output: Path, overwrite: bool) -> None:
         )
 
 
-__all__ = ["ExportReport", "export_model"]
+__all__ = ["ExportReport", "check_output", "export_model"]

@@ -41,7 +41,7 @@ def install_npm(folder: Path, script: str) -> None:
     """An npm that counts how often it is called."""
     folder.joinpath("bin").mkdir()
     npm = folder / "bin" / "npm"
-    npm.write_text(f"#!/bin/sh\nPATH={os.defpath}\necho \"$@\" >> {folder}/calls\n{script}\n")
+    npm.write_text(f'#!/bin/sh\nPATH={os.defpath}\necho "$@" >> {folder}/calls\n{script}\n')
     npm.chmod(npm.stat().st_mode | stat.S_IXUSR)
 
 
