@@ -137,9 +137,7 @@ def export_model(
     """
     check_format(format, precision)
     if (calibration is not None) != (precision == "int8-static"):
-        raise ValueError(
-            "calibration goes with precision 'int8-static', which needs it. Name files of your own audio."
-        )
+        raise ValueError("Precision 'int8-static' needs calibration, and no other takes it. Name your own audio.")
     output = Path(output)
     check_output(output, overwrite)
     loaded, feature_extractor = _load(model, feature_extractor, what)
