@@ -38,6 +38,7 @@ _MODULE_OF = {
     "SSLAMModel": ".modeling.modeling_sslam",
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
     "SegmentAttention": ".inference.attention",
+    "WebReport": ".export.web",
     "WindowArguments": ".training.arguments",
     "annotate": ".inference.annotation",
     "build_app": ".app.page",
@@ -45,6 +46,7 @@ _MODULE_OF = {
     "embed": ".inference.embedding",
     "evaluate": ".evaluation.evaluate",
     "export_model": ".export.exporting",
+    "export_web": ".export.web",
     "fine_tune": ".training.fine_tuning",
     "load_audio": ".data.audio",
     "plot_segment_attention": ".inference.attention_plots",
@@ -87,6 +89,8 @@ if TYPE_CHECKING:
     from .evaluation.tuning import tune_events as tune_events
     from .export.exporting import ExportReport as ExportReport
     from .export.exporting import export_model as export_model
+    from .export.web import WebReport as WebReport
+    from .export.web import export_web as export_web
     from .feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor as SAMAudioFeatureExtractor
     from .feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor as SSLAMFeatureExtractor
     from .inference.annotation import Annotation as Annotation

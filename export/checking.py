@@ -3,15 +3,23 @@
 """Compares an exported model with the model in torch, clip by clip."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from transformers import PreTrainedModel, SequenceFeatureExtractor
 from transformers.exporters import ExportedModel
 
-from ..data.windows import WindowGrid
+from ..data.audio import load_audio
+from ..data.labels import MULTI_LABEL, task_of
+from ..data.readable import audio_file
+from ..evaluation.answers import score_logits, with_labels_of
+from ..evaluation.classifier import label_names
+from ..evaluation.evaluate import load_split
 from ..modeling.traits import traits_of
 from .graphs import task_of_model
 
@@ -19,31 +27,9 @@ from .graphs import task_of_model
 Outputs = dict[str, torch.Tensor]
 
 
-def example_clips(grid: WindowGrid | None, sampling_rate: int, longest: int | None) -> list[np.ndarray]:
-    """
-    Synthetic clips: one of 0.2 s, one of exactly a window (or 3 s), and one of 2.4 windows.
-
-    Args:
-        longest: samples that the model takes at most; `None` for any number.
-    """
-    window = 3 * sampling_rate if grid is None else grid.size
-    lengths = [sampling_rate // 5, window, round(2.4 * window)]
-    rng = np.random.default_rng(0)
-    return [_notes(length, sampling_rate, rng) for length in lengths if longest is None or length <= longest]
-
-
-def _notes(length: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Notes of a quarter of a second with harmonics, in noise."""
-    time = np.arange(length) / sampling_rate
-    pitches = rng.uniform(100, sampling_rate / 12, length // (sampling_rate // 4) + 1)
-    pitch = pitches[np.arange(length) // (sampling_rate // 4)]
-    notes = sum(0.2 / number * np.sin(2 * np.pi * number * pitch * time) for number in (1, 2, 3))
-    return (notes + 0.01 * rng.standard_normal(length)).astype(np.float32)
-
-
 class Reference:
     """
-    What a model answers in torch.
+    What a model answers in torch, and the input of its export.
 
     Args:
         model: in evaluation mode, in float32.
@@ -52,10 +38,49 @@ class Reference:
     """
 
     def __init__(self, model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, takes_samples: bool):
-        self.feature_extractor, self.takes_samples = feature_extractor, takes_samples
+        self.model, self.feature_extractor, self.takes_samples = model, feature_extractor, takes_samples
+        self.traits, self.task = traits_of(model.config), task_of_model(model)
         self.rate: int = feature_extractor.sampling_rate
-        self.model, self.traits = model, traits_of(model.config)
-        self.hears_padding = not takes_samples or task_of_model(model) != "encoder"
+        self.hears_padding = not takes_samples or self.task != "encoder"
+
+    @property
+    def window(self) -> int:
+        """Samples of a window, or of 3 s for models without windows."""
+        grid = self.traits.window_grid(self.model.config, self.feature_extractor)
+        return 3 * self.rate if grid is None else grid.size
+
+    @property
+    def longest(self) -> int | None:
+        """Samples that the model takes at most; `None` for any number."""
+        folds = self.task != "encoder" and getattr(self.model.config, "window_frames", None)
+        return None if self.traits.reads_any_length or folds else self.window
+
+    def example_clips(self) -> list[np.ndarray]:
+        """Synthetic clips: one of 0.2 s, one of exactly a window, and if the model takes it one of more windows."""
+        rng = np.random.default_rng(0)
+        lengths = [self.rate // 5, self.window, round(1.3 * self.window)]
+        return [_notes(length, self.rate, rng) for length in lengths if not self.longest or length <= self.longest]
+
+    def trace_input(self) -> dict[str, torch.Tensor]:
+        """The input to trace a program with: two clips, and two of all that grows with their length."""
+        samples = round(1.3 * self.window) if self.longest is None else round(0.6 * self.longest)
+        noise = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
+        return self.inputs(list(0.1 * noise))
+
+    def inputs(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+        """
+        The input of an exported model for clips: samples that are padded with zeros, or features, and the mask.
+
+        Args:
+            clips: `(samples,)` each, float32.
+        """
+        if not self.takes_samples:
+            features = self.features(clips)
+            return {name: one if one.is_floating_point() else one.long() for name, one in features.items()}
+        longest = max(map(len, clips))
+        samples = np.stack([np.pad(clip, (0, longest - len(clip))) for clip in clips]).astype(np.float32)
+        mask = np.stack([np.arange(longest) < len(clip) for clip in clips]).astype(np.int64)
+        return {"input_values": torch.from_numpy(samples), "attention_mask": torch.from_numpy(mask)}
 
     def features(self, clips: Sequence[np.ndarray], masks_padding: bool = False) -> dict[str, torch.Tensor]:
         """The features of clips, as the feature extractor gives them by default, or with their padding masked."""
@@ -72,7 +97,7 @@ class Reference:
         """The outputs of the model for features, with the names of the exported model."""
         with torch.inference_mode():
             outputs = self.model(**features)
-            if task_of_model(self.model) != "encoder":
+            if self.task != "encoder":
                 return {"logits": outputs.logits}
             if self.takes_samples:
                 return dict(
@@ -122,29 +147,53 @@ def compare(exported: ExportedModel, reference: Reference, clips: Sequence[np.nd
     Args:
         clips: `(samples,)` each, float32.
     """
-    config = reference.model.config
-    counts_labels = task_of_model(reference.model) != "encoder" and config.problem_type != "regression"
+    counts_labels = reference.task != "encoder" and reference.model.config.problem_type != "regression"
     comparison = Comparison(len(clips))
     for clip in clips:
-        features = reference.features([clip])
-        inputs = samples_input([clip]) if reference.takes_samples else as_input(features)
-        comparison.add(exported(**inputs), reference.answer(features), counts_labels)
+        expected = reference.answer(reference.features([clip]))
+        comparison.add(exported(**reference.inputs([clip])), expected, counts_labels)
     short, long = min(clips, key=len), max(clips, key=len)
     if reference.takes_samples and reference.traits.batches_any_lengths and len(short) < len(long):
-        outputs = exported(**samples_input([short, long]))
+        outputs = exported(**reference.inputs([short, long]))
         features = reference.features([short], masks_padding=True)
         comparison.add({name: value[:1] for name, value in outputs.items()}, reference.answer(features), counts_labels)
     return comparison
 
 
-def samples_input(clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
-    """Clips as the input of an exported model that takes samples, padded with zeros."""
-    longest = max(map(len, clips))
-    samples = np.stack([np.pad(clip, (0, longest - len(clip))) for clip in clips]).astype(np.float32)
-    mask = np.stack([np.arange(longest) < len(clip) for clip in clips]).astype(np.int64)
-    return {"input_values": torch.from_numpy(samples), "attention_mask": torch.from_numpy(mask)}
+def compare_scores(
+    exported: ExportedModel,
+    reference: Reference,
+    dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict,
+    split: str | None,
+) -> dict[str, Any]:
+    """
+    Score an exported classifier of clips, and the one in torch, on a dataset.
+
+    Args:
+        dataset, split: as for `evaluate`.
+
+    Returns:
+        `score` (`"accuracy"`, or `"map"` for several labels), and its value in `torch` and of the `export`.
+    """
+    (clips,) = load_split(dataset, split).values()
+    config = reference.model.config
+    clips = with_labels_of(label_names(config), clips)
+    logits: dict[str, list[np.ndarray]] = {"torch": [], "export": []}
+    for audio in clips["audio"]:
+        clip = load_audio(audio_file(audio), reference.rate)[: reference.longest]
+        logits["torch"].append(reference.answer(reference.features([clip]))["logits"].numpy())
+        logits["export"].append(exported(**reference.inputs([clip]))["logits"].numpy())
+    score = "map" if task_of(clips.features["label"]) == MULTI_LABEL else "accuracy"
+    values = {
+        name: score_logits(np.concatenate(rows), clips, label_names(config)).clips.values[score] for name, rows in logits.items()
+    }
+    return {"score": score, **values}
 
 
-def as_input(features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Features as the input of an exported model, whose masks are int64."""
-    return {name: value if value.is_floating_point() else value.long() for name, value in features.items()}
+def _notes(length: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Notes of a quarter of a second with harmonics, in noise."""
+    time = np.arange(length) / sampling_rate
+    pitches = rng.uniform(100, sampling_rate / 12, length // (sampling_rate // 4) + 1)
+    pitch = pitches[np.arange(length) // (sampling_rate // 4)]
+    notes = sum(0.2 / number * np.sin(2 * np.pi * number * pitch * time) for number in (1, 2, 3))
+    return (notes + 0.01 * rng.standard_normal(length)).astype(np.float32)

@@ -8,16 +8,19 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
+from torch.utils._sympy.value_ranges import ValueRanges
 from transformers import exporters
-from transformers.utils import logging as transformers_logging
 
 
 Format = Literal["onnx", "openvino", "executorch", "torch-export"]
 Precision = Literal["float32", "float16", "int8-dynamic", "int8-static"]
+
+# Where torch writes the names of the modules that a node of an ONNX graph comes from
+SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class ExportFormat:
     Attributes:
         exporter, config: names of the exporter and of its configuration in `transformers.exporters`.
         packages: modules that exporting and running need.
+        run_settings: settings with which the program is loaded to be compared with torch.
         extra: the extra of polyaudio that installs them; `None` if nothing is needed.
         precisions: what it can be exported in.
     """
@@ -37,6 +41,7 @@ class ExportFormat:
     packages: tuple[str, ...]
     extra: str | None
     precisions: tuple[Precision, ...]
+    run_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 FORMATS: dict[Format, ExportFormat] = {
@@ -48,7 +53,13 @@ FORMATS: dict[Format, ExportFormat] = {
         ("float32", "float16", "int8-dynamic", "int8-static"),
     ),
     "openvino": ExportFormat(
-        "OpenVINOExporter", "OpenVINOConfig", ("openvino",), "export-openvino", ("float32", "float16")
+        "OpenVINOExporter",
+        "OpenVINOConfig",
+        ("openvino",),
+        "export-openvino",
+        ("float32", "float16"),
+        # On processors with bfloat16, OpenVINO computes in it unless it is told not to
+        {"config": {"INFERENCE_PRECISION_HINT": "f32"}},
     ),
     "executorch": ExportFormat(
         "ExecutorchExporter", "ExecutorchConfig", ("executorch",), "export-executorch", ("float32",)
@@ -93,19 +104,37 @@ def export_graph(
     shapes = {key: {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO} for key in inputs}
     config = getattr(exporters, chosen.config)(dynamic=True, dynamic_shapes=shapes, **settings)
     with quiet():
-        return getattr(exporters, chosen.exporter)().export(graph, dict(inputs), config)
+        exported = getattr(exporters, chosen.exporter)().export(graph, dict(inputs), config)
+    _clean(exported, name)
+    return exported
+
+
+def _clean(exported: exporters.ExportedModel, name: Format) -> None:
+    """Remove what a program need not keep: where its code was, the example input, and needless checks of the input."""
+    program = exported.program
+    if name == "onnx":
+        for node in program.graph.all_nodes():
+            scopes = node.metadata_props.get(SCOPES)
+            node.metadata_props.clear()
+            if scopes is not None:
+                node.metadata_props[SCOPES] = scopes
+    elif name == "torch-export":
+        # torch takes each size that varies for 2 or more, and refuses a clip of one window or of one frame. The
+        # program computes the right thing for it; the comparison with torch shows that.
+        program._guards_code.clear()
+        program._example_inputs = None
+        for symbol, bounds in program.range_constraints.items():
+            program.range_constraints[symbol] = ValueRanges(1, bounds.upper)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep the exporters, which print every step and warn of their own code, from printing."""
-    verbosity, level = transformers_logging.get_verbosity(), logging.getLogger("torch").level
-    transformers_logging.set_verbosity_error()
-    logging.getLogger("torch").setLevel(logging.ERROR)
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        transformers_logging.set_verbosity(verbosity)
-        logging.getLogger("torch").setLevel(level)
+        logging.disable(disabled)

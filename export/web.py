@@ -7,7 +7,6 @@ import html
 import json
 import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
@@ -24,7 +23,7 @@ from ..inference.timeline import Join, choose_layout
 from ..inference.timeline_model import window_limits
 from ..modeling.loading import load_classifier, load_feature_extractor, name_of_model
 from .description import DESCRIPTION
-from .exporting import ExportReport, _check_output, export_model
+from .exporting import ExportReport, check_output, export_model
 from .formats import Precision
 from .graphs import task_of_model
 from .web_runtime import copy_web_runtime, read_web_runtime
@@ -79,9 +78,9 @@ def export_web(
     resolution: float | None = None,
     threshold: float | None = None,
     web_runtime: str | os.PathLike | None = None,
-    files: str | os.PathLike | Iterable[str | os.PathLike] | None = None,
     limit: float | None = None,
     overwrite: bool = False,
+    **checks: Any,
 ) -> WebReport:
     """
     Export a classifier as a page: static files that label recordings and the sound of a microphone in a browser.
@@ -94,12 +93,14 @@ def export_web(
         output: the folder to write.
         feature_extractor: the model's. By default the one saved with it.
         precision: of the graph that the page runs.
-        quantized: whether to add a graph in int8, which transformers.js takes by default in browsers. It is left out
-            where it is too far from the model.
+        quantized: whether to add a graph in int8 for transformers.js, which takes it by default in browsers. It is
+            left out where it is too far from the model.
         title: of the page. By default the name of the model.
         window, hop, overlap, join, resolution, threshold: how the page hears recordings, as for [`annotate`].
         web_runtime: the npm package `onnxruntime-web`, a `.tgz` file or unpacked. By default npm fetches it once.
-        files, limit, overwrite: as for [`export_model`].
+        limit: how much worse than torch the graph of the page may be, as for [`export_model`].
+        overwrite: whether to replace an exported model in `output`.
+        checks: `calibration`, `files`, `dataset` and `split`, as for [`export_model`].
 
     Raises:
         ValueError: the model is not a trained classifier, it cannot be exported or not with these windows, the output
@@ -107,7 +108,7 @@ def export_web(
         OSError: a file cannot be read or written.
     """
     output = Path(output)
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     loaded = load_classifier(os.fspath(model) if isinstance(model, os.PathLike) else model)
     name = loaded.config.name_or_path
     if feature_extractor is None:
@@ -130,14 +131,12 @@ def export_web(
     with whole_folder(output) as folder:
         (folder / "onnx").mkdir()
 
-        def add(precision: Precision) -> tuple[ExportReport, dict[str, Any]]:
-            return _add_graph(folder, loaded, feature_extractor, precision, files, limit)
-
-        report, exported = add(precision)
+        checks["feature_extractor"] = feature_extractor
+        report, exported = _add_graph(folder, loaded, precision, limit=limit, **checks)
         graphs, without = [report], None
-        if quantized and precision != "int8-dynamic":
+        if quantized and precision != "int8-dynamic" and task == "clips":
             try:
-                graphs.append(add("int8-dynamic")[0])
+                graphs.append(_add_graph(folder, loaded, "int8-dynamic", **checks)[0])
             except ValueError as error:
                 without = str(error)
         exported |= {
@@ -157,12 +156,7 @@ def export_web(
 
 
 def _add_graph(
-    folder: Path,
-    model: PreTrainedModel,
-    feature_extractor: SequenceFeatureExtractor,
-    precision: Precision,
-    files: str | os.PathLike | Iterable[str | os.PathLike] | None,
-    limit: float | None,
+    folder: Path, model: PreTrainedModel, precision: Precision, **settings: Any
 ) -> tuple[ExportReport, dict[str, Any]]:
     """Export a graph into its place in a folder; its report and its description."""
     import onnx
@@ -172,11 +166,9 @@ def _add_graph(
         report = export_model(
             model,
             exported,
-            feature_extractor=feature_extractor,
             front_end=True,
             precision=precision,
-            files=files,
-            limit=limit,
+            **settings,
         )
         graph = onnx.load(exported / "model.onnx")
         try:

@@ -3,6 +3,7 @@
 """Adds the weights of adapters to those of their model."""
 
 import copy
+import sys
 from importlib import import_module
 
 from transformers import PreTrainedModel
@@ -17,7 +18,7 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
         ValueError: an adapter of this type cannot be merged.
     """
     model = copy.deepcopy(model)
-    if not getattr(model, "_hf_peft_config_loaded", False):
+    if "peft" not in sys.modules:  # then there is no adapter
         return model
     tuner_layer = import_module("peft.tuners.tuners_utils").BaseTunerLayer
     wrapper = import_module("peft.utils.other").AuxiliaryTrainingWrapper
@@ -31,5 +32,5 @@ def merged(model: PreTrainedModel) -> PreTrainedModel:
             (adapter,) = module.active_adapters
             model.set_submodule(name, module.modules_to_save[adapter])
     model._hf_peft_config_loaded = False
-    model.peft_config = {}
+    vars(model).pop("peft_config", None)
     return model

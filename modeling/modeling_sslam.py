@@ -25,7 +25,7 @@ from ..integration.adapters import AdapterLoadingMixin
 from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
 from .onednn_linear import onednn_linear
-from .window_folding import cut_into_windows, join_window_logits
+from .window_folding import cut_into_windows, join_window_logits, log_sigmoid
 
 
 def sincos_position_table(num_time_patches: int, num_mel_patches: int, hidden_size: int) -> torch.Tensor:
@@ -529,7 +529,7 @@ def linear_softmax_pooling(hidden_states: torch.Tensor, patch_mask: torch.Tensor
     Returns:
         `(batch_size, hidden_size)`.
     """
-    log_probs = nn.functional.logsigmoid(hidden_states.float())
+    log_probs = log_sigmoid(hidden_states.float())
     if patch_mask is not None:
         log_probs = log_probs.masked_fill(~patch_mask[..., None], -torch.inf)
     # log(sum p^2 / sum p), with the epsilon of the original

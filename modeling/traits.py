@@ -133,8 +133,7 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
             ValueError: polyaudio has no such module for models of this type.
         """
         raise ValueError(
-            f"polyaudio has no front end for models of type {config.model_type} that can be exported. Export the model "
-            "without its front end."
+            f"polyaudio cannot export the front end of a model of type {config.model_type}. Export the model alone."
         )
 
     def clip_and_frame_features(

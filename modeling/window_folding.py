@@ -43,6 +43,16 @@ def cut_into_windows(
     return windows.flatten(0, 1), mask.flatten(0, 1), num_own_frames
 
 
+def log_sigmoid(log_odds: torch.Tensor) -> torch.Tensor:
+    """
+    What `torch.nn.functional.logsigmoid` computes, by the same formula.
+
+    ONNX has no such operator, and torch exports it as the logarithm of a sigmoid, which ONNX Runtime takes for constant
+    below -18.
+    """
+    return log_odds.clamp(max=0) - torch.log1p(torch.exp(-log_odds.abs()))
+
+
 def join_window_logits(logits: torch.Tensor, weights: torch.Tensor, problem_type: str | None) -> torch.Tensor:
     """
     The logits of clips whose probabilities are the weighted means over their windows. Regression averages the values.
@@ -62,8 +72,8 @@ def join_window_logits(logits: torch.Tensor, weights: torch.Tensor, problem_type
         return (weights * logits).sum(dim=1).to(dtype)
     log_weights = weights.log()
     if problem_type == "multi_label_classification":
-        positive = torch.logsumexp(log_weights + nn.functional.logsigmoid(logits), dim=1)
-        negative = torch.logsumexp(log_weights + nn.functional.logsigmoid(-logits), dim=1)
+        positive = torch.logsumexp(log_weights + log_sigmoid(logits), dim=1)
+        negative = torch.logsumexp(log_weights + log_sigmoid(-logits), dim=1)
         return (positive - negative).to(dtype)
     # Softmax ignores the constant that is added last. It makes the logits of a single window what they were.
     normalizers = logits.logsumexp(dim=2, keepdim=True)

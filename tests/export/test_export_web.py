@@ -20,6 +20,7 @@ from polyaudio import (
 )
 from polyaudio.export import web
 from polyaudio.export.web import export_web
+from polyaudio.scripts.export import main
 
 
 HOSTILE = "</script><b>\n&"
@@ -72,6 +73,28 @@ def test_a_classifier_of_frames_is_not_described_for_transformers_js(tmp_path):
     settings = json.loads((tmp_path / "page" / "polyaudio_export.json").read_text(encoding="utf-8"))
     assert (settings["task"], settings["timeline"]["answer"], settings["timeline"]["cell"]) == ("frames", 2560, 640)
     assert not (tmp_path / "page" / "config.json").exists()
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, capsys):
+    model = save(tmp_path / "model")
+    arguments = [str(model), "--output", str(tmp_path / "a page")]
+    settings = ["--format", "web", "--precision", "int8-dynamic", "--title", "Mine", "--window", "2", "--limit", "1"]
+    assert main([*arguments, *settings]) == 0
+    printed = capsys.readouterr().out
+    assert "onnx, int8-dynamic, takes samples" in printed
+    assert f"python -m http.server --directory '{tmp_path}/a page'" in printed
+    settings = json.loads((tmp_path / "a page" / "polyaudio_export.json").read_text(encoding="utf-8"))
+    assert (settings["graph"], settings["timeline"]["length"]) == ("onnx/model_quantized.onnx", 32000)
+    assert "<title>Mine</title>" in (tmp_path / "a page" / "index.html").read_text(encoding="utf-8")
+    for wrong, message in (
+        (["--title", "Mine"], "--title is for --format web"),
+        (["--format", "web", "--encoder"], "a page needs a classifier"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, *wrong])
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err
 
 
 def test_what_cannot_be_a_page_is_refused(tmp_path):

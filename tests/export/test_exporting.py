@@ -1,0 +1,295 @@
+"""Exported models answer as in torch, through the runtime of their format."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from builders import SAM_AUDIO, SSLAM, dataset_in_memory, write_tones
+from polyaudio import (
+    SAMAudioConfig,
+    SAMAudioFeatureExtractor,
+    SAMAudioForAudioClassification,
+    SAMAudioModel,
+    SSLAMConfig,
+    SSLAMFeatureExtractor,
+    SSLAMForAudioClassification,
+    SSLAMForAudioFrameClassification,
+    SSLAMModel,
+    embed,
+    export_model,
+)
+
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+RATE = 16000
+LABELS = {"id2label": {0: "high", 1: "low", 2: "none"}, "label2id": {"high": 0, "low": 1, "none": 2}}
+SMALL = {**SSLAM, "num_hidden_layers": 1, "window_frames": 128, **LABELS}
+SEVERAL = {"problem_type": "multi_label_classification"}
+ONE = {"problem_type": "single_label_classification"}
+EXTRACTOR = SSLAMFeatureExtractor(max_length=128)
+CHROMA = {**SAM_AUDIO, "conv_stride": [2, 2], "frontend": "tonic_chroma", **LABELS}
+
+
+def sound(seconds: float, seed: int = 0) -> np.ndarray:
+    time = np.arange(round(seconds * RATE)) / RATE
+    noise = 0.05 * np.random.default_rng(seed).standard_normal(len(time))
+    return (0.3 * np.sin(2 * np.pi * (300 + 200 * seed) * time) + noise).astype(np.float32)
+
+
+def decided(model):
+    """A model whose answers differ clearly from clip to clip, as those of a trained one do."""
+    torch.manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module.out_features == 3:
+            torch.nn.init.normal_(module.weight, std=2.0)
+    return model.eval()
+
+
+def torch_logits(model, extractor, clips, **call) -> torch.Tensor:
+    features = extractor(clips, sampling_rate=RATE, return_tensors="pt", **call)
+    with torch.no_grad():
+        return model(features["input_values"], attention_mask=features["attention_mask"]).logits
+
+
+def run(folder: Path, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    longest = max(map(len, clips))
+    samples = np.stack([np.pad(clip, (0, longest - len(clip))) for clip in clips])
+    mask = np.stack([np.arange(longest) < len(clip) for clip in clips]).astype(np.int64)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"input_values": samples, "attention_mask": mask}), strict=True))
+
+
+@pytest.fixture(scope="module")
+def clips_model():
+    torch.manual_seed(0)
+    return decided(SSLAMForAudioClassification(SSLAMConfig(**SMALL, **SEVERAL)))
+
+
+@pytest.fixture(scope="module")
+def clips_folder(clips_model, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("clips") / "exported"
+    report = export_model(clips_model, folder, feature_extractor=EXTRACTOR, front_end=True)
+    assert report.worst_difference < 1e-5
+    assert (report.measure, report.limit, report.agreement, report.clips) == ("worst_difference", 1e-4, 1.0, 3)
+    assert report.size == sum(path.stat().st_size for path in folder.iterdir())
+    return folder
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 20_720 / RATE, 3.0, 7.7])
+def test_a_clip_of_any_length_gets_the_logits_of_torch(clips_model, clips_folder, seconds):
+    clip = sound(seconds)
+    expected = torch_logits(clips_model, EXTRACTOR, [clip])
+    np.testing.assert_allclose(run(clips_folder, [clip])["logits"], expected, rtol=0, atol=1e-4)
+
+
+def test_a_batch_gets_the_logits_of_its_clips(clips_model, clips_folder):
+    clips = [sound(2.0, seed) for seed in range(3)]
+    expected = torch_logits(clips_model, EXTRACTOR, clips)
+    np.testing.assert_allclose(run(clips_folder, clips)["logits"], expected, rtol=0, atol=1e-4)
+
+
+def test_padding_of_a_batch_is_not_heard(clips_model, clips_folder):
+    short, long = sound(0.5), sound(2.0, seed=1)
+    logits = run(clips_folder, [short, long])["logits"]
+    expected = [torch_logits(clips_model, EXTRACTOR, [one], padding="longest") for one in (short, long)]
+    np.testing.assert_allclose(logits, torch.cat(expected), rtol=0, atol=1e-4)
+
+
+def test_the_folder_says_what_a_runtime_needs(clips_folder):
+    description = json.loads((clips_folder / "polyaudio_export.json").read_text())
+    assert description.pop("check")["worst_difference"] < 1e-5
+    assert description == {
+        "format_version": 1,
+        "format": "onnx",
+        "precision": "float32",
+        "input": "samples",
+        "task": "clips",
+        "model_type": "sslam",
+        "sampling_rate": RATE,
+        "labels": ["high", "low", "none"],
+        "problem_type": "multi_label_classification",
+        "window": {"samples": 20_720, "step": 20_480, "margin": 0},
+        "shortest": 400,
+        "timeline": {
+            "length": 20_480,
+            "size": 20_720,
+            "step": 10_240,
+            "answer": 10_240,
+            "cell": 10_240,
+            "join": "fade",
+        },
+        "frame_hop": 160,
+        "event_rules": None,
+        "embedding": None,
+    }
+    assert json.loads((clips_folder / "config.json").read_text())["architectures"] == ["SSLAMForAudioClassification"]
+    assert json.loads((clips_folder / "preprocessor_config.json").read_text())["max_length"] == 128
+    assert b".py" not in (clips_folder / "model.onnx").read_bytes()  # no names of files of this machine
+
+
+def test_frames_of_a_frame_classifier(tmp_path):
+    torch.manual_seed(0)
+    model = decided(SSLAMForAudioFrameClassification(SSLAMConfig(**SMALL, **ONE, frame_upsampling=2)))
+    export_model(model, tmp_path / "exported", feature_extractor=EXTRACTOR, front_end=True)
+    for seconds in (0.3, 3.0):
+        expected = torch_logits(model, EXTRACTOR, [sound(seconds)])
+        logits = run(tmp_path / "exported", [sound(seconds)])["logits"]
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+    description = json.loads((tmp_path / "exported" / "polyaudio_export.json").read_text())
+    assert (description["task"], description["timeline"]["answer"]) == ("frames", 1280)
+
+
+@pytest.mark.parametrize("name", ["sslam", "sam_audio"])
+def test_an_encoder_gives_what_embed_writes(tmp_path, name):
+    torch.manual_seed(0)
+    if name == "sslam":
+        model, extractor = SSLAMModel(SSLAMConfig(**SMALL)).eval(), EXTRACTOR
+    else:
+        model, extractor = SAMAudioModel(SAMAudioConfig(**SAM_AUDIO)).eval(), SAMAudioFeatureExtractor()
+    export_model(model, tmp_path / "exported", feature_extractor=extractor, front_end=True)
+    soundfile.write(tmp_path / "clip.wav", sound(0.7), RATE, subtype="FLOAT")
+    outputs = run(tmp_path / "exported", [sound(0.7)])
+    for output, granularity in (("utterance", "utterance"), ("frames", "frame")):
+        (clip,) = embed(tmp_path / "clip.wav", model, feature_extractor=extractor, granularity=granularity)
+        np.testing.assert_allclose(outputs[output][0], clip.features, rtol=0, atol=1e-4)
+    embedding = json.loads((tmp_path / "exported" / "polyaudio_export.json").read_text())["embedding"]
+    assert embedding == {"size": 32, "seconds_per_frame": clip.frame_seconds}
+
+
+def test_the_tonic_is_estimated_in_the_program(tmp_path):
+    torch.manual_seed(0)
+    model = decided(SAMAudioForAudioClassification(SAMAudioConfig(**CHROMA, **ONE)))
+    extractor = SAMAudioFeatureExtractor("tonic_chroma")
+    export_model(model, tmp_path / "exported", feature_extractor=extractor, front_end=True)
+    for seed, seconds in enumerate((0.2, 1.0, 4.0)):
+        expected = torch_logits(model, extractor, [sound(seconds, seed)])
+        logits = run(tmp_path / "exported", [sound(seconds, seed)])["logits"]
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_adapters_become_part_of_the_weights(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    model = SAMAudioForAudioClassification(SAMAudioConfig(**SAM_AUDIO, **LABELS, **ONE)).eval()
+    adapter = LoraConfig(target_modules=["q_proj", "conv"], modules_to_save=["classifier"], r=2)
+    model = get_peft_model(model, adapter).get_base_model()
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    extractor = SAMAudioFeatureExtractor()
+    export_model(model, tmp_path / "exported", feature_extractor=extractor, front_end=True)
+    expected = torch_logits(model.eval(), extractor, [sound(1.0)])
+    np.testing.assert_allclose(run(tmp_path / "exported", [sound(1.0)])["logits"], expected, rtol=0, atol=1e-4)
+    assert any("lora_B" in name for name, _ in model.named_parameters())  # the model itself did not change
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8-dynamic", "int8-static"])
+def test_smaller_precisions(clips_model, tmp_path, precision):
+    files = write_tones(tmp_path / "sounds", {"high": 3000.0, "low": 300.0}, 3)
+    calibration = {"calibration": files} if precision == "int8-static" else {}
+    report = export_model(
+        clips_model,
+        tmp_path / "exported",
+        feature_extractor=EXTRACTOR,
+        front_end=True,
+        precision=precision,
+        files=files,
+        **calibration,
+    )
+    assert report.clips == 6
+    assert 0 < report.worst_difference < 0.3
+    assert report.measure == ("worst_difference" if precision == "float16" else "other_labels")
+    assert report.agreement == 1.0
+    logits = run(tmp_path / "exported", [sound(1.0)])["logits"]
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, torch_logits(clips_model, EXTRACTOR, [sound(1.0)]), rtol=0, atol=0.3)
+
+
+def test_a_program_without_front_end_takes_features(tmp_path):
+    torch.manual_seed(0)
+    model = decided(SAMAudioForAudioClassification(SAMAudioConfig(**SAM_AUDIO, **LABELS, problem_type="regression")))
+    extractor = SAMAudioFeatureExtractor()
+    report = export_model(model, tmp_path / "exported", feature_extractor=extractor)
+    assert (report.input, report.agreement) == ("features", None)
+    session = onnxruntime.InferenceSession(str(tmp_path / "exported" / "model.onnx"))
+    features = extractor([sound(1.0), sound(0.4)], sampling_rate=RATE, return_tensors="np")
+    inputs = {"input_values": features["input_values"], "attention_mask": features["attention_mask"].astype(np.int64)}
+    expected = torch_logits(model, extractor, [sound(1.0), sound(0.4)])
+    np.testing.assert_allclose(session.run(None, inputs)[0], expected, rtol=0, atol=1e-4)
+    assert json.loads((tmp_path / "exported" / "polyaudio_export.json").read_text())["timeline"] is None
+
+
+def test_an_export_for_torch(clips_model, tmp_path):
+    from transformers.exporters import ExportedModel
+
+    report = export_model(
+        clips_model, tmp_path / "exported", feature_extractor=EXTRACTOR, front_end=True, format="torch-export"
+    )
+    assert report.worst_difference < 1e-5
+    program = ExportedModel.from_pretrained(tmp_path / "exported", trust_remote_code=True)
+    for seconds in (0.2, 4.0):
+        samples = torch.from_numpy(sound(seconds))[None]
+        outputs = program(input_values=samples, attention_mask=torch.ones(samples.shape, dtype=torch.int64))
+        expected = torch_logits(clips_model, EXTRACTOR, [sound(seconds)])
+        torch.testing.assert_close(outputs["logits"], expected, rtol=0, atol=1e-4)
+
+
+def test_the_gate_leaves_nothing_behind(clips_model, tmp_path):
+    with pytest.raises(ValueError, match=r"worst difference is \S+e-0\d, and the limit is 1e-12"):
+        export_model(clips_model, tmp_path / "exported", feature_extractor=EXTRACTOR, limit=1e-12)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_score_on_a_dataset_is_held_against_the_limit(clips_model, tmp_path):
+    clips = dataset_in_memory(write_tones(tmp_path / "sounds", {"high": 3000.0, "low": 300.0}, 2))
+    report = export_model(
+        decided(SAMAudioForAudioClassification(SAMAudioConfig(**SAM_AUDIO, **LABELS, **ONE))),
+        tmp_path / "exported",
+        feature_extractor=SAMAudioFeatureExtractor(),
+        front_end=True,
+        dataset=clips,
+    )
+    assert report.measure == "loss_of_score"
+    assert report.scores["score"] == "accuracy"
+    assert report.scores["torch"] == report.scores["export"]
+
+
+def test_what_is_in_the_way_stays(clips_model, tmp_path, clips_folder):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds something else than an exported model"):
+        export_model(clips_model, tmp_path, feature_extractor=EXTRACTOR, overwrite=True)
+    with pytest.raises(ValueError, match="already holds an exported model"):
+        export_model(clips_model, clips_folder, feature_extractor=EXTRACTOR)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"format": "tflite"}, "There is no format 'tflite'"),
+        ({"format": "openvino", "precision": "int8-dynamic"}, "has no precision 'int8-dynamic'"),
+        ({"precision": "int8-static"}, "needs calibration"),
+        ({"what": "classifier"}, "not a classifier"),
+    ],
+)
+def test_what_cannot_be_exported(tmp_path, arguments, message):
+    pytest.importorskip("openvino") if arguments.get("format") == "openvino" else None
+    model = SAMAudioModel(SAMAudioConfig(**SAM_AUDIO, name_or_path="encoder"))
+    with pytest.raises(ValueError, match=message):
+        export_model(model, tmp_path / "exported", feature_extractor=SAMAudioFeatureExtractor(), **arguments)
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    model = SAMAudioModel(SAMAudioConfig(**SAM_AUDIO))
+    with pytest.raises(ValueError, match=r"needs onnx and onnxscript and onnxruntime.*polyaudio\[export\]"):
+        export_model(model, tmp_path / "exported", feature_extractor=SAMAudioFeatureExtractor())
