@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..integration.version import __version__
 from .requirements import installed_version, package_requirements
@@ -20,6 +21,7 @@ _APP = '''\
 """A page on which visitors try a model, made by `polyaudio push --space gradio`."""
 
 from pathlib import Path
+from typing import Any
 
 from polyaudio import build_app
 
@@ -103,7 +105,7 @@ class Space:
 
         title = self.repo.rpartition("/")[2]
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        own = {}
+        own: dict[str, Any] = {}
         if self.kind == "gradio":
             own = {"sdk_version": _gradio_version(), "python_version": version}
         data = SpaceCardData(
