@@ -21,6 +21,7 @@ _MODULE_OF = {
     "DataArguments": ".training.arguments",
     "EATConfig": ".configuration.configuration_sslam",
     "EventRules": ".data.event_rules",
+    "ExportReport": ".export.exporting",
     "LoraArguments": ".training.arguments",
     "PretrainingArguments": ".training.arguments",
     "SAMAudioConfig": ".configuration.configuration_sam_audio",
@@ -37,12 +38,15 @@ _MODULE_OF = {
     "SSLAMModel": ".modeling.modeling_sslam",
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
     "SegmentAttention": ".inference.attention",
+    "WebReport": ".export.web",
     "WindowArguments": ".training.arguments",
     "annotate": ".inference.annotation",
     "build_app": ".app.page",
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
     "evaluate": ".evaluation.evaluate",
+    "export_model": ".export.exporting",
+    "export_web": ".export.web",
     "fine_tune": ".training.fine_tuning",
     "load_audio": ".data.audio",
     "plot_segment_attention": ".inference.attention_plots",
@@ -83,6 +87,10 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.probing import probe as probe
     from .evaluation.tuning import tune_events as tune_events
+    from .export.exporting import ExportReport as ExportReport
+    from .export.exporting import export_model as export_model
+    from .export.web import WebReport as WebReport
+    from .export.web import export_web as export_web
     from .feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor as SAMAudioFeatureExtractor
     from .feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor as SSLAMFeatureExtractor
     from .inference.annotation import Annotation as Annotation

@@ -119,6 +119,19 @@ def evaluate_clips(
     logits = _logits(prediction)
     if isinstance(dataset, ClipWindows):
         logits = _logits_of_clips(logits, dataset, task == MULTI_LABEL)
+    return score_clips(logits, clips, config)
+
+
+def score_clips(logits: np.ndarray, clips: datasets.Dataset, config: PreTrainedConfig) -> Evaluation:
+    """
+    Score the predictions of a classifier of clips by [`evaluate_predictions`].
+
+    Args:
+        logits: `(clips, classes)`.
+        clips: the same clips, with columns `label`, class indices of the model, and `recording`.
+        config: the model's.
+    """
+    task = task_of(clips.features["label"])
     labels = clips["label"][:]
     if task == MULTI_LABEL:
         labels = np.zeros((len(clips), logits.shape[1]), dtype=np.int64)

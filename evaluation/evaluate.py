@@ -141,7 +141,7 @@ def prepared(
     readable, bad_clips = drop_unreadable(clips, in_parts=in_parts)
     report_bad_clips(bad_clips)
     (split,) = readable.values()
-    labelled = _with_labels_of(config, split)
+    labelled = with_labels_of(config, split)
     targets = make_targets(labelled.features["label"], config, feature_extractor, padding=-100.0)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
@@ -167,7 +167,7 @@ def _evaluation_arguments(folder: str, batch_size: int) -> TrainingArguments:
     )
 
 
-def _with_labels_of(config: PreTrainedConfig, clips: Dataset) -> Dataset:
+def with_labels_of(config: PreTrainedConfig, clips: Dataset) -> Dataset:
     """The clips, with their labels as class indices of the model."""
     names = label_names(config)
     unknown = sorted(set(class_names(clips.features["label"])) - set(names))

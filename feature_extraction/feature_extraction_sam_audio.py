@@ -22,7 +22,7 @@ from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sa
 _FRAMES = {"log_mel": (1024, 256), "tonic_chroma": (4096, 640), "waveform": (1, 1)}
 
 # The original adds it to the mel energies before the logarithm
-_MEL_FLOOR = 1e-8
+MEL_FLOOR = 1e-8
 
 # Number of samples that are computed at a time on a CPU, where the spectra fit into the cache
 _BLOCK_SAMPLES = 2**18
@@ -242,7 +242,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         if self.frontend == "log_mel":
             power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, center=center)
             mel = power.transpose(1, 2) @ self.mel_filters.to(power)
-            return {"input_values": mel.add_(_MEL_FLOOR).log_()}
+            return {"input_values": mel.add_(MEL_FLOOR).log_()}
         input_values, tonic, confidence = self.tonic_chroma(waveforms, lengths, tonic)
         return {"input_values": input_values, "tonic": tonic, "tonic_confidence": confidence}
 

@@ -93,7 +93,19 @@ class TonicChroma:
             ValueError: a given tonic is not positive or not finite.
         """
         power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, len(self.frequencies))
-        frames = 1 + lengths // self.hop_length
+        return self.from_power(power, 1 + lengths // self.hop_length, tonic)
+
+    def from_power(
+        self, power: torch.Tensor, frames: torch.Tensor, tonic: float | torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        The same from power spectra.
+
+        Args:
+            power: `(batch_size, len(self.frequencies), frames)`.
+            frames: `(batch_size,)`, int64, the number of frames of each clip.
+            tonic: as above.
+        """
         own = torch.arange(power.shape[-1], device=power.device) < frames[:, None]
         mean = (power.mean(1) * own).sum(-1) / frames
         mean = mean.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]

@@ -87,7 +87,7 @@ def write_page(
     source = _data_uri(recording.read_bytes(), media_type or "") if audio == "embed" else _link(recording, path.parent)
 
     content = _content(annotation) | {"spectrogram": _png(spectrogram.decibels), "linked": audio == "link"}
-    script = _read("annotation_page.js")
+    script = _read("timeline_view.js") + _read("annotation_page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = Template(_read("annotation_page.html")).substitute(
         # No other script than this one runs, and nothing is loaded but the recording
@@ -95,6 +95,8 @@ def write_page(
             f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
             "media-src 'self' data: file:; base-uri 'none'; form-action 'none'"
         ),
+        style=_read("timeline_view.css"),
+        view=_read("timeline_view.html"),
         title=html.escape(one_line(Path(annotation.file).name)),
         audio=html.escape(source),
         # The only character that can end a script

@@ -11,6 +11,7 @@ from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, Sequen
 from transformers.utils import ModelOutput
 
 from ..data.windows import WindowGrid
+from ..feature_extraction.samples import SampleFrontEnd
 from ..integration.registry import MODEL_TYPES, load_class
 
 
@@ -119,6 +120,40 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
             )
         return {"padding": True, "return_attention_mask": True} if self.batches_any_lengths else {}
 
+    def sample_front_end(
+        self, config: ConfigT, feature_extractor: ExtractorT, *, hears_padding: bool
+    ) -> SampleFrontEnd:
+        """
+        The feature extractor as a module on samples, for export.
+
+        Args:
+            hears_padding: whether a clip gets the padding that the feature extractor adds by default, or none.
+
+        Raises:
+            ValueError: polyaudio has no such module for models of this type.
+        """
+        raise ValueError(
+            f"polyaudio cannot export the front end of a model of type {config.model_type}. Export the model alone."
+        )
+
+    def clip_and_frame_features(
+        self, model: PreTrainedModel, outputs: ModelOutput
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        The features of a batch of windows, with those of padding: `(windows, size)` for the windows and
+        `(windows, frames, size)` along their time.
+
+        Args:
+            outputs: of the base model.
+
+        Raises:
+            ValueError: the model has no sequence of hidden states.
+        """
+        hidden_states = getattr(outputs, "last_hidden_state", None)
+        if hidden_states is None or hidden_states.ndim != 3:
+            raise ValueError(f"A model of type {model.config.model_type} has no sequence of hidden states.")
+        return hidden_states.mean(1), hidden_states
+
     def frame_seconds(self, config: ConfigT, feature_extractor: ExtractorT) -> float | None:
         """The seconds from one vector of the features along time to the next; `None` where polyaudio does not know."""
         return None
@@ -206,12 +241,10 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         Raises:
             ValueError: the model has no sequence of hidden states.
         """
-        hidden_states = getattr(outputs, "last_hidden_state", None)
-        if hidden_states is None or hidden_states.ndim != 3:
-            raise ValueError(f"A model of type {model.config.model_type} has no sequence of hidden states.")
+        vectors, sequences = self.clip_and_frame_features(model, outputs)
         if granularity == "utterance":
-            return [(window.mean(0), None) for window in hidden_states]
-        return [(None, window) for window in hidden_states]
+            return [(vector, None) for vector in vectors]
+        return [(None, sequence) for sequence in sequences]
 
     def segment_attention(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor]

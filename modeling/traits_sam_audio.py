@@ -13,6 +13,8 @@ from transformers.utils import ModelOutput
 from ..configuration.configuration_sam_audio import SAMAudioConfig
 from ..data.windows import WindowGrid
 from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
+from ..feature_extraction.samples import SampleFrontEnd
+from ..feature_extraction.samples_sam_audio import sample_front_end
 from .modeling_sam_audio import SAMAudioModel
 from .traits import ModelTraits, WindowFeatures
 
@@ -81,18 +83,29 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
         call = super().extractor_call(config, feature_extractor, grid, padding, is_part)
         return call if grid is None or grid.margin == 0 else {**call, "center": False}
 
+    def sample_front_end(
+        self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor, *, hears_padding: bool
+    ) -> SampleFrontEnd:
+        return sample_front_end(feature_extractor)
+
+    def clip_and_frame_features(
+        self, model: PreTrainedModel, outputs: ModelOutput
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The means of the segments, and the frames of the encoder."""
+        return outputs["pooler_output"], outputs["encoder_last_hidden_state"]
+
     def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
         return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
 
     def window_features(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
     ) -> list[WindowFeatures]:
+        vectors, encoded = self.clip_and_frame_features(model, outputs)
         if granularity == "utterance":
-            return [(vector, None) for vector in outputs["pooler_output"]]
+            return [(vector, None) for vector in vectors]
         if granularity == "all":
             return [(None, segments) for segments in outputs["last_hidden_state"]]
         mask = cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
-        encoded = outputs["encoder_last_hidden_state"]
         return [(None, frames[own]) for frames, own in zip(encoded, mask, strict=True)]
 
     def segment_attention(

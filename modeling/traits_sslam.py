@@ -4,7 +4,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from transformers.utils import ModelOutput
 from ..configuration.configuration_sslam import SSLAMConfig
 from ..data.windows import WindowGrid, combined_seed
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
-from .modeling_sslam import draw_mix_starts, draw_view_masks, sounding_time_patches
+from ..feature_extraction.samples_sslam import SSLAMFrontEnd
+from .modeling_sslam import SSLAMModel, draw_mix_starts, draw_view_masks, sounding_time_patches
 from .traits import ModelTraits, WindowFeatures
 
 
@@ -98,6 +99,18 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
             call["max_length"] = grid.step // grid.hop
         return call
 
+    def sample_front_end(
+        self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor, *, hears_padding: bool
+    ) -> SSLAMFrontEnd:
+        return SSLAMFrontEnd(feature_extractor, hears_padding and not feature_extractor.mask_padding)
+
+    def clip_and_frame_features(
+        self, model: PreTrainedModel, outputs: ModelOutput
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The class tokens, and the means over the mel patches of each time patch."""
+        hidden_states = outputs["last_hidden_state"]
+        return hidden_states[:, 0], cast(SSLAMModel, model).frame_features(hidden_states)
+
     def frame_seconds(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
         return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
 
@@ -148,17 +161,17 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     def window_features(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
     ) -> list[WindowFeatures]:
-        class_tokens, patches = outputs["last_hidden_state"][:, 0], outputs["last_hidden_state"][:, 1:]
+        class_tokens, time_patches = self.clip_and_frame_features(model, outputs)
         if granularity == "utterance":
             return [(token, None) for token in class_tokens]
-        time_patches = patches.unflatten(1, (-1, model.config.num_mel_bins // model.config.patch_size))
         lengths = [time_patches.shape[1]] * len(time_patches)
         if "attention_mask" in inputs:
             lengths = sounding_time_patches(inputs["attention_mask"], model.config.patch_size).sum(1).tolist()
-        windows = [window[:length] for window, length in zip(time_patches, lengths, strict=True)]
         if granularity == "frame":
-            return [(None, window.mean(1)) for window in windows]
-        return [(token, window.flatten(0, 1)) for token, window in zip(class_tokens, windows, strict=True)]
+            return [(None, window[:length]) for window, length in zip(time_patches, lengths, strict=True)]
+        patches = outputs["last_hidden_state"][:, 1:].unflatten(1, (time_patches.shape[1], -1))
+        windows = [window[:length].flatten(0, 1) for window, length in zip(patches, lengths, strict=True)]
+        return list(zip(class_tokens, windows, strict=True))
 
     def probe_vectors(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], features: str

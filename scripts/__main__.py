@@ -20,6 +20,7 @@ COMMANDS = {
     "dataset": "build, inspect, split, mix and check datasets, and measure their statistics",
     "convert": "convert a checkpoint of an original implementation into a model folder",
     "app": "start a page on which people try models",
+    "export": "export a model for other runtimes than torch, with its front end if you like",
     "push": "upload a model folder to the Hugging Face Hub",
     "demo": "train a raga classifier on synthetic recordings in a few minutes, and use it",
 }

@@ -56,6 +56,7 @@ ADAPTED = {
     polyaudio.predict: {},
     polyaudio.embed: {},
     polyaudio.probe: {},
+    polyaudio.export_model: {},
     polyaudio.read_recipe: {"num_train_epochs=5": "max_steps=1, report_to='none'"},
 }
 

@@ -4,9 +4,7 @@
 
 import base64
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,12 +14,12 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import soundfile
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from browser import open_chrome
 from polyaudio.data.audio import AudioFileError
 from polyaudio.inference.annotation import Annotation, Gap, Overview
 from polyaudio.inference.annotation_files import write_annotation
@@ -159,26 +157,8 @@ def test_pages_that_cannot_be_written(tmp_path):
 
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory):
-    driver = shutil.which("chromedriver")
-    browser = next(filter(None, map(shutil.which, ("google-chrome", "chromium", "chromium-browser"))), None)
-    if driver is None or browser is None:
-        missing = "Chromium or its driver is not installed: apt-get install chromium chromium-driver"
-        if os.environ.get("POLYAUDIO_NEEDS_BROWSER"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    options = ChromeOptions()
-    options.binary_location = browser
-    for argument in (
-        *("headless=new", "window-size=1200,1000", "mute-audio", "no-first-run"),
-        *("no-sandbox", "disable-dev-shm-usage"),  # it runs as root and in containers, and opens our pages only
-        *("disable-background-networking", "disable-component-update", "host-resolver-rules=MAP * ~NOTFOUND"),
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options=options, service=Service(driver))
-    yield chrome
-    chrome.quit()
+    with open_chrome(tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome
 
 
 RECORD_SEEKS = """
