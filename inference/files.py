@@ -217,7 +217,6 @@ def run_on_files(
     *,
     num_workers: int,
     description: str | None,
-    progress: Callable[[float], None] | None = None,
 ) -> Iterator[FileResult]:
     """
     Run a model on audio files.
@@ -233,7 +232,6 @@ def run_on_files(
             answer for each window.
         num_workers: number of processes that read files.
         description: text of the progress bar; `None` for no progress bar.
-        progress: is called after each batch with the share of the batches that are done, from 0 to 1.
 
     Yields:
         The answers for each file, or the error why it cannot be read.
@@ -253,7 +251,7 @@ def run_on_files(
         yield from (FileResult(file, [], [], error) for file, error in errors.items())
         done: dict[str, FileResult] = {}  # the windows of files whose last piece is still to come
         failed: set[str] = set()
-        for number, batch in enumerate(loader, 1):
+        for batch in loader:
             for file, error in batch.errors.items():
                 if file not in failed:
                     yield FileResult(file, [], [], error)
@@ -261,8 +259,6 @@ def run_on_files(
                 failed.add(file)
                 done.pop(file, None)
             answers = [one for inputs in batch.inputs for one in run_model(model, inputs, answer)]
-            if progress is not None:
-                progress(number / len(batches))
             for piece, samples in zip(batch.pieces, batch.samples, strict=True):
                 own, answers = answers[: len(samples)], answers[len(samples) :]
                 if piece.file in failed:

@@ -4,7 +4,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -180,30 +180,11 @@ class Predictor:
             traits_of(config).set_window(config, self.reader.grid)
 
     def run(
-        self,
-        files: list[str],
-        *,
-        num_workers: int = 0,
-        description: str | None = None,
-        progress: Callable[[float], None] | None = None,
+        self, files: list[str], *, num_workers: int = 0, description: str | None = None
     ) -> Iterator[FilePrediction]:
-        """
-        Yield the prediction for each file, the longest files first.
-
-        Args:
-            files: paths of audio files.
-            num_workers: number of processes that read files.
-            description: text of a progress bar; `None` for no progress bar.
-            progress: is called with the share of the work that is done, from 0 to 1.
-        """
+        """Yield the prediction for each file, the longest files first. `description` is the text of a progress bar."""
         results = run_on_files(
-            self.model,
-            self.reader,
-            files,
-            self._scores,
-            num_workers=num_workers,
-            description=description,
-            progress=progress,
+            self.model, self.reader, files, self._scores, num_workers=num_workers, description=description
         )
         for result in results:
             if result.error is not None:

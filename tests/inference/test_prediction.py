@@ -20,7 +20,7 @@ from polyaudio import (
     SSLAMForAudioFrameClassification,
     predict,
 )
-from polyaudio.inference.prediction import FilePrediction, LabelScore, Predictor, ScoredEvent
+from polyaudio.inference.prediction import FilePrediction, LabelScore, ScoredEvent
 from polyaudio.scripts.predict import main
 
 
@@ -92,12 +92,6 @@ def test_a_long_file_is_read_in_pieces(kind, request, tmp_path):
             for found, known in zip(one.labels or one.events, expected.labels or expected.events, strict=True):
                 assert asdict(found) == pytest.approx(asdict(known), abs=1e-5)
         assert "NaN" in pieces[2].error
-
-
-def test_progress_grows_with_each_batch_to_1(folder, model):
-    files, shares = sorted(map(str, folder.glob("*/*.wav"))), []
-    assert len(list(Predictor(model, batch_size=2).run(files, progress=shares.append))) == len(files)
-    assert shares == pytest.approx([1 / 3, 2 / 3, 1])
 
 
 def test_files_come_in_the_order_that_they_were_given(folder, model, tmp_path):
