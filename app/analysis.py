@@ -107,10 +107,8 @@ class Analyst:
             labels = _highest_scores(annotation)
             notes.insert(0, "The score of a label is its highest score in the recording.")
         else:
-            span = _LABELLED - _ANNOTATED
-            (prediction,) = predictor.run(
-                [str(recording)], progress=lambda share: progress(_ANNOTATED + span * share, "Labelling")
-            )
+            progress(_ANNOTATED, "Labelling")
+            (prediction,) = predictor.run([str(recording)])
             labels = prediction.labels or []
             if prediction.error is not None:  # a damaged recording, which has events all the same
                 notes.append(f"There are no labels of the whole recording: {prediction.error}")

@@ -93,7 +93,7 @@ def build_app(
         )
         files = gr.Files(label="Files", interactive=False, elem_id="files")
 
-        def analyse(path: str | None, name: str, progress: gr.Progress = gr.Progress()) -> list[Any]:  # noqa: B008
+        def analyse(path: str | None, name: str, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
             if path is None:
                 raise error_for_people("Upload or record a sound first.")
             folder = Path(tempfile.mkdtemp(dir=files.GRADIO_CACHE))

@@ -34,17 +34,13 @@ _CARD = """\
 # {title}
 
 Try [{model}](https://huggingface.co/{model}) on recordings of your own: see their labels, and their events over time.
-{how}
+The page runs the model with polyaudio {version}, whose source is in `polyaudio/`.
 """
 
-_HOW = {
-    "gradio": "The page runs the model with polyaudio {version}, whose source is in `polyaudio/`.",
-    "static": "The model runs in your browser, and your recordings stay on your machine.",
-}
+_TAGS = ("polyaudio", "audio-classification")
 
-# What belongs to the package, of what a checkout may hold
+# What belongs to the package beside its rooms
 _AT_THE_ROOT = ("__init__.py", "__main__.py", "py.typed")
-_IN_A_ROOM = (".py", ".html", ".js", ".css", ".yaml")
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,11 @@ class Space:
     examples: Sequence[Path] = ()
     license: str | None = None
 
+    @property
+    def title(self) -> str:
+        """The title of the page."""
+        return self.repo.rpartition("/")[2]
+
     def check(self) -> None:
         """
         Check that there is all that the Space is made of.
@@ -92,35 +93,7 @@ class Space:
         if self.kind == "gradio":
             _write_app(self, folder)
         else:
-            from ..export.web import export_web
-
-            export_web(self.source, folder)
-        (folder / "README.md").write_text(self._card(), encoding="utf-8")
-
-    def _card(self) -> str:
-        """`README.md` with the settings of the Space, which the Hub reads."""
-        from huggingface_hub import SpaceCardData
-
-        title = self.repo.rpartition("/")[2]
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        own = {}
-        if self.kind == "gradio":
-            own = {"sdk_version": _gradio_version(), "python_version": version}
-        data = SpaceCardData(
-            title=title,
-            emoji="🎧",
-            colorFrom="indigo",
-            colorTo="yellow",
-            sdk=self.kind,
-            app_file={"gradio": "app.py", "static": "index.html"}[self.kind],
-            license=self.license,
-            models=[self.model],
-            tags=["polyaudio", "audio-classification"],
-            **own,
-        )
-        return f"---\n{data.to_yaml()}\n---\n\n" + _CARD.format(
-            title=title, model=self.model, how=_HOW[self.kind].format(version=__version__)
-        )
+            _write_page(self, folder)
 
     def command(self) -> str:
         """The command line that pushes the Space."""
@@ -207,6 +180,7 @@ def _write_app(space: Space, folder: Path) -> None:
     The Space holds the source of polyaudio: no package index has to have this version, and a checkout works too. It
     needs the versions of its requirements that are installed here, with which it was tried.
     """
+    (folder / "README.md").write_text(_card(space), encoding="utf-8")
     (folder / "app.py").write_text(_APP.format(model=json.dumps(space.model)), encoding="utf-8")
     lines = [f"{name}=={installed_version(name)}\n" for name in package_requirements()]
     lines.append(f"gradio=={_gradio_version()}\n")
@@ -219,17 +193,49 @@ def _write_app(space: Space, folder: Path) -> None:
     (folder / "polyaudio" / "LICENSE").write_text(_license(package), encoding="utf-8")
 
 
+def _write_page(space: Space, folder: Path) -> None:
+    """Write a page that runs the model in the browser, with the card that the export gives it."""
+    from huggingface_hub import SpaceCard
+
+    from ..export.web import export_web
+
+    export_web(space.source, folder, title=space.title)
+    card = SpaceCard.load(folder / "README.md")
+    for name, value in {"models": [space.model], "license": space.license, "tags": list(_TAGS)}.items():
+        if value is not None:
+            card.data[name] = value
+    card.save(folder / "README.md")
+
+
+def _card(space: Space) -> str:
+    """`README.md` of a page that Gradio serves, with the settings of the Space, which the Hub reads."""
+    from huggingface_hub import SpaceCardData
+
+    data = SpaceCardData(
+        title=space.title,
+        emoji="🎧",
+        colorFrom="indigo",
+        colorTo="yellow",
+        sdk=space.kind,
+        sdk_version=_gradio_version(),
+        python_version=f"{sys.version_info.major}.{sys.version_info.minor}",
+        app_file="app.py",
+        license=space.license,
+        models=[space.model],
+        tags=list(_TAGS),
+    )
+    text = _CARD.format(title=space.title, model=space.model, version=__version__)
+    return f"---\n{data.to_yaml()}\n---\n\n{text}"
+
+
 def _package_files(package: Path) -> list[str]:
-    """The files of polyaudio: those of each folder with an `__init__.py`, as setup.py lists them."""
+    """The files of polyaudio: a room is a folder with an `__init__.py`, as for setup.py, and may have more folders."""
     names = list(_AT_THE_ROOT)
-    waiting = [package]
-    while waiting:
-        folder = waiting.pop()
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and (path / "__init__.py").is_file():
-                waiting.append(path)
-            elif folder != package and path.is_file() and path.suffix in _IN_A_ROOM:
-                names.append(path.relative_to(package).as_posix())
+    rooms = [path for path in sorted(package.iterdir()) if (path / "__init__.py").is_file()]
+    for path in (path for room in rooms for path in sorted(room.rglob("*")) if path.is_file()):
+        name = path.relative_to(package)
+        if not any(part == "__pycache__" or part.startswith(".") for part in name.parts):
+            names.append(name.as_posix())
     return names
 
 

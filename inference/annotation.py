@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # An overview has at most twice as many columns as this
 _COLUMNS = 1024
 
+# Progress is reported after as many seconds of audio, or more
+_SHORTEST_STEP = 10
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -244,12 +247,16 @@ class Annotator:
         overview = _OverviewBuilder(len(self.labels), self.cell_seconds)
         events: list[ScoredEvent] = []
         gaps: list[Gap] = []
+        # A batch, but not so little that it takes longer
+        step = max(self.timeline.layout.step * self.timeline.batch_size, _SHORTEST_STEP * self.sampling_rate)
         try:
             for block in stream_audio(file, self.sampling_rate, gaps=gaps):
-                update = stream.push(block)
-                overview.add(update.scores)
-                events += update.events
-                advance(len(block) / self.sampling_rate)
+                for start in range(0, len(block), step):  # a block has minutes, too long to show no progress
+                    part = block[start : start + step]
+                    update = stream.push(part)
+                    overview.add(update.scores)
+                    events += update.events
+                    advance(len(part) / self.sampling_rate)
             duration = stream.seconds if gaps else self._end(file, stream.seconds)
         except AudioFileError as error:
             return Annotation(file, 0.0, self.labels, [], None, [], str(error))

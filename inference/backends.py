@@ -3,7 +3,7 @@
 """What runs a model: onnxruntime for a folder that `polyaudio export` wrote, and otherwise torch, imported then."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..data.event_rules import EventRules
@@ -40,14 +40,7 @@ class ClipClassifier(Protocol):
     def load(self) -> None:
         """Load the weights. Before, there are `labels_frames` only."""
 
-    def run(
-        self,
-        files: Sequence[str],
-        *,
-        num_workers: int,
-        description: str | None,
-        progress: Callable[[float], None] | None = None,
-    ) -> Iterator[FileResult]:
+    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
         """Yield for each file the probabilities of its windows: `(labels,)` or `(frames, labels)`, float32."""
 
 

@@ -140,7 +140,6 @@ def run_on_files(
     *,
     num_workers: int,
     description: str | None,
-    progress: Callable[[float], None] | None = None,
 ) -> Iterator[FileResult]:
     """
     Run a model on audio files.
@@ -156,7 +155,6 @@ def run_on_files(
             answer for each window.
         num_workers: number of processes that read files.
         description: text of the progress bar; `None` for no progress bar.
-        progress: is called after each batch with the share of the batches that are done, from 0 to 1.
 
     Yields:
         The answers for each file, or the error why it cannot be read.
@@ -183,10 +181,8 @@ def run_on_files(
     yield from collect_results(
         batches,
         errors,
-        num_batches=len(plan),
         total=len(files),
         description=description,
-        progress=progress,
     )
 
 

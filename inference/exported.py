@@ -4,7 +4,7 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -266,24 +266,11 @@ class _OnFiles:
     def answers(self, windows: Sequence[np.ndarray], is_part: Sequence[bool]) -> list[Any]:
         raise NotImplementedError
 
-    def run(
-        self,
-        files: Sequence[str],
-        *,
-        num_workers: int,
-        description: str | None,
-        progress: Callable[[float], None] | None = None,
-    ) -> Iterator[FileResult]:
+    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
         """Yield the answers for each file. They are read in this process, whatever `num_workers` is."""
         plan, errors = self.reader.plan(files)
-        return collect_results(
-            map(self._answer, plan),
-            errors,
-            num_batches=len(plan),
-            total=len(files),
-            description=description,
-            progress=progress,
-        )
+        batches = map(self._answer, plan)
+        return collect_results(batches, errors, total=len(files), description=description)
 
     def _answer(self, batch: list[Piece]) -> BatchAnswers:
         pieces, clips, errors = self.reader.read(batch)

@@ -4,7 +4,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from .progress import progress_bar
 # In a batch, a whole clip counts as one window for each 60 s
 _SECONDS_OF_A_WINDOW = 60
 
-# The features of a window, float32: a vector `(hidden_size,)` for all of it, vectors `(n, hidden_size)` along its time,
-# or both
+# The features of a window, float32: a vector `(hidden_size,)` for all of it, vectors `(n, hidden_size)` along time, or
+# both
 Features = tuple[np.ndarray | None, np.ndarray | None]
 
 
@@ -164,10 +164,8 @@ def collect_results(
     batches: Iterable[BatchAnswers],
     unreadable: Mapping[str, str],
     *,
-    num_batches: int,
     total: int,
     description: str | None,
-    progress: Callable[[float], None] | None = None,
 ) -> Iterator[FileResult]:
     """
     Put the answers for the windows of each file together.
@@ -175,10 +173,8 @@ def collect_results(
     Args:
         batches: in the order of [`FileReader.plan`].
         unreadable: the errors of files that are in no batch.
-        num_batches: number of batches.
         total: number of files.
         description: text of the progress bar; `None` for no progress bar.
-        progress: is called after each batch with the share of the batches that are done, from 0 to 1.
 
     Yields:
         The answers for each file, or the error why it cannot be read.
@@ -188,7 +184,7 @@ def collect_results(
         yield from (FileResult(file, [], [], error) for file, error in unreadable.items())
         done: dict[str, FileResult] = {}  # the windows of files whose last piece is still to come
         failed: set[str] = set()
-        for number, batch in enumerate(batches, 1):
+        for batch in batches:
             for file, error in batch.errors.items():
                 if file not in failed:
                     yield FileResult(file, [], [], error)
@@ -196,8 +192,6 @@ def collect_results(
                 failed.add(file)
                 done.pop(file, None)
             answers = batch.answers
-            if progress is not None:
-                progress(number / num_batches)
             for piece, samples in zip(batch.pieces, batch.samples, strict=True):
                 own, answers = answers[: len(samples)], answers[len(samples) :]
                 if piece.file in failed:

@@ -4,7 +4,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -164,24 +164,10 @@ class Predictor:
                 self.rules = replace(self.rules, threshold=threshold, low_threshold=None)
 
     def run(
-        self,
-        files: list[str],
-        *,
-        num_workers: int = 0,
-        description: str | None = None,
-        progress: Callable[[float], None] | None = None,
+        self, files: list[str], *, num_workers: int = 0, description: str | None = None
     ) -> Iterator[FilePrediction]:
-        """
-        Yield the prediction for each file, the longest files first.
-
-        Args:
-            files: paths of audio files.
-            num_workers: number of processes that read files.
-            description: text of a progress bar; `None` for no progress bar.
-            progress: is called with the share of the work that is done, from 0 to 1.
-        """
-        results = self.classifier.run(files, num_workers=num_workers, description=description, progress=progress)
-        for result in results:
+        """Yield the prediction for each file, the longest files first. `description` is the text of a progress bar."""
+        for result in self.classifier.run(files, num_workers=num_workers, description=description):
             if result.error is not None:
                 yield FilePrediction(result.file, error=result.error)
             elif self.gives_events:

@@ -2,7 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Classifiers and encoders of torch that score files."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,6 @@ class TorchClassifier:
         *,
         num_workers: int,
         description: str | None,
-        progress: Callable[[float], None] | None = None,
     ) -> Iterator[FileResult]:
         return run_on_files(
             self.model,
@@ -81,7 +80,6 @@ class TorchClassifier:
             self._scores,
             num_workers=num_workers,
             description=description,
-            progress=progress,
         )
 
     def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[np.ndarray]:

@@ -123,7 +123,8 @@ def _push_space(args: argparse.Namespace, model: str) -> None:
     where = f"the Space {args.repo}{', private' if args.private else ''}"
     print(f"{'To be pushed' if args.dry_run else 'Pushing'} to {where}:")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name, "space")
+        folder.mkdir()
         space.write(folder)
         _print_sizes({name: path.stat().st_size for name, path in space_files(folder).items()})
         if not args.dry_run:

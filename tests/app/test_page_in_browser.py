@@ -3,8 +3,6 @@
 """The page in a browser: uploading, recording, what is shown, downloads, errors, and which hosts it asks."""
 
 import json
-import os
-import shutil
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from browser import open_chrome
 from polyaudio import annotate, predict
 
 
@@ -25,33 +23,16 @@ pytest.importorskip("gradio", reason="Gradio is not installed: pip install polya
 pytestmark = pytest.mark.browser
 
 
-# With POLYAUDIO_NEEDS_BROWSER, as in CI, a browser that is missing is a failure
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory, recordings) -> Iterator[Chrome]:
-    driver = shutil.which("chromedriver")
-    browser = next(filter(None, map(shutil.which, ("google-chrome", "chromium", "chromium-browser"))), None)
-    if driver is None or browser is None:
-        missing = "Chromium or its driver is not installed: apt-get install chromium chromium-driver"
-        if os.environ.get("POLYAUDIO_NEEDS_BROWSER"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    options = ChromeOptions()
-    options.binary_location = browser
-    for argument in (
-        *("headless=new", "window-size=1280,1600", "mute-audio", "no-first-run"),
-        *("no-sandbox", "disable-dev-shm-usage"),  # it runs as root and in containers, and opens our pages only
-        *("disable-background-networking", "disable-component-update"),
-        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    microphone = (
         # A microphone that hears a file, and a user who lets pages use it
         *("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"),
         f"use-file-for-fake-audio-capture={recordings / 'tone.wav'}",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = Chrome(options=options, service=Service(driver))
-    yield chrome
-    chrome.quit()
+    )
+    with open_chrome(tmp_path_factory.mktemp("profile"), *microphone) as chrome:
+        chrome.set_window_size(1280, 1600)
+        yield chrome
 
 
 class Page:
@@ -163,13 +144,10 @@ def test_a_file_that_is_not_audio(page, recordings):
     page.chrome.get_log("browser")  # says that the browser cannot play it either
 
 
-def test_no_other_host_is_asked(chrome, address, recordings):
-    chrome.get_log("performance")
-    page = Page(chrome, address)
+def test_no_other_host_is_asked(page, address, recordings):
     page.upload(recordings / "tone.wav")
     page.analyse()
     page.wait(lambda: page.picture_width() > 0)
-    messages = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    sent = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
-    hosts = {urlsplit(url).netloc for url in sent if urlsplit(url).scheme not in ("data", "blob", "chrome")}
-    assert hosts == {urlsplit(address).netloc}
+    script = "return performance.getEntriesByType('resource').map(one => one.name)"
+    asked = [urlsplit(url) for url in page.chrome.execute_script(script)]
+    assert {url.netloc for url in asked if url.scheme not in ("data", "blob")} == {urlsplit(address).netloc}

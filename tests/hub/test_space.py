@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -164,25 +163,21 @@ def test_a_space_for_a_model_on_the_hub(hub, model):
     assert (card.title, card.license, card.models) == ("demo", "cc-by-4.0", ["tester/ragas"])
 
 
-def test_a_static_space_is_the_exported_page(hub, model, tmp_path, monkeypatch):
-    def export_web(source: str, folder: Path) -> None:
-        assert source == str(model)
-        (folder / "index.html").write_text("<!doctype html>")
-        (folder / "model.onnx").write_bytes(b"weights")
-
-    monkeypatch.setitem(sys.modules, "polyaudio.export", types.ModuleType("polyaudio.export"))
-    web = types.ModuleType("polyaudio.export.web")
-    web.export_web = export_web
-    monkeypatch.setitem(sys.modules, "polyaudio.export.web", web)
-    space = Space("tester/ragas", "tester/ragas", "static", str(model), license="mit")
+@pytest.mark.slow
+def test_a_static_space_is_the_exported_page(model, tmp_path, monkeypatch):
+    web = pytest.importorskip("polyaudio.export.web")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(web, "read_web_runtime", lambda source: {"dist/ort.mjs": b"runtime"})
+    space = Space("tester/demo", "tester/ragas", "static", str(model), license=license_of(str(model)))
     space.check()
     folder = tmp_path / "space"
     folder.mkdir()
     space.write(folder)
-    assert set(space_files(folder)) == {"README.md", "index.html", "model.onnx"}
+    assert {"README.md", "index.html", "ort.mjs", "onnx/model.onnx"} <= set(space_files(folder))
     card = card_of((folder / "README.md").read_bytes())
-    assert (card.sdk, card.app_file, card.license, card.models) == ("static", "index.html", "mit", ["tester/ragas"])
-    assert card.sdk_version is None
+    assert (card.title, card.sdk, card.app_file) == ("demo", "static", "index.html")
+    assert (card.license, card.models, card.sdk_version) == ("cc-by-4.0", ["tester/ragas"], None)
+    assert card.tags == ["polyaudio", "audio-classification"]
 
 
 def test_wrong_arguments(model, sound, monkeypatch, capsys):

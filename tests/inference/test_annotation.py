@@ -82,6 +82,15 @@ def test_adjacent_windows_give_the_events_of_predict(model, recordings):
         assert found.score == pytest.approx(expected.score, abs=1e-5)
 
 
+def test_progress_grows_to_1(model, recordings):
+    annotator, shares = Annotator(model, batch_size=4), []
+    files = [str(recordings / name) for name in ("long.wav", "short.wav")]
+    assert len(list(annotator.run(files, progress=shares.append))) == 2
+    assert len(shares) >= 3
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+
+
 def test_a_threshold_replaces_the_rules_of_the_model(model, recordings, tmp_path):
     rules = EventRules(threshold=0.7, low_threshold=0.4, min_duration=0.3)
     own = save(tmp_path, problem_type="multi_label_classification", window_frames=64, event_rules=rules.to_dict())
