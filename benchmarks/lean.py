@@ -12,6 +12,7 @@ Each round starts both commands once, in turn, on the same file of a second. Siz
 import argparse
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -35,7 +36,9 @@ def make_environment(folder: Path) -> Path:
     python = folder / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, *PACKAGES], check=True)
-    subprocess.run([*install, "--no-deps", ROOT], check=True)
+    hidden = shutil.ignore_patterns(".*", "build", "tests", "*.egg-info")
+    source = shutil.copytree(ROOT, folder / "source", ignore=hidden)  # building leaves files where it is done
+    subprocess.run([*install, "--no-deps", source], check=True)
     subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools", "pip"], check=True)
     return python
 
