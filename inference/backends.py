@@ -27,15 +27,17 @@ class ClipClassifier(Protocol):
         labels: names of the classes.
         labels_frames: whether it labels frames.
         answer_seconds: for frames, the seconds from one answer to the next; otherwise 0.
-        event_rules: how events follow from scores.
         reader: reads and divides files.
     """
 
     labels: tuple[str, ...]
     labels_frames: bool
     answer_seconds: float
-    event_rules: EventRules
     reader: FileReader
+
+    @property
+    def event_rules(self) -> EventRules:
+        """How events follow from scores, for frames."""
 
     def load(self) -> None:
         """Load the weights. Before, there are `labels_frames` only."""

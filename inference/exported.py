@@ -405,7 +405,7 @@ def _reader(config: ExportedConfig, batch_size: int, *, folds: bool = False) -> 
         return FileReader(config.sampling_rate, grid, batch_size)
     # The graph mirrors the ends of a window also where they lie within a clip. A graph that folds gets several short
     # windows at once, so that there are few of these ends.
-    at_once = min(batch_size, max(1, _LONGEST_PART // grid.step)) if folds else 1
+    at_once = max(1, _LONGEST_PART // grid.step) if folds else 1
     step = at_once * grid.step
     return FileReader(config.sampling_rate, WindowGrid(step - 1, step, grid.hop), 1 if folds else batch_size)
 

@@ -88,7 +88,7 @@ class SpectrogramStream:
         self.push(np.zeros(self.n_fft // 2, dtype=np.float32))
         mean = self.sums / self.counts.clip(min=1)
         loudest = max(float(mean.max()), 1e-10)
-        decibels = 10 * np.log10((mean / loudest).clip(min=10 ** (-_RANGE / 10)))
+        decibels = (10 * np.log10((mean / loudest).clip(min=1e-30))).clip(min=-_RANGE)
         return Spectrogram(np.ascontiguousarray(decibels.T), self.sampling_rate / 2)
 
 

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
 
     parser = argument_parser("annotate", DESCRIPTION, EXAMPLES)
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio file, or folder with audio files")
-    parser.add_argument("--model", required=True, help="model folder or Hub name")
+    parser.add_argument("--model", required=True, help="model folder or Hub name, or an export to ONNX")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--formats",

@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
         "Evaluate a classifier on the clips of a dataset, and on its recordings if several clips come from one.",
         EXAMPLES,
     )
-    parser.add_argument("model", help="model folder or Hub name")
+    parser.add_argument("model", help="model folder or Hub name, or an export to ONNX")
     parser.add_argument(
         "--dataset", required=True, help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`"
     )

@@ -21,7 +21,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None) -> N
         metavar="FILE",
         help="audio file, or folder; of a folder, all audio files below it are read",
     )
-    parser.add_argument("--model", required=True, help="model folder or Hub name")
+    parser.add_argument("--model", required=True, help="model folder or Hub name, or an export to ONNX")
     parser.add_argument(
         "--batch-size",
         type=positive(int),

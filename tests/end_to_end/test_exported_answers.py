@@ -1,0 +1,155 @@
+# Copyright 2026 The polyaudio authors. All rights reserved.
+# Licensed under the MIT License; see LICENSE.
+"""What an export answers in onnxruntime is what its model answers in torch: labels, events, timelines, features."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import polyaudio
+from builders import SAM_AUDIO, SSLAM, TONES, write_events, write_tones
+from polyaudio import annotate, embed, evaluate, predict
+
+
+pytestmark = pytest.mark.slow
+
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install polyaudio[export]")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install polyaudio[onnx]")
+
+RATE = 16_000
+LABELS = {"id2label": {0: "high", 1: "low"}, "label2id": {"high": 0, "low": 1}}
+SECONDS = (0.02, 0.3, 0.64, 0.655, 1.0, 1.2951, 5.13, 10.3)
+
+
+def sslam(ending: str, mask_padding: bool = False, **settings) -> tuple:
+    config = polyaudio.SSLAMConfig(
+        **SSLAM, window_frames=64, initializer_range=0.2, mask_padding=mask_padding, **settings
+    )
+    extractor = polyaudio.SSLAMFeatureExtractor(max_length=64, mask_padding=mask_padding)
+    return getattr(polyaudio, f"SSLAM{ending}")(config), extractor
+
+
+def sam_audio(ending: str, frontend: str = "log_mel", **settings) -> tuple:
+    sizes = {"feature_size": 1} if frontend == "waveform" else {}
+    config = polyaudio.SAMAudioConfig(**SAM_AUDIO, **sizes, frontend=frontend, initializer_range=0.2, **settings)
+    return getattr(polyaudio, f"SAMAudio{ending}")(config), polyaudio.SAMAudioFeatureExtractor(frontend)
+
+
+MULTI = {"problem_type": "multi_label_classification"}
+CLASSIFIERS: dict[str, Callable[[], tuple]] = {
+    "sslam": lambda: sslam("ForAudioClassification", **LABELS),
+    "sslam that masks padding": lambda: sslam("ForAudioClassification", mask_padding=True, **LABELS, **MULTI),
+    "sam_audio": lambda: sam_audio("ForAudioClassification", window_frames=64, **LABELS),
+    "tonic_chroma": lambda: sam_audio("ForAudioClassification", "tonic_chroma", **LABELS),
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Callable[[str, Callable[[], tuple]], tuple[str, str]]:
+    """Saves and exports a model once; returns both folders."""
+    folder, done = tmp_path_factory.mktemp("models"), {}
+
+    def both(name: str, make: Callable[[], tuple]) -> tuple[str, str]:
+        if name not in done:
+            torch.manual_seed(0)
+            model, extractor = make()
+            source, export = folder / name / "model", folder / name / "export"
+            model.save_pretrained(source)
+            extractor.save_pretrained(source)
+            polyaudio.export_model(str(source), export, front_end=True)
+            done[name] = str(source), str(export)
+        return done[name]
+
+    return both
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    """Recordings of notes, of many lengths, two of them at other rates and one in stereo."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for index, seconds in enumerate(SECONDS):
+        rate, channels = {4: (44_100, 2), 5: (8_000, 1)}.get(index, (RATE, 1))
+        time = np.arange(round(seconds * rate)) / rate
+        pitch = 200 + 300 * np.floor(3 * time) % 1700
+        notes = 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / rate) * (0.5 + 0.5 * np.sin(7 * time))
+        noise = 0.02 * rng.standard_normal((len(time), channels))
+        soundfile.write(folder / f"{index}.wav", notes[:, None] + noise, rate)
+    return folder
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_predict(exported, recordings, name):
+    model, export = exported(name, CLASSIFIERS[name])
+    for expected, found in zip(predict(recordings, model), predict(recordings, export), strict=True):
+        scores = {one.label: one.score for one in expected.labels}
+        assert {one.label: one.score for one in found.labels} == pytest.approx(scores, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize(
+    "settings", [{}, {"window": 0.5, "hop": 0.2, "join": "max"}], ids=["default", "short windows"]
+)
+def test_annotate(exported, recordings, name, settings):
+    model, export = exported(name, CLASSIFIERS[name])
+    both = zip(annotate(recordings, model, **settings), annotate(recordings, export, **settings), strict=True)
+    for expected, found in both:
+        np.testing.assert_allclose(found.overview.scores, expected.overview.scores, atol=3e-5)
+        assert found.labels == expected.labels
+
+
+def frames() -> tuple:
+    return sslam("ForAudioFrameClassification", **LABELS, **MULTI)
+
+
+@pytest.mark.parametrize("settings", [{}, {"window": 0.5}, {"resolution": 0.08}], ids=str)
+def test_events_of_a_frame_classifier(exported, recordings, settings):
+    model, export = exported("frames", frames)
+
+    def times(answer) -> list[tuple]:
+        return [(one.onset, one.offset, one.label) for one in answer.events]
+
+    if not settings:
+        for expected, found in zip(predict(recordings, model), predict(recordings, export), strict=True):
+            assert times(found) == times(expected)
+    both = zip(annotate(recordings, model, **settings), annotate(recordings, export, **settings), strict=True)
+    for expected, found in both:
+        np.testing.assert_allclose(found.overview.scores, expected.overview.scores, atol=3e-5)
+        assert times(found) == times(expected)
+
+
+@pytest.mark.parametrize("granularity", ["utterance", "frame"])
+def test_embed(exported, recordings, granularity):
+    model, export = exported("encoder", lambda: sslam("Model"))
+    both = (embed(recordings, name, granularity=granularity) for name in (model, export))
+    for expected, found in zip(*both, strict=True):
+        np.testing.assert_allclose(found.features, expected.features, atol=5e-5)
+        assert found.frame_seconds == expected.frame_seconds
+
+
+def test_embed_with_centred_frames_up_to_a_window(exported, recordings):
+    model, export = exported("centred encoder", lambda: sam_audio("Model", window_frames=64))
+    short = [recordings / f"{index}.wav" for index in range(5)]  # at most 1 s, and a window is 1.024 s
+    for granularity in ("utterance", "frame"):
+        both = (embed(short, name, granularity=granularity) for name in (model, export))
+        for expected, found in zip(*both, strict=True):
+            np.testing.assert_allclose(found.features, expected.features, atol=5e-5)
+
+
+@pytest.mark.parametrize("name", ["sslam", "sam_audio"])
+def test_evaluate_clips(exported, tmp_path, name):
+    clips = str(write_tones(tmp_path / "tones", TONES, 4, seconds=(0.3, 2.5)))
+    model, export = exported(name, CLASSIFIERS[name])
+    assert evaluate(export, clips) == evaluate(model, clips)
+
+
+def test_evaluate_events(exported, tmp_path):
+    clips = str(write_events(tmp_path / "events", 4, 0))
+    model, export = exported("frames", frames)
+    expected, found = evaluate(model, clips), evaluate(export, clips)
+    assert found.labels == expected.labels
+    assert found.clips.values == pytest.approx(expected.clips.values, abs=1e-3)
