@@ -86,6 +86,16 @@ def test_blocks_of_any_length_give_the_scores_of_the_whole_recording(build, sett
         assert np.abs(in_blocks(timeline, recording, longest, batch_size) - whole).max() < 1e-5
 
 
+@pytest.mark.parametrize("settings", [{"window": 1.6}, {"window": 1.6, "resolution": 0.04}])
+def test_a_first_block_as_long_as_a_window_is_not_taken_for_the_whole_recording(settings):
+    timeline = TimelineModel(*frames(), **settings)
+    recording, size = sound(40_000), timeline.layout.size
+    for first in (size, size - timeline.stream().lead):
+        stream = timeline.stream(batch_size=1)
+        parts = [stream.push(recording[:first]), stream.push(recording[first:]), stream.finish()]
+        np.testing.assert_allclose(np.concatenate(parts), timeline.scores(recording), atol=1e-5)
+
+
 def test_adjacent_windows_give_what_the_model_gives_for_a_long_clip():
     model, extractor = frames()
     recording = sound(5 * 256 * 160 + 9_000)
