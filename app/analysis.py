@@ -15,9 +15,11 @@ from ..inference.annotation import Annotation, Annotator
 from ..inference.annotation_files import FORMATS, write_annotation
 from ..inference.annotation_page import write_page
 from ..inference.annotation_plots import plot_annotation
+from ..inference.backends import open_classifier
+from ..inference.exported import find_export
 from ..inference.pictures import compute_spectrogram, leading_labels
 from ..inference.prediction import LabelScore, Predictor
-from ..modeling.loading import labels_frames, load_classifier, load_config
+from ..modeling.loading import load_classifier
 
 
 # A table with more rows is slow in a browser
@@ -57,7 +59,7 @@ class Analyst:
     Analyses recordings with one model, which is loaded at the first recording and kept.
 
     Args:
-        model: a classifier of clips or of frames: its folder or Hub name.
+        model: a classifier of clips or of frames: its folder or Hub name, or a folder that `polyaudio export` wrote.
         device: `"cpu"`, `"cuda"`, ... By default the accelerator if there is one.
 
     Raises:
@@ -67,7 +69,7 @@ class Analyst:
     def __init__(self, model: str, device: str | None = None):
         self.model = model
         self.device = device
-        self.labels_frames = labels_frames(load_config(model))
+        self.labels_frames = open_classifier(model, device=device).labels_frames
         self._annotator: Annotator | None = None
         self._predictor: Predictor | None = None
         self._loading = threading.Lock()
@@ -76,7 +78,7 @@ class Analyst:
         """The two users of the model, which share its weights."""
         with self._loading:
             if self._annotator is None:
-                classifier = load_classifier(self.model)
+                classifier = self.model if find_export(self.model) else load_classifier(self.model)
                 if not self.labels_frames:
                     self._predictor = Predictor(classifier, top_k=_MOST_LABELS, device=self.device)
                 self._annotator = Annotator(classifier, device=self.device)

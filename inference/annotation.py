@@ -85,7 +85,7 @@ class Update:
 
 def annotate(
     files: str | os.PathLike | Iterable[str | os.PathLike],
-    model: "str | PreTrainedModel",
+    model: "str | os.PathLike | PreTrainedModel",
     feature_extractor: "SequenceFeatureExtractor | None" = None,
     *,
     window: float | None = None,
@@ -174,7 +174,7 @@ class Annotator:
 
     def __init__(
         self,
-        model: "str | PreTrainedModel",
+        model: "str | os.PathLike | PreTrainedModel",
         feature_extractor: "SequenceFeatureExtractor | None" = None,
         *,
         window: float | None = None,

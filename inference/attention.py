@@ -46,7 +46,7 @@ class SegmentAttention:
 
 def segment_attention(
     files: str | os.PathLike | Iterable[str | os.PathLike],
-    model: str | PreTrainedModel,
+    model: str | os.PathLike | PreTrainedModel,
     feature_extractor: SequenceFeatureExtractor | None = None,
     *,
     window: float | None = None,
@@ -85,7 +85,7 @@ def segment_attention(
     ...     print(attention.weights.shape, attention.frame_seconds)
     ```
     """
-    config = load_config(model) if isinstance(model, str) else model.config
+    config = model.config if isinstance(model, PreTrainedModel) else load_config(os.fspath(model))
     traits = traits_of(config)
     if not traits.has_segments:
         raise ValueError(

@@ -66,7 +66,7 @@ class ClipEncoder(Protocol):
 
 
 def open_classifier(
-    model: "str | PreTrainedModel",
+    model: "str | os.PathLike | PreTrainedModel",
     feature_extractor: "SequenceFeatureExtractor | None" = None,
     *,
     window: float | None = None,
@@ -75,6 +75,7 @@ def open_classifier(
     device: str | None = None,
 ) -> ClipClassifier:
     """The classifier of a model, a folder or a Hub name. The arguments are those of [`predict`]."""
+    model = _name_or_model(model)
     folder = find_export(model)
     if folder is None:
         return _torch_models(model).TorchClassifier(
@@ -85,7 +86,7 @@ def open_classifier(
 
 
 def open_encoder(
-    model: "str | PreTrainedModel",
+    model: "str | os.PathLike | PreTrainedModel",
     feature_extractor: "SequenceFeatureExtractor | None" = None,
     *,
     granularity: Granularity = "utterance",
@@ -95,6 +96,7 @@ def open_encoder(
     device: str | None = None,
 ) -> ClipEncoder:
     """The encoder of a model, a folder or a Hub name. The arguments are those of [`embed`]."""
+    model = _name_or_model(model)
     folder = find_export(model)
     if folder is None:
         return _torch_models(model).TorchEncoder(
@@ -112,7 +114,7 @@ def open_encoder(
 
 
 def open_timeline(
-    model: "str | PreTrainedModel",
+    model: "str | os.PathLike | PreTrainedModel",
     feature_extractor: "SequenceFeatureExtractor | None" = None,
     *,
     window: float | None = None,
@@ -133,12 +135,17 @@ def open_timeline(
         "resolution": resolution,
         "batch_size": batch_size,
     }
+    model = _name_or_model(model)
     folder = find_export(model)
     if folder is None:
         return _torch_models(model).load_timeline(model, feature_extractor, device=device, **settings)
     refuse_options(folder, device, feature_extractor=feature_extractor)
     timeline = ExportedTimeline(folder, **settings)
     return timeline, timeline.config
+
+
+def _name_or_model(model: "str | os.PathLike | PreTrainedModel") -> "str | PreTrainedModel":
+    return os.fspath(model) if isinstance(model, os.PathLike) else model
 
 
 def _torch_models(model: "str | PreTrainedModel") -> Any:

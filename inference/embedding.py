@@ -37,7 +37,7 @@ class FileFeatures:
 
 def embed(
     files: str | os.PathLike | Iterable[str | os.PathLike],
-    model: "str | PreTrainedModel",
+    model: "str | os.PathLike | PreTrainedModel",
     *,
     feature_extractor: "SequenceFeatureExtractor | None" = None,
     granularity: Granularity = "utterance",
@@ -99,7 +99,7 @@ class Embedder:
 
     def __init__(
         self,
-        model: "str | PreTrainedModel",
+        model: "str | os.PathLike | PreTrainedModel",
         feature_extractor: "SequenceFeatureExtractor | None" = None,
         *,
         granularity: Granularity = "utterance",

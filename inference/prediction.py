@@ -57,7 +57,7 @@ class FilePrediction:
 
 def predict(
     files: str | os.PathLike | Iterable[str | os.PathLike],
-    model: "str | PreTrainedModel",
+    model: "str | os.PathLike | PreTrainedModel",
     *,
     feature_extractor: "SequenceFeatureExtractor | None" = None,
     top_k: int | None = None,
@@ -133,7 +133,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: "str | PreTrainedModel",
+        model: "str | os.PathLike | PreTrainedModel",
         feature_extractor: "SequenceFeatureExtractor | None" = None,
         *,
         top_k: int | None = None,

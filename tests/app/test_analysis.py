@@ -4,12 +4,13 @@
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from hostile_audio import damaged
 
-from polyaudio import EventRules, annotate, predict
+from polyaudio import EventRules, annotate, export_model, predict
 from polyaudio.app import analysis
 from polyaudio.app.analysis import Analyst
 from polyaudio.data.audio import AudioFileError
@@ -38,6 +39,18 @@ def test_a_frame_classifier_gives_the_highest_score_of_each_label(frames, record
     assert [one.score for one in found.labels] == sorted(peaks.values(), reverse=True)
     assert len(found.rows) == len(annotation.events) > 1
     assert found.notes == ["The score of a label is its highest score in the recording."]
+
+
+def test_an_export_gives_what_its_model_gives(clips, recordings, tmp_path):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install polyaudio[export]")
+    export_model(clips, tmp_path / "exported", front_end=True)
+    found, expected = (
+        Analyst(str(model)).analyse(recordings / "bursts.flac", Path(tempfile.mkdtemp(dir=tmp_path)))
+        for model in (tmp_path / "exported", clips)
+    )
+    assert [one.label for one in found.labels] == [one.label for one in expected.labels]
+    assert [one.score for one in found.labels] == pytest.approx([one.score for one in expected.labels], abs=1e-4)
+    assert [row[:3] for row in found.rows] == [row[:3] for row in expected.rows]
 
 
 def test_the_files_name_the_recording_without_its_folder(frames, recordings, tmp_path):

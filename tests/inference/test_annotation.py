@@ -54,7 +54,7 @@ def recordings(tmp_path_factory) -> Path:
 
 def test_each_file_has_its_annotation_in_the_order_of_the_files(model, recordings):
     files = [str(recordings / name) for name in ("short.wav", "text.wav", "long.wav", "stereo.flac")]
-    short, text, long, stereo = annotate(files, model)
+    short, text, long, stereo = annotate(files, Path(model))
     assert [one.file for one in (short, text, long, stereo)] == files
     assert type(short) is Annotation
     assert short.labels == ("high", "low", "noise")

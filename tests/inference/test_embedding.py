@@ -49,6 +49,7 @@ def test_a_loaded_model_gives_the_same(folder, model):
     expected = embed(folder, model)
     loaded = AutoModel.from_pretrained(model)
     for clips in (
+        embed(folder, Path(model)),
         embed(folder, loaded),
         embed(folder, SSLAMForAudioClassification.from_pretrained(model)),
         embed(folder, loaded, feature_extractor=SSLAMFeatureExtractor(max_length=64)),

@@ -68,6 +68,7 @@ def test_a_loaded_model_predicts_the_same(folder, model):
     expected = predict(folder, model)
     loaded = AutoModelForAudioClassification.from_pretrained(model)
     assert predict(folder, loaded) == expected
+    assert predict(folder, Path(model)) == expected
     fresh = SSLAMForAudioClassification(loaded.config)
     fresh.load_state_dict(loaded.state_dict())
     assert predict(folder, fresh, feature_extractor=SSLAMFeatureExtractor(max_length=64)) == expected
