@@ -67,7 +67,7 @@ class Reference:
         noise = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
         return self.inputs(list(0.1 * noise))
 
-    def inputs(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+    def inputs(self, clips: Sequence[np.ndarray]) -> dict[str, Any]:
         """
         The input of an exported model for clips: samples that are padded with zeros, or features, and the mask.
 

@@ -3,10 +3,9 @@
 """Weights of 8 bits for ONNX graphs, by the quantizer of transformers, which calls that of ONNX Runtime."""
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from transformers import exporters
 
 from .formats import SCOPES, quiet
@@ -18,7 +17,7 @@ FLOAT_MODULES = ("front_end", "model.classifier")
 
 def quantize(
     exported: exporters.ExportedModel,
-    calibration: Iterable[Mapping[str, torch.Tensor]] | None = None,
+    calibration: Iterable[dict[str, Any]] | None = None,
     float_modules: Sequence[str] = FLOAT_MODULES,
     **settings: Any,
 ) -> None:
@@ -35,6 +34,7 @@ def quantize(
     excluded = [node.name for node in component.program.graph if _is_in(node, float_modules)]
     common: dict[str, Any] = {"per_channel": True, "nodes_to_exclude": excluded}
     common |= {"op_types_to_quantize": ["MatMul", "Gemm"], "extra_options": {"MatMulConstBOnly": True}}
+    config: exporters.OnnxRuntimeDynamicConfig | exporters.OnnxRuntimeStaticConfig
     if calibration is None:
         config = exporters.OnnxRuntimeDynamicConfig(**{**common, **settings})
         quantizer = exporters.OnnxRuntimeQuantizer(config)

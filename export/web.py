@@ -110,7 +110,7 @@ def export_web(
     output = Path(output)
     check_output(output, overwrite)
     loaded = load_classifier(os.fspath(model) if isinstance(model, os.PathLike) else model)
-    name = loaded.config.name_or_path
+    name = loaded.config.name_or_path or ""
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(name_of_model(loaded), loaded.config)
     if loaded.config.problem_type == "regression":

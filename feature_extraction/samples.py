@@ -88,6 +88,8 @@ class CentredPower(nn.Module):
         num_bins: number of the lowest bins to keep. The default is all `n_fft // 2 + 1` bins.
     """
 
+    window: torch.Tensor
+
     def __init__(self, n_fft: int, hop_length: int, num_bins: int | None = None):
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
@@ -130,4 +132,4 @@ class SampleFrontEnd(nn.Module, ABC):
 def at_least(samples: torch.Tensor, number: int) -> torch.Tensor:
     """Samples `(batch_size, samples)`, padded with zeros to at least `number`."""
     missing = torch.sym_max(number - samples.shape[1], 0)
-    return nn.functional.pad(samples, (0, missing))
+    return nn.functional.pad(samples, (0, missing))  # type: ignore[arg-type]  # a SymInt in an export

@@ -19,6 +19,9 @@ class SSLAMFrontEnd(SampleFrontEnd):
             model hears this padding. It never hears the padding that the caller added and masked.
     """
 
+    window: torch.Tensor
+    mel_filters: torch.Tensor
+
     def __init__(self, extractor: SSLAMFeatureExtractor, hears_padding: bool):
         super().__init__()
         self.window_length, self.hop_length, self.n_fft = (
@@ -42,7 +45,7 @@ class SSLAMFrontEnd(SampleFrontEnd):
 
         num_frames = 1 + (lengths.clamp(min=self.window_length) - self.window_length) // self.hop_length
         missing = torch.sym_max(self.heard_length - number, 0)
-        features = nn.functional.pad(features, (0, 0, 0, missing))
+        features = nn.functional.pad(features, (0, 0, 0, missing))  # type: ignore[arg-type]  # a SymInt in an export
         positions = torch.arange(features.shape[1], device=samples.device)
         features = torch.where((positions < num_frames[:, None])[..., None], features, self.padding_value)
         is_padded = lengths < samples.shape[1]

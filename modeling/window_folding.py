@@ -45,12 +45,11 @@ def cut_into_windows(
 
 def log_sigmoid(log_odds: torch.Tensor) -> torch.Tensor:
     """
-    What `torch.nn.functional.logsigmoid` computes, by the same formula.
+    What `torch.nn.functional.logsigmoid` computes.
 
-    ONNX has no such operator, and torch exports it as the logarithm of a sigmoid, which ONNX Runtime takes for constant
-    below -18.
+    ONNX has no such operator, and torch exports it as the logarithm of a sigmoid, which is infinite for low log odds.
     """
-    return log_odds.clamp(max=0) - torch.log1p(torch.exp(-log_odds.abs()))
+    return -nn.functional.softplus(-log_odds)
 
 
 def join_window_logits(logits: torch.Tensor, weights: torch.Tensor, problem_type: str | None) -> torch.Tensor:
