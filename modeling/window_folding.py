@@ -47,8 +47,8 @@ def log_sigmoid(log_odds: torch.Tensor) -> torch.Tensor:
     """
     What `torch.nn.functional.logsigmoid` computes, by the same formula.
 
-    ONNX has no such operator, and torch exports it as the logarithm of a sigmoid, which ONNX Runtime takes for constant
-    below -18.
+    ONNX has no such operator, and torch exports it as the logarithm of a sigmoid, which becomes infinite in ONNX
+    Runtime.
     """
     return log_odds.clamp(max=0) - torch.log1p(torch.exp(-log_odds.abs()))
 
