@@ -45,6 +45,6 @@ def describe(model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor
         "shortest": rate // 40 if grid is None else grid.shortest,
         "timeline": timeline,
         "frame_hop": getattr(feature_extractor, "hop_length", 1) if grid is None else grid.hop,
-        "event_rules": getattr(config, "event_rules", None) if task == "frames" else None,
+        "event_rules": None if task == "encoder" else getattr(config, "event_rules", None),
         "embedding": embedding,
     }

@@ -66,6 +66,13 @@ def run(folder: Path, clips: list[np.ndarray]) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, {"input_values": samples, "attention_mask": mask}), strict=True))
 
 
+def run_features(folder: Path, extractor, clips: list[np.ndarray]) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    features = extractor(clips, sampling_rate=RATE, return_tensors="np")
+    mask = features["attention_mask"].astype(np.int64)
+    return session.run(["logits"], {"input_values": features["input_values"], "attention_mask": mask})[0]
+
+
 @pytest.fixture(scope="module")
 def clips_model():
     torch.manual_seed(0)
@@ -185,9 +192,9 @@ def test_adapters_become_part_of_the_weights(tmp_path):
         if "lora_B" in name:
             torch.nn.init.normal_(weight)
     extractor = SAMAudioFeatureExtractor()
-    export_model(model, tmp_path / "exported", feature_extractor=extractor, front_end=True)
-    expected = torch_logits(model.eval(), extractor, [sound(1.0)])
-    np.testing.assert_allclose(run(tmp_path / "exported", [sound(1.0)])["logits"], expected, rtol=0, atol=1e-4)
+    export_model(model, tmp_path / "exported", feature_extractor=extractor)
+    logits = run_features(tmp_path / "exported", extractor, [sound(1.0)])
+    np.testing.assert_allclose(logits, torch_logits(model.eval(), extractor, [sound(1.0)]), rtol=0, atol=1e-4)
     assert any("lora_B" in name for name, _ in model.named_parameters())  # the model itself did not change
 
 
@@ -199,7 +206,6 @@ def test_smaller_precisions(clips_model, tmp_path, precision):
         clips_model,
         tmp_path / "exported",
         feature_extractor=EXTRACTOR,
-        front_end=True,
         precision=precision,
         files=files,
         **calibration,
@@ -208,7 +214,7 @@ def test_smaller_precisions(clips_model, tmp_path, precision):
     assert 0 < report.worst_difference < 0.3
     assert report.measure == ("worst_difference" if precision == "float16" else "other_labels")
     assert report.agreement == 1.0
-    logits = run(tmp_path / "exported", [sound(1.0)])["logits"]
+    logits = run_features(tmp_path / "exported", EXTRACTOR, [sound(1.0)])
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, torch_logits(clips_model, EXTRACTOR, [sound(1.0)]), rtol=0, atol=0.3)
 
@@ -219,27 +225,20 @@ def test_a_program_without_front_end_takes_features(tmp_path):
     extractor = SAMAudioFeatureExtractor()
     report = export_model(model, tmp_path / "exported", feature_extractor=extractor)
     assert (report.input, report.agreement) == ("features", None)
-    session = onnxruntime.InferenceSession(str(tmp_path / "exported" / "model.onnx"))
-    features = extractor([sound(1.0), sound(0.4)], sampling_rate=RATE, return_tensors="np")
-    inputs = {"input_values": features["input_values"], "attention_mask": features["attention_mask"].astype(np.int64)}
-    expected = torch_logits(model, extractor, [sound(1.0), sound(0.4)])
-    np.testing.assert_allclose(session.run(None, inputs)[0], expected, rtol=0, atol=1e-4)
+    clips = [sound(1.0), sound(0.4)]
+    logits = run_features(tmp_path / "exported", extractor, clips)
+    np.testing.assert_allclose(logits, torch_logits(model, extractor, clips), rtol=0, atol=1e-4)
     assert json.loads((tmp_path / "exported" / "polyaudio_export.json").read_text())["timeline"] is None
 
 
-def test_an_export_for_torch(clips_model, tmp_path):
-    from transformers.exporters import ExportedModel
-
-    report = export_model(
-        clips_model, tmp_path / "exported", feature_extractor=EXTRACTOR, front_end=True, format="torch-export"
-    )
-    assert report.worst_difference < 1e-5
-    program = ExportedModel.from_pretrained(tmp_path / "exported", trust_remote_code=True)
-    for seconds in (0.2, 4.0):
-        samples = torch.from_numpy(sound(seconds))[None]
-        outputs = program(input_values=samples, attention_mask=torch.ones(samples.shape, dtype=torch.int64))
-        expected = torch_logits(clips_model, EXTRACTOR, [sound(seconds)])
-        torch.testing.assert_close(outputs["logits"], expected, rtol=0, atol=1e-4)
+@pytest.mark.parametrize("format", ["torch-export", "openvino"])
+def test_other_formats(clips_model, tmp_path, format):
+    if format == "openvino":
+        pytest.importorskip("openvino")
+    report = export_model(clips_model, tmp_path / "exported", feature_extractor=EXTRACTOR, format=format)
+    assert report.worst_difference < 1e-5  # among them a clip of one window and one of more, by the runtime itself
+    description = json.loads((tmp_path / "exported" / "polyaudio_export.json").read_text())
+    assert (description["format"], description["input"]) == (format, "features")
 
 
 def test_the_gate_leaves_nothing_behind(clips_model, tmp_path):
@@ -254,7 +253,6 @@ def test_a_score_on_a_dataset_is_held_against_the_limit(clips_model, tmp_path):
         decided(SAMAudioForAudioClassification(SAMAudioConfig(**SAM_AUDIO, **LABELS, **ONE))),
         tmp_path / "exported",
         feature_extractor=SAMAudioFeatureExtractor(),
-        front_end=True,
         dataset=clips,
     )
     assert report.measure == "loss_of_score"
