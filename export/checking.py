@@ -24,6 +24,9 @@ from ..modeling.traits import traits_of
 from .graphs import task_of_model
 
 
+# The length in seconds that a program of one length has at most
+_LONGEST_FIXED = 10.24
+
 Outputs = dict[str, torch.Tensor]
 
 
@@ -35,13 +38,21 @@ class Reference:
         model: in evaluation mode, in float32.
         feature_extractor: the model's.
         takes_samples: whether the exported model has its front end inside.
+        takes_one_clip: whether it takes one clip of one length, to which shorter clips are padded.
     """
 
-    def __init__(self, model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor, takes_samples: bool):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        feature_extractor: SequenceFeatureExtractor,
+        takes_samples: bool,
+        takes_one_clip: bool = False,
+    ):
         self.model, self.feature_extractor, self.takes_samples = model, feature_extractor, takes_samples
         self.traits, self.task = traits_of(model.config), task_of_model(model)
         self.rate: int = feature_extractor.sampling_rate
         self.hears_padding = not takes_samples or self.task != "encoder"
+        self.fixed_length = min(self.window, round(_LONGEST_FIXED * self.rate)) if takes_one_clip else None
 
     @property
     def window(self) -> int:
@@ -52,17 +63,22 @@ class Reference:
     @property
     def longest(self) -> int | None:
         """Samples that the model takes at most; `None` for any number."""
+        if self.fixed_length is not None:
+            return self.fixed_length
         folds = self.task != "encoder" and getattr(self.model.config, "window_frames", None)
         return None if self.traits.reads_any_length or folds else self.window
 
     def example_clips(self) -> list[np.ndarray]:
         """Synthetic clips: one of 0.2 s, one of exactly a window, and if the model takes it one of more windows."""
         rng = np.random.default_rng(0)
-        lengths = [self.rate // 5, self.window, round(1.3 * self.window)]
+        window = self.fixed_length or self.window
+        lengths = [self.rate // 5, window, round(1.3 * window)]
         return [_notes(length, self.rate, rng) for length in lengths if not self.longest or length <= self.longest]
 
     def trace_input(self) -> dict[str, torch.Tensor]:
-        """The input to trace a program with: two clips, and two of all that grows with their length."""
+        """The input to trace a program with: two clips and two of all that grows with their length, or the one clip."""
+        if self.fixed_length is not None:
+            return self.inputs([np.zeros(self.fixed_length, dtype=np.float32)])
         samples = round(1.3 * self.window) if self.longest is None else round(0.6 * self.longest)
         noise = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
         return self.inputs(list(0.1 * noise))
@@ -76,11 +92,20 @@ class Reference:
         """
         if not self.takes_samples:
             features = self.features(clips)
+            if self.fixed_length is not None:
+                frames = self.features([np.zeros(self.fixed_length, dtype=np.float32)])["input_values"].shape[1]
+                features = {name: self._padded(one, frames) for name, one in features.items()}
             return {name: one if one.is_floating_point() else one.long() for name, one in features.items()}
-        longest = max(map(len, clips))
+        longest = self.fixed_length or max(map(len, clips))
         samples = np.stack([np.pad(clip, (0, longest - len(clip))) for clip in clips]).astype(np.float32)
         mask = np.stack([np.arange(longest) < len(clip) for clip in clips]).astype(np.int64)
         return {"input_values": torch.from_numpy(samples), "attention_mask": torch.from_numpy(mask)}
+
+    def _padded(self, values: torch.Tensor, frames: int) -> torch.Tensor:
+        """Features or a mask, padded to a number of frames."""
+        value = self.feature_extractor.padding_value if values.is_floating_point() else 0
+        missing = (0, 0) * (values.ndim - 2) + (0, frames - values.shape[1])
+        return torch.nn.functional.pad(values, missing, value=value)
 
     def features(self, clips: Sequence[np.ndarray], masks_padding: bool = False) -> dict[str, torch.Tensor]:
         """The features of clips, as the feature extractor gives them by default, or with their padding masked."""
@@ -150,10 +175,13 @@ def compare(exported: ExportedModel, reference: Reference, clips: Sequence[np.nd
     counts_labels = reference.task != "encoder" and reference.model.config.problem_type != "regression"
     comparison = Comparison(len(clips))
     for clip in clips:
-        expected = reference.answer(reference.features([clip]))
+        # Where the caller has to pad, the padding is masked
+        is_padded = reference.takes_samples and len(clip) < (reference.fixed_length or 0)
+        expected = reference.answer(reference.features([clip], masks_padding=is_padded))
         comparison.add(exported(**reference.inputs([clip])), expected, counts_labels)
     short, long = min(clips, key=len), max(clips, key=len)
-    if reference.takes_samples and reference.traits.batches_any_lengths and len(short) < len(long):
+    takes_batches = reference.fixed_length is None and reference.traits.batches_any_lengths
+    if reference.takes_samples and takes_batches and len(short) < len(long):
         outputs = exported(**reference.inputs([short, long]))
         features = reference.features([short], masks_padding=True)
         comparison.add({name: value[:1] for name, value in outputs.items()}, reference.answer(features), counts_labels)

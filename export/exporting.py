@@ -94,7 +94,8 @@ def export_model(
     overwrite: bool = False,
 ) -> ExportReport:
     """
-    Export a classifier or an encoder for another runtime, with a batch and a time of any size.
+    Export a classifier or an encoder for another runtime, with a batch and a time of any size (ExecuTorch: one clip of
+    one length, `input_shape` in `polyaudio_export.json`, to which shorter clips are padded and masked).
 
     The exported model is run by its own runtime and compared with torch. If it differs by more than the limit,
     nothing is written. Adapters become part of the weights.
@@ -142,7 +143,7 @@ def export_model(
     check_output(output, overwrite)
     loaded, feature_extractor = _load(model, feature_extractor, what)
     source = merged(loaded).float().cpu().eval()
-    reference = Reference(source, feature_extractor, takes_samples=front_end)
+    reference = Reference(source, feature_extractor, front_end, FORMATS[format].takes_one_clip)
     if dataset is not None and reference.task != "clips":
         raise ValueError("A dataset scores classifiers of clips. Leave it out for other models.")
     clips = reference.example_clips() if files is None else _read(files, reference)
@@ -155,14 +156,20 @@ def export_model(
         "input": "samples" if front_end else "features",
         **describe(source, feature_extractor, reference.task),
     }
+    if reference.fixed_length is not None:
+        description["input_shape"] = list(reference.trace_input()["input_values"].shape)
     with whole_folder(output) as folder:
-        with quiet():
-            exported.save_pretrained(folder)
-            settings = {"trust_remote_code": True, **FORMATS[format].run_settings}
-            program = ExportedModel.from_pretrained(folder, **settings)
-        comparison = compare(program, reference, clips)
-        scores = None if dataset is None else compare_scores(program, reference, dataset, split)
-        del program  # some runtimes keep the file open
+        try:
+            with quiet():
+                exported.save_pretrained(folder)
+                settings = {"trust_remote_code": True, **FORMATS[format].run_settings}
+                program = ExportedModel.from_pretrained(folder, **settings)
+            comparison = compare(program, reference, clips)
+            scores = None if dataset is None else compare_scores(program, reference, dataset, split)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The runtime of the format {format} cannot run the exported model, so nothing was written: {error}"
+            ) from error
         check = _check(comparison, scores, precision, limit)
         write_json(folder / "preprocessor_config.json", _without_code(feature_extractor.to_dict()))
         write_json(folder / DESCRIPTION, {**description, "check": check})

@@ -31,6 +31,8 @@ class ExportFormat:
     Attributes:
         exporter, config: names of the exporter and of its configuration in `transformers.exporters`.
         packages: modules that exporting and running need.
+        takes_one_clip: whether its programs take one clip of one length. ExecuTorch plans its memory for the longest
+            input, and XNNPACK does not take other lengths.
         run_settings: settings with which the program is loaded to be compared with torch.
         extra: the extra of polyaudio that installs them; `None` if nothing is needed.
         precisions: what it can be exported in.
@@ -41,6 +43,7 @@ class ExportFormat:
     packages: tuple[str, ...]
     extra: str | None
     precisions: tuple[Precision, ...]
+    takes_one_clip: bool = False
     run_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,10 +62,15 @@ FORMATS: dict[Format, ExportFormat] = {
         "export-openvino",
         ("float32", "float16"),
         # On processors with bfloat16, OpenVINO computes in it unless it is told not to
-        {"config": {"INFERENCE_PRECISION_HINT": "f32"}},
+        run_settings={"config": {"INFERENCE_PRECISION_HINT": "f32"}},
     ),
     "executorch": ExportFormat(
-        "ExecutorchExporter", "ExecutorchConfig", ("executorch",), "export-executorch", ("float32",)
+        "ExecutorchExporter",
+        "ExecutorchConfig",
+        ("executorch",),
+        "export-executorch",
+        ("float32",),
+        takes_one_clip=True,
     ),
     "torch-export": ExportFormat("DynamoExporter", "DynamoConfig", (), None, ("float32", "float16")),
 }
@@ -94,15 +102,18 @@ def export_graph(
     graph: torch.nn.Module, name: Format, inputs: Mapping[str, torch.Tensor], **settings: Any
 ) -> exporters.ExportedModel:
     """
-    Export a module with dynamic batch and time.
+    Export a module, with dynamic batch and time where the format has them.
 
     Args:
-        inputs: the input to trace it with: at least two clips, and two of all that varies with their length.
+        inputs: the input to trace it with: at least two clips, and two of all that varies with their length, or the
+            one clip.
         settings: further settings of the configuration of the exporter.
     """
     chosen = FORMATS[name]
-    shapes = {key: {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO} for key in inputs}
-    config = getattr(exporters, chosen.config)(dynamic=True, dynamic_shapes=shapes, **settings)
+    if not chosen.takes_one_clip:
+        settings["dynamic"] = True
+        settings["dynamic_shapes"] = {key: {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO} for key in inputs}
+    config = getattr(exporters, chosen.config)(**settings)
     with quiet():
         exported = getattr(exporters, chosen.exporter)().export(graph, dict(inputs), config)
     _clean(exported, name)

@@ -32,8 +32,11 @@ def quantize(
     """
     component = exported.components["model"]
     excluded = [node.name for node in component.program.graph if _is_in(node, float_modules)]
+    operators = ["MatMul", "Gemm"]
+    # Products of activations, in the attention, stay as they are, and so do the results of all products
+    extra = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": operators}
     common: dict[str, Any] = {"per_channel": True, "nodes_to_exclude": excluded}
-    common |= {"op_types_to_quantize": ["MatMul", "Gemm"], "extra_options": {"MatMulConstBOnly": True}}
+    common |= {"op_types_to_quantize": operators, "extra_options": extra}
     config: exporters.OnnxRuntimeDynamicConfig | exporters.OnnxRuntimeStaticConfig
     if calibration is None:
         config = exporters.OnnxRuntimeDynamicConfig(**{**common, **settings})

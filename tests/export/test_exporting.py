@@ -231,14 +231,15 @@ def test_a_program_without_front_end_takes_features(tmp_path):
     assert json.loads((tmp_path / "exported" / "polyaudio_export.json").read_text())["timeline"] is None
 
 
-@pytest.mark.parametrize("format", ["torch-export", "openvino"])
+@pytest.mark.parametrize("format", ["torch-export", "openvino", "executorch"])
 def test_other_formats(clips_model, tmp_path, format):
-    if format == "openvino":
-        pytest.importorskip("openvino")
+    if format != "torch-export":
+        pytest.importorskip(format)
     report = export_model(clips_model, tmp_path / "exported", feature_extractor=EXTRACTOR, format=format)
     assert report.worst_difference < 1e-5  # among them a clip of one window and one of more, by the runtime itself
     description = json.loads((tmp_path / "exported" / "polyaudio_export.json").read_text())
     assert (description["format"], description["input"]) == (format, "features")
+    assert description.get("input_shape") == ([1, 128, 128] if format == "executorch" else None)
 
 
 def test_the_gate_leaves_nothing_behind(clips_model, tmp_path):
