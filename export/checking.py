@@ -76,7 +76,7 @@ class Reference:
         return [_notes(length, self.rate, rng) for length in lengths if not self.longest or length <= self.longest]
 
     def trace_input(self) -> dict[str, torch.Tensor]:
-        """The input to trace a program with: two clips and two of all that grows with them, or the one clip."""
+        """The input to trace a program with: the one clip, or two clips, and two of all that grows with them."""
         if self.fixed_length is not None:
             return self.inputs([np.zeros(self.fixed_length, dtype=np.float32)])
         samples = round(1.3 * self.window) if self.longest is None else round(0.6 * self.longest)
@@ -213,8 +213,7 @@ def compare_scores(
         logits["export"].append(exported(**reference.inputs([clip]))["logits"].numpy())
     score = "map" if task_of(clips.features["label"]) == MULTI_LABEL else "accuracy"
     values = {
-        name: score_logits(np.concatenate(rows), clips, label_names(config)).clips.values[score]
-        for name, rows in logits.items()
+        name: score_logits(np.concatenate(rows), clips, label_names(config)).clips.values[score] for name, rows in logits.items()
     }
     return {"score": score, **values}
 
