@@ -213,7 +213,8 @@ def compare_scores(
         logits["export"].append(exported(**reference.inputs([clip]))["logits"].numpy())
     score = "map" if task_of(clips.features["label"]) == MULTI_LABEL else "accuracy"
     values = {
-        name: score_logits(np.concatenate(rows), clips, label_names(config)).clips.values[score] for name, rows in logits.items()
+        name: score_logits(np.concatenate(rows), clips, label_names(config)).clips.values[score]
+        for name, rows in logits.items()
     }
     return {"score": score, **values}
 
