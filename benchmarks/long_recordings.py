@@ -42,7 +42,7 @@ for name, config, model, extractor in (
     extractor().save_pretrained(sys.argv[1] + "/" + name)
 """  # noqa: E501
 
-# Runs a command on one set of arguments, and then on another, which is timed. A pipeline is no command.
+# Runs a command on one set of arguments, and then on another, which is timed. A pipeline is not among the commands.
 TWICE = """
 import json, sys, time
 from polyaudio.scripts.__main__ import main

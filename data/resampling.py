@@ -16,7 +16,7 @@ import numpy as np
 _FILTER_WIDTH = 6
 _ROLLOFF = 0.99
 
-# NumPy resamples parts of so many values at once, 16 MiB
+# NumPy resamples parts of this many values at once, 16 MiB
 _VALUES_AT_ONCE = 2**22
 
 

@@ -4,6 +4,7 @@
 
 import importlib.util
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -258,13 +259,14 @@ class ExportedModel:
         return -(-grid.frames(samples) * grid.hop // timeline.answer)
 
 
-class _OnFiles:
+class _OnFiles(ABC):
     """Runs a model on files. Subclasses say what it answers for windows."""
 
     reader: FileReader
 
+    @abstractmethod
     def answers(self, windows: Sequence[np.ndarray], is_part: Sequence[bool]) -> list[Any]:
-        raise NotImplementedError
+        """The answer for each window; `is_part` says which of them are parts of a clip."""
 
     def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
         """Yield the answers for each file. They are read in this process, whatever `num_workers` is."""

@@ -3,7 +3,6 @@
 """The vectors of the adapters are those of `embed`, whatever the batch and the length."""
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 import torch
@@ -74,18 +73,16 @@ def test_a_model_in_training_mode_gives_the_same(any_model, clips):
     torch.testing.assert_close(encoder.train().utterance_vectors(clips), expected, atol=0, rtol=0)
 
 
-def test_a_long_clip_in_bounded_memory(model_folders, sound):
+def test_a_long_clip_goes_through_the_model_a_few_windows_at_a_time(model_folders, sound):
     encoder = WaveformEncoder(model_folders["sslam_classifier"])
     long = torch.from_numpy(np.tile(sound(1), 300))[None]
     sizes = []
     forward = encoder.encoder.forward
     encoder.encoder.forward = lambda **inputs: sizes.append(inputs["input_values"].shape) or forward(**inputs)
-    before = psutil.Process().memory_info().rss
     vectors = encoder.frame_vectors(long)
     assert vectors.shape[1] == -(-(300 * 100 - 2) // 16)
     assert max(shape[0] for shape in sizes) == 8
     assert max(shape[1] for shape in sizes) == 64
-    assert psutil.Process().memory_info().rss - before < 200 * 2**20
 
 
 def _changes(encoder: WaveformEncoder, frames: float) -> torch.Tensor:
