@@ -6,8 +6,8 @@
 
 The clips are 20 pieces of 0.2 to 60 s of the recordings, one after another where a recording is too short. The models
 are the default SAMAudio, and SSLAM of base size with `--model` or with random weights, of which the labels on top mean
-little. The front end is inside. The time is that of a clip of 10 s, from its samples to the logits, in turns with
-torch eager. int8-static is calibrated on other pieces of the recordings.
+little. The front end is inside; float32 is measured without it too. The time is that of a clip of 10 s, from its
+samples to the logits, in turns with torch eager. int8-static is calibrated on other pieces of the recordings.
 """
 
 import argparse
@@ -22,11 +22,12 @@ import numpy as np
 import soundfile
 import torch
 from timing import machine
+from transformers import PreTrainedModel, SequenceFeatureExtractor
 from transformers.exporters import ExportedModel
 
 import polyaudio
 from polyaudio.export.checking import Reference
-from polyaudio.export.formats import FORMATS, quiet
+from polyaudio.export.formats import FORMATS, Format, Precision, quiet
 from polyaudio.inference.files import find_files
 
 
@@ -56,8 +57,8 @@ def wanted(name: str, kind: Collection[str], only: list[str] | None) -> bool:
     return not named or name in named
 
 
-def load(args: argparse.Namespace) -> dict[str, Reference]:
-    """The models in torch."""
+def load(args: argparse.Namespace) -> dict[str, tuple[PreTrainedModel, SequenceFeatureExtractor]]:
+    """The models in torch, each with its feature extractor."""
     torch.manual_seed(0)
     found = {}
     if wanted("sslam", MODELS, args.only):
@@ -69,10 +70,10 @@ def load(args: argparse.Namespace) -> dict[str, Reference]:
                 num_labels=527, problem_type="multi_label_classification", window_frames=1024
             )
             model, extractor = polyaudio.SSLAMForAudioClassification(config), polyaudio.SSLAMFeatureExtractor()
-        found["SSLAM base"] = Reference(model.eval(), extractor, takes_samples=True)
+        found["SSLAM base"] = model.eval(), extractor
     if wanted("sam_audio", MODELS, args.only):
         model = polyaudio.SAMAudioForAudioClassification(polyaudio.SAMAudioConfig(num_labels=10)).eval()
-        found["SAMAudio"] = Reference(model, polyaudio.SAMAudioFeatureExtractor(), takes_samples=True)
+        found["SAMAudio"] = model, polyaudio.SAMAudioFeatureExtractor()
     return found
 
 
@@ -107,51 +108,74 @@ def row(*cells: object) -> None:
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
-def measure(name: str, reference: Reference, args: argparse.Namespace, folder: Path) -> None:
+def measure(
+    name: str, model: PreTrainedModel, extractor: SequenceFeatureExtractor, args: argparse.Namespace, folder: Path
+) -> None:
     """The rows of a model."""
     clip = polyaudio.load_audio(folder / "ten" / "00.wav", RATE)
+    in_torch = Reference(model, extractor, takes_samples=False)
 
     def eager() -> object:
-        return reference.answer(reference.features([clip]))
+        return in_torch.answer(in_torch.features([clip]))
 
-    row(name, "torch eager", "float32", "", "", "", f"{in_turns(eager, eager)[0]:.0f}", "1.00")
+    row(name, "torch eager", "float32", "", "", "", "", f"{in_turns(eager, eager)[0]:.0f}", "1.00")
     if wanted("compile", (*FORMATS, "compile"), args.only):
-        compiled = torch.compile(reference.model)
+        compiled = torch.compile(model)
 
         @torch.inference_mode()
         def run_compiled() -> object:
-            return compiled(**reference.features([clip]))
+            return compiled(**in_torch.features([clip]))
 
         milliseconds, ratio = in_turns(run_compiled, eager)
-        row(name, "torch.compile", "float32", "", "", "", f"{milliseconds:.0f}", f"{ratio:.2f}")
-    inputs = reference.inputs([clip])
+        row(name, "torch.compile", "float32", "", "", "", "", f"{milliseconds:.0f}", f"{ratio:.2f}")
     for chosen in FORMATS:
         for precision in FORMATS[chosen].precisions:
             if not wanted(chosen, (*FORMATS, "compile"), args.only) or not wanted(precision, PRECISIONS, args.only):
                 continue
-            output = folder / f"{reference.model.config.model_type}-{chosen}-{precision}"
-            calibration = {"calibration": folder / "calibration"} if precision == "int8-static" else {}
-            try:
-                report = polyaudio.export_model(
-                    reference.model,
-                    output,
-                    feature_extractor=reference.feature_extractor,
-                    format=chosen,
-                    front_end=True,
-                    precision=precision,
-                    files=folder / "clips",
-                    limit=math.inf,
-                    **calibration,
+            for front_end in (False, True) if precision == "float32" else (True,):
+                reference = Reference(model, extractor, front_end, takes_one_clip=FORMATS[chosen].takes_one_clip)
+                cells = (
+                    "inside" if front_end else "outside",
+                    *measure_export(reference, chosen, precision, args, folder),
                 )
-            except ValueError as error:
-                row(name, chosen, precision, str(error), "", "", "", "")
-                continue
-            settings = {"trust_remote_code": True, **runtime_settings(chosen, args.threads)}
-            with quiet():
-                program = ExportedModel.from_pretrained(output, **settings)
-            milliseconds, ratio = in_turns(lambda program=program: program(**inputs), eager)
-            size, worst = f"{report.size / 1e6:.1f}", f"{report.worst_difference:.2g}"
-            row(name, chosen, precision, worst, f"{report.agreement:.1%}", size, f"{milliseconds:.0f}", f"{ratio:.2f}")
+                row(name, chosen, precision, *cells)
+
+
+def measure_export(
+    reference: Reference, chosen: Format, precision: Precision, args: argparse.Namespace, folder: Path
+) -> tuple[str, ...]:
+    """The cells of a format and a precision."""
+    output = folder / f"{reference.model.config.model_type}-{chosen}-{precision}-{reference.takes_samples}"
+    calibration = {"calibration": folder / "calibration"} if precision == "int8-static" else {}
+    try:
+        report = polyaudio.export_model(
+            reference.model,
+            output,
+            feature_extractor=reference.feature_extractor,
+            format=chosen,
+            front_end=reference.takes_samples,
+            precision=precision,
+            files=folder / "clips",
+            limit=math.inf,
+            **calibration,
+        )
+    except ValueError as error:
+        return str(error), "", "", "", ""
+    with quiet():
+        settings = {"trust_remote_code": True, **runtime_settings(chosen, args.threads)}
+        program = ExportedModel.from_pretrained(output, **settings)
+    clip = polyaudio.load_audio(folder / "ten" / "00.wav", RATE)
+    milliseconds, ratio = in_turns(
+        lambda: program(**reference.inputs([clip])), lambda: reference.answer(reference.features([clip]))
+    )
+    agreement = f"{report.agreement:.1%}"
+    return (
+        f"{report.worst_difference:.2g}",
+        agreement,
+        f"{report.size / 1e6:.1f}",
+        f"{milliseconds:.0f}",
+        f"{ratio:.2f}",
+    )
 
 
 def main() -> None:
@@ -173,15 +197,16 @@ def main() -> None:
             "model",
             "format",
             "precision",
+            "front end",
             "worst difference",
             "same label",
             "MB",
             "ms for 10 s",
             "times eager's speed",
         )
-        row(*["---"] * 8)
-        for name, reference in load(args).items():
-            measure(name, reference, args, folder)
+        row(*["---"] * 9)
+        for name, (model, extractor) in load(args).items():
+            measure(name, model, extractor, args, folder)
 
 
 if __name__ == "__main__":

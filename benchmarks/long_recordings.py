@@ -6,7 +6,9 @@
 
 Each command runs in a process of its own, with tiny models of random weights: first on a dataset with recordings of 10
 seconds, then on one with a long recording. The table has the peak memory of the process over that of a process that
-gets the 10 seconds twice, and the seconds for each hour of audio, without those that the second 10 seconds take.
+gets the 10 seconds twice, and the seconds that an hour more takes, from each length to the next: what a command takes
+for a recording of any length, such as the start of its workers, is not in them. Seconds of the processor hardly depend
+on what else runs on the machine.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +47,7 @@ for name, config, model, extractor in (
 
 # Runs a command on one set of arguments, and then on another, which is timed. A pipeline is not among the commands.
 TWICE = """
-import json, sys, time
+import json, os, sys, time
 from polyaudio.scripts.__main__ import main
 
 def run(command):
@@ -56,11 +59,11 @@ def run(command):
     return 0
 
 for command in map(json.loads, sys.argv[2:]):
-    start = time.perf_counter()
+    start, used = time.perf_counter(), sum(os.times()[:4])
     if run(command) not in ((0, 1) if "check" in command else (0,)):  # dataset check ends with 1 if it finds a leak
         sys.exit(1)
 with open(sys.argv[1], "w") as file:
-    json.dump(time.perf_counter() - start, file)
+    json.dump((time.perf_counter() - start, sum(os.times()[:4]) - used), file)
 """
 
 
@@ -75,16 +78,20 @@ class Kind(NamedTuple):
 
 
 class Run(NamedTuple):
-    """How long the second call of a command took in seconds, and the peak memory of its process in bytes."""
+    """
+    How long the second call of a command took in seconds, the seconds of the processor that it and its workers used,
+    and the peak memory of its process in bytes.
+    """
 
     seconds: float
+    processor: float
     memory: int
 
 
 def kinds(hours: float) -> dict[str, Kind]:
     return {
-        "silence": Kind((1.0, hours), is_silent=True),
-        "sound": Kind((1.0, hours)),
+        "silence": Kind((1.0, (1 + hours) / 2, hours), is_silent=True),
+        "sound": Kind((1.0, (1 + hours) / 2, hours)),
         "wav": Kind((3.0,), ending="wav"),
         "8 channels": Kind((1.0,), rate=96_000, channels=8),
     }
@@ -161,7 +168,7 @@ def run(first: list[str], second: list[str]) -> Run:
             raise RuntimeError(f"{' '.join(second)} failed: {errors.read()}")
         # Linux counts in KiB, macOS in bytes
         scale = 1 if sys.platform == "darwin" else 1024
-        return Run(json.loads(seconds.read_text()), usage.ru_maxrss * scale)
+        return Run(*json.loads(seconds.read_text()), usage.ru_maxrss * scale)
 
 
 def dataset(folder: Path, kind: Kind, audio: np.ndarray, seconds: float) -> Path:
@@ -201,7 +208,8 @@ def main() -> None:
     args = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "datasets", "transformers", "soundfile"))
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, {versions}\n")
-    print(f"{'recording':<12}{'command':<20}{'10 s, MiB':>10}{'more, MiB at hours':>26}{'s an hour at hours':>26}")
+    columns = f"{'10 s, MiB':>10}{'more, MiB at hours':>32}{'s an hour':>10}  of the processor for an hour more"
+    print(f"{'recording':<12}{'command':<20}{columns}")
     results = {}
     with tempfile.TemporaryDirectory() as models:
         subprocess.run([sys.executable, "-c", MODELS, models], check=True, stderr=subprocess.DEVNULL)
@@ -212,13 +220,15 @@ def main() -> None:
             results[name] = {}
             for command, runs in measure(kind, audio, Path(models), args.commands):
                 results[name][command] = runs
-                short = runs[0.0]
-                more = [f"{(runs[hours].memory - short.memory) / 2**20:.0f} ({hours:g})" for hours in kind.hours]
-                pace = [f"{(runs[hours].seconds - short.seconds) / hours:.2f} ({hours:g})" for hours in kind.hours]
-                print(
-                    f"{name:<12}{command:<20}{short.memory / 2**20:>10.0f}{', '.join(more):>26}{', '.join(pace):>26}",
-                    flush=True,
-                )
+                memory = runs[0.0].memory
+                more = [f"{(runs[hours].memory - memory) / 2**20:.0f} ({hours:g})" for hours in kind.hours]
+                pace = [
+                    f"{(runs[long].processor - runs[short].processor) / (long - short):.2f} ({short:g} to {long:g})"
+                    for short, long in pairwise((0.0, *kind.hours))
+                ]
+                seconds = runs[kind.hours[-1]].seconds / kind.hours[-1]
+                cells = f"{memory / 2**20:>10.0f}{', '.join(more):>32}{seconds:>10.2f}  {', '.join(pace)}"
+                print(f"{name:<12}{command:<20}{cells}", flush=True)
     if args.output:
         args.output.write_text(json.dumps(results, indent=1))
 

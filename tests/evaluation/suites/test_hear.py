@@ -93,7 +93,9 @@ def test_a_model_must_be_named(tmp_path):
     importlib.util.find_spec("hearvalidator") is None,
     reason="hearvalidator is not installed: pip install --no-deps hearvalidator",
 )
-def test_the_validator_of_hear(model, environment):
+@pytest.mark.parametrize("name", ["sslam_classifier", "sam_audio_pretraining"])
+def test_the_validator_of_hear(name, model_folders, environment):
+    model = model_folders[name]
     command = [sys.executable, "-m", "hearvalidator.validate", MODULE, "--model", model, "--device", "cpu"]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert run.stdout.endswith("Looks good!\n"), run.stdout + run.stderr

@@ -101,6 +101,9 @@ def write_shard(path: Path, number: int) -> None:
 
 @XARES
 @pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec("torchcodec") is None, reason="without torchcodec and FFmpeg, X-ARES reads no audio"
+)
 def test_the_runner_of_xares_on_a_local_task(model_folders, tmp_path):
     (tmp_path / "small_encoder.py").write_text(ENCODER.format(model=model_folders["sslam_classifier"]))
     (tmp_path / "tones_task.py").write_text(TASK)
