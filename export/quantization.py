@@ -31,10 +31,16 @@ def quantize(
         settings: further settings of the quantizer.
     """
     component = exported.components["model"]
-    excluded = [node.name for node in component.program.graph if _is_in(node, float_modules)]
     operators = ["MatMul", "Gemm"]
-    # Products of activations, in the attention, stay as they are, and so do the results of all products
-    extra = {"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": operators}
+    # Products of activations, in the attention, stay as they are. ONNX Runtime has an option for it, MatMulConstBOnly,
+    # which does nothing where the ranges are static.
+    excluded = [
+        node.name
+        for node in component.program.graph
+        if _is_in(node, float_modules) or (node.op_type in operators and node.inputs[1].const_value is None)
+    ]
+    # The results of all products stay as they are too
+    extra = {"OpTypesToExcludeOutputQuantization": operators}
     common: dict[str, Any] = {"per_channel": True, "nodes_to_exclude": excluded}
     common |= {"op_types_to_quantize": operators, "extra_options": extra}
     config: exporters.OnnxRuntimeDynamicConfig | exporters.OnnxRuntimeStaticConfig

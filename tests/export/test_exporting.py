@@ -24,6 +24,7 @@ from polyaudio import (
 )
 
 
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -217,6 +218,19 @@ def test_smaller_precisions(clips_model, tmp_path, precision):
     logits = run_features(tmp_path / "exported", EXTRACTOR, [sound(1.0)])
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, torch_logits(clips_model, EXTRACTOR, [sound(1.0)]), rtol=0, atol=0.3)
+
+
+def test_static_int8_leaves_products_of_activations(tmp_path):
+    model = SAMAudioForAudioClassification(SAMAudioConfig(**SAM_AUDIO, **LABELS)).eval()
+    files = write_tones(tmp_path / "sounds", {"high": 3000.0}, 1)
+    arguments = {"feature_extractor": SAMAudioFeatureExtractor(), "calibration": files, "files": files, "limit": 1.0}
+    export_model(model, tmp_path / "exported", precision="int8-static", **arguments)
+    graph = onnx.load(tmp_path / "exported" / "model.onnx").graph
+    weights = {initializer.name for initializer in graph.initializer}
+    quantized = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[0] in quantized]
+    assert products
+    assert all(quantized[node.input[1]] in weights for node in products)
 
 
 def test_a_program_without_front_end_takes_features(tmp_path):
