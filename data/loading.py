@@ -273,8 +273,8 @@ def _load(
     if isinstance(dataset, datasets.Dataset):
         return _Loaded(datasets.DatasetDict(train=dataset))
     dataset = os.fspath(dataset)
-    if dataset == "ragas":
-        return _Loaded(ragas.build_ragas(seed))
+    if ragas.is_ragas(dataset):
+        return _Loaded(ragas.load_ragas(dataset, seed))
     folder = Path(dataset)
     if not folder.is_dir():
         border = border_of_hub()

@@ -18,6 +18,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ..data.folders import write_json, write_whole
+from ..data.ragas import is_ragas
 from ..data.text import one_line
 from ..evaluation.results import Evaluation
 from ..evaluation.summary import RunsSummary
@@ -368,8 +369,8 @@ def _metrics(evaluation: Evaluation) -> list[tuple[str, str, float]]:
 
 
 def _hub_dataset(name: str) -> str | None:
-    """The name of a dataset if it can be one on the Hub, which `ragas`, the embedded dataset, is not."""
-    return None if name == "ragas" else _hub_name(name)
+    """The name of a dataset if it can be one on the Hub, which those of synthesised ragas are not."""
+    return None if is_ragas(name) else _hub_name(name)
 
 
 def _hub_name(name: str | None) -> str | None:

@@ -13,6 +13,7 @@ from ..curation.leaks import find_leaks
 from ..curation.overlaps import infer_recordings
 from ..data.labels import classes_of_clips
 from ..data.loading import load_clips, name_of
+from ..data.ragas import is_ragas
 from ..data.readable import drop_unreadable, report_bad_clips
 from ..data.splits import check_clips, cut_from_train, folds_by_recording, shared_recordings
 from .arguments import DataArguments
@@ -101,7 +102,7 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
             if split != "train":
                 check_clips(train, rows, allow_shared_recordings=data.allow_leak)
                 shared |= shared_recordings(train, rows)
-    leaks = _check_leaks(parts, len(shared), data, is_synthetic=name == "ragas")
+    leaks = _check_leaks(parts, len(shared), data, is_synthetic=is_ragas(name))
     return [replace(division, leaks=leaks) for division in divisions]
 
 
@@ -169,7 +170,7 @@ def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is
         parts: the splits or folds.
         num_shared: the number of recordings that have clips both in training and held out.
         data: `skip_leak_check` and `allow_leak`.
-        is_synthetic: whether the dataset is `ragas`.
+        is_synthetic: whether the dataset is one of synthesised ragas.
 
     Raises:
         ValueError: the parts share audio and `allow_leak` is not set.

@@ -11,8 +11,8 @@ import datasets
 import pytest
 
 from builders import audio_column, wav_bytes, write_clip
-from polyaudio.data import ragas
 from polyaudio.data.loading import load_clips, load_recordings
+from polyaudio.data.ragas import SAME_SWARAS, build_ragas
 from polyaudio.data.splits import check_clips
 from polyaudio.data.streams import StreamedWindows
 from polyaudio.data.windows import AudioClips
@@ -331,14 +331,24 @@ def test_data_set_of_the_hub(tmp_path, monkeypatch):
 
 
 def test_synthesised_ragas(monkeypatch):
-    small = functools.partial(ragas.build_ragas, train_recordings=2, test_recordings=1, seconds=8.0)
-    monkeypatch.setattr(ragas, "build_ragas", small)
+    small = functools.partial(build_ragas, train_recordings=2, test_recordings=1, seconds=8.0)
+    monkeypatch.setattr("polyaudio.data.ragas.dataset.build_ragas", small)
     clips = load_clips("ragas", seed=3)
     assert list(clips) == ["train", "test"]
     assert clips["train"].features["label"].num_classes == 8
     assert len(set(clips["train"]["recording"])) == 16
     check_clips(clips["train"], clips["test"])
     assert len(AudioClips(clips["test"], 16_000)[0]["waveform"]) == 2 * 16_000
+
+
+def test_synthesised_concerts(monkeypatch):
+    small = functools.partial(build_ragas, train_recordings=1, test_recordings=1, seconds=2.0)
+    monkeypatch.setattr("polyaudio.data.ragas.dataset.build_ragas", small)
+    clean, hard = load_clips("ragas:pairs")["test"], load_clips("ragas:pairs+strokes=0.5+mp3=1")["test"]
+    assert hard.features["label"].names == [raga for pair in SAME_SWARAS for raga in pair]
+    assert len(hard) == len(clean) == 80
+    assert hard["recording"][:] == clean["recording"][:]
+    assert hard[0]["audio"]["bytes"] != clean[0]["audio"]["bytes"]
 
 
 def test_clips_without_path_or_group_are_their_own_recordings(tmp_path, caplog):
@@ -434,8 +444,8 @@ def test_recordings_of_every_kind_of_data(tmp_path, monkeypatch):
     (tmp_path / "table" / "metadata.csv").write_text("file_name,mood\nx/1.wav,\n")
     rows = audio_column([wav_bytes(tmp_path / f"{i}.wav") for i in range(3)]).rename_column("audio", "sound")
     datasets.DatasetDict(dev=rows).save_to_disk(tmp_path / "saved")
-    small = functools.partial(ragas.build_ragas, train_recordings=1, test_recordings=1, seconds=8.0)
-    monkeypatch.setattr(ragas, "build_ragas", small)
+    small = functools.partial(build_ragas, train_recordings=1, test_recordings=1, seconds=8.0)
+    monkeypatch.setattr("polyaudio.data.ragas.dataset.build_ragas", small)
 
     def names(dataset: str, **kwargs) -> list[list[str]]:
         return [
