@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 _NEIGHBOURS = 32
 _MIN_VOTES = 4  # keys that a pair must share at one distance
 
-# Two notes or chords of other recordings share some keys by chance, at one or two moments. In a large collection there
-# are more of these pairs than could be compared. A pair that shares keys at fewer moments is doubtful, unless it shares
-# a large part of its keys, and of the doubtful ones only those with the most votes are compared.
+# By chance, clips share a note or a chord, and so several keys at one or two moments. In a large collection, these are
+# more pairs than could be compared. So a pair is doubtful if it shares keys at fewer moments than this, and no large
+# part of its keys. Of the doubtful pairs only those with the most votes are compared.
 _MOMENT_FRAMES = 16  # 256 ms
 _MIN_MOMENTS = 3
 _LARGE_PART = 0.1
@@ -44,7 +44,7 @@ _CELLS, _CELL_FRAMES = 4, 4  # keys are counted in cells of a quarter semitone a
 _MIN_SEMITONES = 0.25  # below it, drones that are slightly out of tune with each other would fill the cells
 _VOTES_PER_KEY = 1e-3  # of the clip that has fewer keys, in addition to `_MIN_VOTES`
 
-# Rows of a sorted table that are in memory at a time: of keys, each of which can have `_NEIGHBOURS` matches, and others
+# Rows of a sorted table that are in memory at a time; fewer of keys, because each can have `_NEIGHBOURS` matches
 _KEY_ROWS, _ROWS = 2**17, 2**20
 _MEMORY = "1GB"  # of DuckDB
 
@@ -107,13 +107,16 @@ class CandidateSearch:
 
     def _matches(self, of_intervals: bool, min_semitones: float, max_semitones: float) -> Iterator[pa.RecordBatch]:
         """Where two clips share a key, in the order of the keys, with a progress bar."""
-        query = "SELECT key, clip, frame, pitch FROM read_parquet($files) WHERE of_intervals = $kind ORDER BY key, clip"
+        query = (
+            "SELECT key, clip, frame, pitch FROM read_parquet($files) WHERE of_intervals = $of_intervals "
+            "ORDER BY key, clip"
+        )
         files = list(map(str, self.fingerprints.files))
         numbers = self.fingerprints.num_interval_keys if of_intervals else self.fingerprints.num_keys
         description = "Matching shifted" if of_intervals else "Matching"
         before = _columns(_KEYS.empty_table())
         with datasets.utils.tqdm(total=int(numbers.sum(dtype=np.int64)), desc=description, unit="key") as progress:
-            for batch in self._sorted(query, {"files": files, "kind": of_intervals}, rows=_KEY_ROWS):
+            for batch in self._sorted(query, {"files": files, "of_intervals": of_intervals}, rows=_KEY_ROWS):
                 rows = _joined(before, _columns(batch))
                 yield _match(rows, len(before["key"]), self.sides, min_semitones, max_semitones)
                 before = {name: values[-_NEIGHBOURS:] for name, values in rows.items()}
@@ -154,8 +157,8 @@ class CandidateSearch:
                 left_out += len(fewest_votes)
         if left_out:
             logger.info(
-                f"{left_out} pairs of clips were not compared: they share a note or a chord, and {_MOST_DOUBTFUL} such "
-                "pairs share more"
+                f"{left_out} pairs of clips share no more than a note or a chord and were not compared; "
+                f"{_MOST_DOUBTFUL} such pairs were"
             )
         first, second = np.divmod(kept["pair"], len(self.sides))
         columns = first, second, kept["offset"], kept["semitones"], kept["speed"]

@@ -4,8 +4,8 @@
 Fingerprints of clips: keys made of spectrogram peaks.
 
 Peaks keep their places when a clip is scaled, resampled or encoded. Three neighbouring peaks make a key. A pitch shift
-moves the peaks but keeps the intervals between them, so keys made of intervals survive it, as in Panako (Six and Leman,
-2014).
+moves the peaks but keeps the intervals between them, so keys made of intervals find such copies, as in Panako (Six and
+Leman, 2014).
 """
 
 import itertools

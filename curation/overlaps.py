@@ -3,9 +3,8 @@
 """
 Finds clips with the same audio: copies, and chunks of a recording that overlap. Only the audio is compared.
 
-Each clip gets fingerprints (`fingerprints`), which are written to disk (`fingerprint_shards`). Clips that share several
-of them at the same distance in time, or in pitch and time, are candidates (`candidates`). Their audio decides
-(`comparison`).
+The keys of all clips (`fingerprints`) are written to disk (`fingerprint_shards`). Clips that share several keys at the
+same distance in time, or in pitch and time, are candidates (`candidates`). Their audio decides (`comparison`).
 """
 
 import contextlib

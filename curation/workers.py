@@ -20,16 +20,21 @@ def call_for_all(
     function: Callable[[Item], Result], items: Sequence[Item], *, num_workers: int, description: str, unit: str
 ) -> Iterator[Result]:
     """
-    Yield the results of a function in the order of the items, with a progress bar. Few of them are in memory at a time.
+    Yield the results of a function in the order of the items, with a progress bar. Few are in memory at a time.
 
     Args:
         function: called with each item. For processes it must be possible to pickle it, with what it returns.
         items: the items.
-        num_workers: number of processes; 0 for threads of this one, as many as there are cores.
+        num_workers: number of processes; 0, or a single item, for threads of this one, as many as there are cores.
         description, unit: words for the progress bar.
+
+    Raises:
+        ValueError: `num_workers` is below 0.
     """
+    if num_workers < 0:
+        raise ValueError(f"num_workers must be at least 0, got {num_workers}.")
     results: Iterable[Result]
-    if num_workers == 0:
+    if num_workers == 0 or len(items) < 2:
         results = _in_threads(function, items)
     else:
         results = torch.utils.data.DataLoader(
