@@ -157,8 +157,8 @@ class CandidateSearch:
                 left_out += len(fewest_votes)
         if left_out:
             logger.info(
-                f"{left_out} pairs of clips share no more than a note or a chord and were not compared; "
-                f"{_MOST_DOUBTFUL} such pairs were"
+                f"{left_out} alignments of two clips were not compared, because the clips share no more than a note or a "
+                f"chord; {_MOST_DOUBTFUL} such alignments were"
             )
         first, second = np.divmod(kept["pair"], len(self.sides))
         columns = first, second, kept["offset"], kept["semitones"], kept["speed"]
