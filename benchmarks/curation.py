@@ -77,10 +77,10 @@ def sound(seed: int, seconds: float) -> np.ndarray:
         length = rng.uniform(0.1, 0.6)
         times = np.arange(round(length * RATE)) / RATE
         phase = 2 * np.pi * lowest * 2 ** (rng.integers(2) + rng.choice(scale) / 12) * times
-        note = sum(level / number * np.sin(number * phase) for number, level in enumerate(harmonics, 1))
+        note = np.sum([level / number * np.sin(number * phase) for number, level in enumerate(harmonics, 1)], axis=0)
         _add(mixture, start, rng.uniform(0.3, 1) * np.exp(-rng.uniform(1, 5) * times) * note)
         start += length * rng.uniform(0.5, 1)
-    for start in rng.uniform(0, seconds, rng.integers(2, 4 * SECONDS)):
+    for start in rng.uniform(0, seconds, rng.integers(2, 4 * int(SECONDS))):
         length = round(rng.uniform(0.03, 0.15) * RATE)
         decay = np.exp(-np.linspace(0, rng.uniform(3, 8), length))
         _add(mixture, start, rng.uniform(0.2, 1) * decay * rng.standard_normal(length))

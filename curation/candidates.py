@@ -27,7 +27,8 @@ from .fingerprints import HOP, RATE
 logger = logging.getLogger(__name__)
 
 
-# A key that occurs in many clips, for example in a jingle, pairs each of them only with this many of the next ones
+# A key that occurs in many clips, for example in a jingle, pairs each of them only with this many of the next ones, in
+# the order of their contexts
 _NEIGHBOURS = 32
 _MIN_VOTES = 4  # keys that a pair must share at one distance
 
@@ -45,8 +46,8 @@ _MIN_SEMITONES = 0.25  # below it, drones that are slightly out of tune with eac
 _VOTES_PER_KEY = 1e-3  # of the clip that has fewer keys, in addition to `_MIN_VOTES`
 
 # Rows of a sorted table that are in memory at a time; fewer of keys, because each can have `_NEIGHBOURS` matches
-_KEY_ROWS, _ROWS = 2**17, 2**20
-_MEMORY = "1GB"  # of DuckDB
+_KEY_ROWS, _ROWS = 2**16, 2**18
+_MEMORY, _THREADS = "500MB", 4  # of DuckDB, which needs memory for each thread
 
 _KEYS = pa.schema({"key": pa.int64(), "clip": pa.int32(), "frame": pa.int32(), "pitch": pa.float32()})
 _MATCHES = pa.schema(
@@ -84,7 +85,7 @@ class CandidateSearch:
         fingerprints: those of all clips.
         folder: a folder for the files of DuckDB, which are removed.
         sides: `(clips,)`, int64. Only pairs of clips with different numbers are searched.
-        threads: number of threads of DuckDB.
+        threads: number of threads, at most.
     """
 
     fingerprints: Fingerprints
@@ -109,7 +110,7 @@ class CandidateSearch:
         """Where two clips share a key, in the order of the keys, with a progress bar."""
         query = (
             "SELECT key, clip, frame, pitch FROM read_parquet($files) WHERE of_intervals = $of_intervals "
-            "ORDER BY key, clip"
+            "ORDER BY key, context, clip"
         )
         files = list(map(str, self.fingerprints.files))
         numbers = self.fingerprints.num_interval_keys if of_intervals else self.fingerprints.num_keys
@@ -134,7 +135,7 @@ class CandidateSearch:
         with (
             tempfile.TemporaryDirectory(dir=self.folder) as folder,
             duckdb.connect(
-                config={"memory_limit": _MEMORY, "threads": self.threads, "temp_directory": folder}
+                config={"memory_limit": _MEMORY, "threads": min(self.threads, _THREADS), "temp_directory": folder}
             ) as connection,
         ):
             if matches is not None:
@@ -157,8 +158,8 @@ class CandidateSearch:
                 left_out += len(fewest_votes)
         if left_out:
             logger.info(
-                f"{left_out} alignments of two clips were not compared, because the clips share no more than a note or a "
-                f"chord; {_MOST_DOUBTFUL} such alignments were"
+                f"{left_out} alignments of two clips were not compared, because the clips share no more than a note "
+                f"or a chord; {_MOST_DOUBTFUL} such alignments were"
             )
         first, second = np.divmod(kept["pair"], len(self.sides))
         columns = first, second, kept["offset"], kept["semitones"], kept["speed"]
@@ -180,7 +181,7 @@ def _match(
     The places where two clips share a key.
 
     Args:
-        rows: `key`, `clip`, `frame` and `pitch`, sorted by key and clip.
+        rows: `key`, `clip`, `frame` and `pitch`, sorted by key.
         known: number of rows at the beginning that were matched with each other before.
     """
     keys, clips, pitches = rows["key"], rows["clip"], rows["pitch"]
@@ -196,6 +197,8 @@ def _match(
         near = near[is_wanted & (side_of_row[near] != side_of_row[near + distance])]
         places.append(np.stack([near, near + distance]))
     first, second = np.concatenate(places, axis=1)
+    is_in_order = clips[first] < clips[second]
+    first, second = np.where(is_in_order, first, second), np.where(is_in_order, second, first)
     pairs = clips[first].astype(np.int64) * len(sides) + clips[second]
     columns = pairs, rows["frame"][first], rows["frame"][second], pitches[second] - pitches[first]
     return pa.record_batch(list(map(pa.array, columns)), schema=_MATCHES)

@@ -44,6 +44,7 @@ _SCHEMA = pa.schema(
         "clip": pa.int32(),
         "frame": pa.int32(),
         "pitch": pa.float32(),
+        "context": pa.float32(),
     }
 )
 
@@ -55,7 +56,7 @@ class Fingerprints:
 
     Attributes:
         files: Parquet files with the columns `of_intervals` (whether the key is one of intervals), `key`, `clip`,
-            `frame` and `pitch`.
+            `frame`, `pitch` and `context`, see `Keys`.
         seconds: `(clips,)`, float64, length of each clip; 0 if it cannot be read.
         num_keys, num_interval_keys: `(clips,)`, int32, number of its keys.
         unreadable: the clips that cannot be read.
@@ -167,9 +168,9 @@ def _write_kind(writer: pq.ParquetWriter, keys_of_clips: list[tuple[int, Keys]],
     if not keys_of_clips:
         return
     rows, all_keys = zip(*keys_of_clips, strict=True)
-    keys, frames, pitches = map(np.concatenate, zip(*all_keys, strict=True))
+    keys, *columns = map(np.concatenate, zip(*all_keys, strict=True))
     clips = np.repeat(np.array(rows, np.int32), [len(one.keys) for one in all_keys])
-    writer.write_table(pa.table([np.full(len(keys), of_intervals), keys, clips, frames, pitches], schema=_SCHEMA))
+    writer.write_table(pa.table([np.full(len(keys), of_intervals), keys, clips, *columns], schema=_SCHEMA))
 
 
 def _facts(file: Path) -> dict[str, list[Any]]:

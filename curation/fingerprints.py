@@ -34,11 +34,21 @@ _GAP_STEPS = 2  # per octave, for the time gaps in a key: most survive a change 
 
 
 class Keys(NamedTuple):
-    """The keys of a clip, each at its first place."""
+    """
+    The keys of a clip, each at its first place.
 
-    keys: np.ndarray  # (number,), int64, unique
-    frames: np.ndarray  # (number,), int32, where a key first occurs
-    pitches: np.ndarray  # (number,), float32, mean pitch of its peaks there, in semitones
+    Attributes:
+        keys: `(number,)`, int64, unique.
+        frames: `(number,)`, int32, where a key first occurs.
+        pitches: `(number,)`, float32, mean pitch of its peaks there in semitones; 0 for keys not made of intervals.
+        contexts: `(number,)`, float32, the step from its last peak to the next one. Where many clips share a key, those
+            with the same audio have nearly the same context.
+    """
+
+    keys: np.ndarray
+    frames: np.ndarray
+    pitches: np.ndarray
+    contexts: np.ndarray
 
 
 class Landmarks(NamedTuple):
@@ -83,13 +93,14 @@ def _in_parts(find: Callable[[np.ndarray, np.ndarray], Keys], values: np.ndarray
     parts = [find(values[start : start + _PEAKS + _FAN_OUT], frames[start:][: _PEAKS + _FAN_OUT]) for start in starts]
     if len(parts) == 1:
         return parts[0]
-    keys, frames, pitches = map(np.concatenate, zip(*parts, strict=True))
+    keys, *columns = map(np.concatenate, zip(*parts, strict=True))
     keys, places = np.unique(keys, return_index=True)  # of each key its first place, because the parts are in order
-    return Keys(keys, frames[places], pitches[places])
+    return Keys(keys, *(column[places] for column in columns))
 
 
 def _find_keys(bins: np.ndarray, frames: np.ndarray) -> Keys:
-    keys, anchors = [], []
+    keys, anchors, contexts = [], [], []
+    steps = _steps_to_next(bins)
     for first, second, third in _triples(len(bins)):
         gaps = frames[second] - frames[first], frames[third] - frames[second]
         key = bins[first]
@@ -98,13 +109,15 @@ def _find_keys(bins: np.ndarray, frames: np.ndarray) -> Keys:
         is_near = sum(gaps) <= _FAN_FRAMES
         keys.append(key[is_near])
         anchors.append(frames[first][is_near])
+        contexts.append(steps[third][is_near])
     all_keys = np.concatenate(keys)
-    return _each_once(all_keys, np.concatenate(anchors), np.zeros(len(all_keys)))
+    return _each_once(all_keys, np.concatenate(anchors), np.zeros(len(all_keys)), np.concatenate(contexts))
 
 
 def _find_interval_keys(pitches: np.ndarray, frames: np.ndarray) -> Keys:
     """Keys that do not change when all `pitches`, in semitones, are shifted."""
-    keys, anchors, means = [], [], []
+    keys, anchors, means, contexts = [], [], [], []
+    steps = _steps_to_next(pitches)
     gap_codes = np.round(_GAP_STEPS * np.log2(1 + np.arange(_FAN_FRAMES + 1))).astype(np.int64)
     for first, second, third in _triples(len(pitches)):
         gaps = frames[second] - frames[first], frames[third] - frames[second]
@@ -119,7 +132,13 @@ def _find_interval_keys(pitches: np.ndarray, frames: np.ndarray) -> Keys:
         keys.append(key)
         anchors.append(frames[first][is_near])
         means.append((one + two + three) / 3)
-    return _each_once(*map(np.concatenate, (keys, anchors, means)))
+        contexts.append(steps[third][is_near])
+    return _each_once(*map(np.concatenate, (keys, anchors, means, contexts)))
+
+
+def _steps_to_next(values: np.ndarray) -> np.ndarray:
+    """How much higher the next peak is than each peak; 0 for the last one."""
+    return np.diff(values, append=values[-1:])
 
 
 def _triples(number: int) -> Iterable[tuple[slice, slice, slice]]:
@@ -129,12 +148,13 @@ def _triples(number: int) -> Iterable[tuple[slice, slice, slice]]:
         yield slice(0, length), slice(one, one + length), slice(two, two + length)
 
 
-def _each_once(keys: np.ndarray, frames: np.ndarray, pitches: np.ndarray) -> Keys:
+def _each_once(keys: np.ndarray, frames: np.ndarray, pitches: np.ndarray, contexts: np.ndarray) -> Keys:
     """Each key at its first place. A held tone, which repeats its keys, would otherwise fill the index."""
     order = np.argsort(frames, kind="stable")
     keys, places = np.unique(keys[order], return_index=True)
     places = order[places]
-    return Keys(keys, frames[places].astype(np.int32), pitches[places].astype(np.float32))
+    frames, pitches, contexts = frames[places], pitches[places], contexts[places]
+    return Keys(keys, frames.astype(np.int32), pitches.astype(np.float32), contexts.astype(np.float32))
 
 
 def magnitudes(waveform: np.ndarray) -> torch.Tensor:
