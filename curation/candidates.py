@@ -140,7 +140,13 @@ class CandidateSearch:
         ):
             if matches is not None:
                 connection.register("matches", pa.RecordBatchReader.from_batches(_MATCHES, matches))
-            yield from connection.sql(query, params=parameters).to_arrow_reader(rows)
+            try:
+                yield from connection.sql(query, params=parameters).to_arrow_reader(rows)
+            except duckdb.Error as error:
+                raise OSError(
+                    f"The fingerprints cannot be sorted in {self.folder}: {str(error).splitlines()[0]}. Make "
+                    "room there, or keep them in another folder (`cache`, --cache)."
+                ) from error
 
     def _compared(self, found: Iterable[np.ndarray], num_keys: np.ndarray, votes_per_key: float) -> list[Candidate]:
         """The candidates to compare: those that are not doubtful, and the others with the most votes."""

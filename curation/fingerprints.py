@@ -41,8 +41,8 @@ class Keys(NamedTuple):
         keys: `(number,)`, int64, unique.
         frames: `(number,)`, int32, where a key first occurs.
         pitches: `(number,)`, float32, mean pitch of its peaks there in semitones; 0 for keys not made of intervals.
-        contexts: `(number,)`, float32, the step from its last peak to the next one. Where many clips share a key, those
-            with the same audio have nearly the same context.
+        contexts: `(number,)`, float32, the step from its last peak to the next one. Of many clips that share a key,
+            those with the same audio have nearly the same context.
     """
 
     keys: np.ndarray

@@ -385,6 +385,12 @@ def test_what_does_not_fit_in_memory_is_found_too(collection, pairs, monkeypatch
     assert find_overlaps(collection) == pairs
 
 
+def test_without_room_to_sort(collection, monkeypatch, tmp_path):
+    monkeypatch.setattr("polyaudio.curation.candidates._MEMORY", "1KB")
+    with pytest.raises(OSError, match=r"cannot be sorted in .*Make room there"):
+        find_overlaps(collection, cache=tmp_path)
+
+
 def test_of_doubtful_pairs_only_some_are_compared(collection, pairs, monkeypatch, caplog):
     monkeypatch.setattr("polyaudio.curation.candidates._MOST_DOUBTFUL", 0)
     with caplog.at_level("INFO", logger="polyaudio"):
