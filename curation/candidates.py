@@ -7,7 +7,6 @@ DuckDB sorts the keys of all clips, and then the places where two clips share a 
 in memory. In between, only a part of them is in memory.
 """
 
-import itertools
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -150,26 +149,32 @@ class CandidateSearch:
 
     def _compared(self, found: Iterable[np.ndarray], num_keys: np.ndarray, votes_per_key: float) -> list[Candidate]:
         """The candidates to compare: those that are not doubtful, and the others with the most votes."""
-        kept, left_out = np.empty(0, _FOUND), 0
-        for pairs in itertools.chain(found, [None]):
-            if pairs is not None:
-                first, second = np.divmod(pairs["pair"], len(self.sides))
-                keys = np.minimum(num_keys[first], num_keys[second])
-                pairs["is_doubtful"] &= pairs["votes"] < _LARGE_PART * keys
-                kept = np.concatenate([kept, pairs[pairs["votes"] >= _MIN_VOTES + votes_per_key * keys]])
-            doubtful = kept["is_doubtful"].nonzero()[0]
-            if pairs is None or len(doubtful) > 2 * _MOST_DOUBTFUL:
-                fewest_votes = doubtful[np.argsort(-kept["votes"][doubtful], kind="stable")[_MOST_DOUBTFUL:]]
-                kept = np.delete(kept, fewest_votes)
-                left_out += len(fewest_votes)
-        if left_out:
+        kept, number = np.empty(0, _FOUND), 0
+        for pairs in found:
+            first, second = np.divmod(pairs["pair"], len(self.sides))
+            keys = np.minimum(num_keys[first], num_keys[second])
+            pairs["is_doubtful"] &= pairs["votes"] < _LARGE_PART * keys
+            pairs = pairs[pairs["votes"] >= _MIN_VOTES + votes_per_key * keys]
+            number += len(pairs)
+            kept = np.concatenate([kept, pairs])
+            if np.count_nonzero(kept["is_doubtful"]) > 2 * _MOST_DOUBTFUL:
+                kept = _with_fewer_doubtful(kept)
+        kept = _with_fewer_doubtful(kept)
+        if len(kept) < number:
             logger.info(
-                f"{left_out} alignments of two clips were not compared, because the clips share no more than a note "
-                f"or a chord; {_MOST_DOUBTFUL} such alignments were"
+                f"{number - len(kept)} alignments of two clips were not compared, because the clips share no more "
+                f"than a note or a chord; {_MOST_DOUBTFUL} such alignments were"
             )
         first, second = np.divmod(kept["pair"], len(self.sides))
         columns = first, second, kept["offset"], kept["semitones"], kept["speed"]
         return [Candidate(*one) for one in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _with_fewer_doubtful(found: np.ndarray) -> np.ndarray:
+    """The candidates without the doubtful ones beyond `_MOST_DOUBTFUL`, those with the fewest votes."""
+    doubtful = found["is_doubtful"].nonzero()[0]
+    order = np.argsort(-found["votes"][doubtful], kind="stable")
+    return np.delete(found, doubtful[order[_MOST_DOUBTFUL:]])
 
 
 def _columns(batch: pa.RecordBatch | pa.Table) -> dict[str, np.ndarray]:
@@ -257,7 +262,7 @@ def _vote_shifted(matches: dict[str, np.ndarray]) -> np.ndarray:
         offsets_of_matches.append(offset)
     all_cells = np.concatenate(cells_of_matches)
     cells, places, counts = np.unique(all_cells, return_inverse=True, return_counts=True)
-    shifts = np.bincount(places, np.tile(semitones, 2), len(cells)) / np.maximum(counts, 1)
+    shifts = np.bincount(places, np.tile(semitones, 2), len(cells)) / counts
     offsets = np.bincount(places, np.concatenate(offsets_of_matches), len(cells)) / counts * (HOP / RATE)
 
     best, votes = _fullest(cells, counts, 29)
