@@ -4,24 +4,27 @@
 
 import hashlib
 import io
+import itertools
 import os
-from collections import Counter, defaultdict
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import soundfile
 
 from ..data.audio import AudioFile, AudioFileError, audio_info, stream_audio
 from ..data.folders import write_json
 from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
-from ..data.readable import BadClip, audio_file, clip_names, report_bad_clips
+from ..data.readable import BadClip, audio_file, clip_name, clip_paths, report_bad_clips
 from .chunks import power_dbfs
 from .inspection_plots import plot_classes, plot_durations, plot_examples
+from .workers import call_for_all
 
 
 # A clip with a lower level than this is silent, in dB of full scale
@@ -29,6 +32,11 @@ SILENCE_DBFS = -60.0
 
 # Loud masters have single samples at full scale. Three in a row are a sign of clipping.
 _FULL_SCALE = 0.9999
+
+_DIGEST_BYTES = 16
+
+# Clips whose labels are in memory at a time
+_ROWS = 1000
 
 
 class ClipFacts(NamedTuple):
@@ -151,69 +159,69 @@ class Inspection:
         return content
 
 
-def inspect_clips(clips: datasets.DatasetDict) -> Inspection:
+def inspect_clips(clips: datasets.DatasetDict, *, num_workers: int = 0) -> Inspection:
     """
     Decode every clip of a dataset once and measure it, with a progress bar. Clips that cannot be read are logged.
 
     Args:
         clips: what `load_clips` returns.
+        num_workers: number of processes that decode clips; 0 for threads of this process, one for each core.
 
     Raises:
         ValueError: no clip can be read.
     """
     label = next(iter(clips.values())).features["label"]
     names_of_classes, task = class_names(label), task_of(label)
-    rows: list[_Row] = []
-    measured: list[ClipFacts] = []
-    unreadable: list[BadClip] = []
+    collected = _Collected()
     for split, part in clips.items():
-        columns = clip_names(part), part["recording"][:], classes_of_clips(part), part["label"][:]
-        for name, recording, classes, value, facts in zip(*columns, _measure_all(part, split), strict=True):
-            if isinstance(facts, AudioFileError):
-                unreadable.append(BadClip(name, str(facts), split if len(clips) > 1 else None))
+        for row, facts in zip(_labelled_rows(part), _measure_all(part, split, num_workers), strict=True):
+            if isinstance(facts, BadClip):
+                collected.unreadable.append(facts if len(clips) > 1 else facts._replace(split=None))
+                collected.rows += 1
             else:
-                rows.append(_Row(split, name, recording, classes, value))
-                measured.append(facts)
-    if not measured:
+                collected.add(facts, row, task)
+    unreadable = collected.unreadable
+    if not collected.seconds:
         raise ValueError(f"None of the {len(unreadable)} clips can be read. The first: {unreadable[0].reason}")
     report_bad_clips(unreadable)
 
-    splits: dict[str, _Part] = defaultdict(_Part)
-    classes_found = {name: _Part() for name in names_of_classes}
-    copies: dict[bytes, list[_Row]] = defaultdict(list)
-    for row, facts in zip(rows, measured, strict=True):
-        splits[row.split].add(row.recording, facts.seconds)
-        for index in row.classes:
-            seconds = facts.seconds
-            if task == FRAMES:
-                seconds = sum(event["offset"] - event["onset"] for event in row.label if event["label"] == index)
-            classes_found[names_of_classes[index]].add(row.recording, seconds)
-        copies[facts.digest].append(row)
-    numbers = [len(row.classes) for row in rows]
+    seconds, readable = np.array(collected.seconds), np.array(collected.readable)
+    recordings = _numbers_of_recordings(clips)[readable]
+    split_of_row = np.repeat(np.arange(len(clips)), [len(part) for part in clips.values()])
+    splits = _part_summaries(split_of_row[readable], recordings, seconds, len(clips))
+    clip_of_class = np.array(collected.clip_of_class)
+    classes = _part_summaries(
+        np.array(collected.classes),
+        recordings[clip_of_class],
+        np.array(collected.seconds_of_class),
+        len(names_of_classes),
+    )
+    numbers = np.bincount(clip_of_class, minlength=len(seconds))
+    copies = _groups_of_copies(collected.digests, readable)
+    described = _described_rows(clips, {*collected.silent, *collected.clipped, *itertools.chain(*copies)})
     return Inspection(
         task=task,
-        durations=[facts.seconds for facts in measured],
-        recordings=len({row.recording for row in rows}),
-        sampling_rates=_counts(str(facts.sampling_rate) for facts in measured),
-        channels=_counts(str(facts.channels) for facts in measured),
-        formats=_counts(facts.format for facts in measured),
-        splits={split: part.summary() for split, part in splits.items()},
-        classes={name: part.summary() for name, part in classes_found.items()},
-        silent=[row.name for row, facts in zip(rows, measured, strict=True) if facts.is_silent],
-        clipped=[row.name for row, facts in zip(rows, measured, strict=True) if facts.is_clipped],
+        durations=seconds.tolist(),
+        recordings=len(np.unique(recordings)),
+        sampling_rates=dict(collected.sampling_rates.most_common()),
+        channels=dict(collected.channels.most_common()),
+        formats=dict(collected.formats.most_common()),
+        splits={split: part for split, part in zip(clips, splits, strict=True) if part.clips},
+        classes=dict(zip(names_of_classes, classes, strict=True)),
+        silent=[described[row].name for row in collected.silent],
+        clipped=[described[row].name for row in collected.clipped],
         duplicates=[
             Duplicates(
-                [row.name for row in group],
-                [row.split for row in group],
-                [[names_of_classes[index] for index in row.classes] for row in group],
+                [described[row].name for row in group],
+                [described[row].split for row in group],
+                [[names_of_classes[index] for index in described[row].classes] for row in group],
             )
-            for group in copies.values()
-            if len(group) > 1
+            for group in copies
         ],
         unreadable=unreadable,
         classes_per_clip=None
         if task == SINGLE_LABEL
-        else ClassesPerClip(float(np.mean(numbers)), max(numbers), numbers.count(0)),
+        else ClassesPerClip(float(np.mean(numbers)), int(numbers.max()), int(np.sum(numbers == 0))),
     )
 
 
@@ -221,7 +229,7 @@ def measure_clip(file: AudioFile) -> ClipFacts:
     """Decode a clip to mono, block by block, and measure it. Raises the errors of `stream_audio`."""
     info = audio_info(file)
     rate = info.sampling_rate
-    digest = hashlib.blake2b(digest_size=16, salt=rate.to_bytes(8, "little"))
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES, salt=rate.to_bytes(8, "little"))
     samples, energy, is_clipped = 0, 0.0, False
     before = np.zeros(2, dtype=bool)  # whether the last two samples are at full scale
     for block in stream_audio(file, rate):
@@ -319,42 +327,134 @@ def check_examples(examples: int) -> None:
 
 
 class _Row(NamedTuple):
-    split: str
-    name: str
-    recording: str
     classes: list[int]
     label: Any
 
 
-class _Part:
-    """Counts the clips, recordings and seconds of a split or a class."""
+class _Described(NamedTuple):
+    """What a report says of a clip."""
 
-    def __init__(self) -> None:
-        self.clips, self.seconds = 0, 0.0
-        self.recordings: set[str] = set()
-
-    def add(self, recording: str, seconds: float) -> None:
-        self.clips += 1
-        self.recordings.add(recording)
-        self.seconds += seconds
-
-    def summary(self) -> PartSummary:
-        return PartSummary(self.clips, len(self.recordings), self.seconds / 3600)
+    name: str
+    split: str
+    classes: list[int]
 
 
-def _measure_all(clips: datasets.Dataset, split: str) -> Iterator[ClipFacts | AudioFileError]:
-    clips = clips.select_columns("audio")
+@dataclass
+class _Collected:
+    """
+    The measurements of a collection, as few bytes for each clip.
 
-    def measure(row: int) -> ClipFacts | AudioFileError:
+    Attributes:
+        rows: number of clips, which are counted over all splits.
+        readable, seconds, digests: of the readable clips the rows, the lengths, and the digests one after the other.
+        classes, clip_of_class, seconds_of_class: for each class of a clip its index, that of the clip among the
+            readable ones, and the seconds that count for it.
+        silent, clipped: rows of such clips.
+    """
+
+    rows: int = 0
+    readable: array = field(default_factory=lambda: array("q"))
+    seconds: array = field(default_factory=lambda: array("d"))
+    digests: bytearray = field(default_factory=bytearray)
+    classes: array = field(default_factory=lambda: array("q"))
+    clip_of_class: array = field(default_factory=lambda: array("q"))
+    seconds_of_class: array = field(default_factory=lambda: array("d"))
+    silent: list[int] = field(default_factory=list)
+    clipped: list[int] = field(default_factory=list)
+    sampling_rates: Counter[str] = field(default_factory=Counter)
+    channels: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    unreadable: list[BadClip] = field(default_factory=list)
+
+    def add(self, facts: ClipFacts, row: _Row, task: str) -> None:
+        for index in row.classes:
+            seconds = facts.seconds
+            if task == FRAMES:
+                seconds = sum(event["offset"] - event["onset"] for event in row.label if event["label"] == index)
+            self.classes.append(index)
+            self.clip_of_class.append(len(self.seconds))
+            self.seconds_of_class.append(seconds)
+        if facts.is_silent:
+            self.silent.append(self.rows)
+        if facts.is_clipped:
+            self.clipped.append(self.rows)
+        self.sampling_rates[str(facts.sampling_rate)] += 1
+        self.channels[str(facts.channels)] += 1
+        self.formats[facts.format] += 1
+        self.readable.append(self.rows)
+        self.seconds.append(facts.seconds)
+        self.digests += facts.digest
+        self.rows += 1
+
+
+def _labelled_rows(clips: datasets.Dataset) -> Iterator[_Row]:
+    for start in range(0, len(clips), _ROWS):
+        rows = clips.select(range(start, min(start + _ROWS, len(clips))))
+        yield from map(_Row, classes_of_clips(rows), rows["label"][:])
+
+
+def _measure_all(clips: datasets.Dataset, split: str, num_workers: int) -> Iterator[ClipFacts | BadClip]:
+    measure = _Measurement(clips.select_columns("audio"), split)
+    return call_for_all(
+        measure, range(len(clips)), num_workers=num_workers, description=f"Measuring {split}", unit="clip"
+    )
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    clips: datasets.Dataset
+    split: str
+
+    def __call__(self, row: int) -> ClipFacts | BadClip:
+        audio = self.clips[row]["audio"]
         try:
-            return measure_clip(audio_file(clips[row]["audio"]))
+            return measure_clip(audio_file(audio))
         except AudioFileError as error:
-            return error
+            return BadClip(clip_name(audio, row), str(error), self.split)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from datasets.utils.tqdm(
-            pool.map(measure, range(len(clips))), total=len(clips), desc=f"Measuring {split}", unit="clip"
-        )
+
+def _numbers_of_recordings(clips: datasets.DatasetDict) -> np.ndarray:
+    """`(clips,)`: a number for the recording of each clip."""
+    tables = [part.select_columns("recording").with_format("arrow")[:] for part in clips.values()]
+    column = pa.concat_tables(tables)["recording"].dictionary_encode()
+    return column.unify_dictionaries().combine_chunks().indices.to_numpy()
+
+
+def _part_summaries(parts: np.ndarray, recordings: np.ndarray, seconds: np.ndarray, number: int) -> list[PartSummary]:
+    """The sizes of the parts of a collection: for each clip the number of its part, its recording and its seconds."""
+    most = recordings.max(initial=0) + 1
+    num_recordings = np.bincount(np.unique(parts * most + recordings) // most, minlength=number)
+    num_clips, hours = np.bincount(parts, minlength=number), np.bincount(parts, seconds, number) / 3600
+    return list(map(PartSummary, num_clips.tolist(), num_recordings.tolist(), hours.tolist()))
+
+
+def _groups_of_copies(digests: bytearray, rows: np.ndarray) -> list[list[int]]:
+    """The rows with the same digest, in groups of two and more, sorted."""
+    values = np.frombuffer(digests, f"S{_DIGEST_BYTES}")
+    order = np.argsort(values, kind="stable")
+    starts = np.concatenate([[True], values[order][1:] != values[order][:-1]]).nonzero()[0]
+    groups = [rows[order[start:stop]].tolist() for start, stop in _several(starts, len(order))]
+    return sorted(groups)
+
+
+def _several(starts: np.ndarray, stop: int) -> Iterator[tuple[int, int]]:
+    """Where runs start and stop that have two elements or more."""
+    lengths = np.diff(starts, append=stop)
+    is_several = lengths > 1
+    yield from zip(starts[is_several].tolist(), (starts + lengths)[is_several].tolist(), strict=True)
+
+
+def _described_rows(clips: datasets.DatasetDict, rows: Iterable[int]) -> dict[int, _Described]:
+    """The name, the split and the classes of some clips by their rows, which are counted over all splits."""
+    described, first, rows = {}, 0, sorted(rows)
+    for split, part in clips.items():
+        own = [row - first for row in rows if first <= row < first + len(part)]
+        some = part.select(own)
+        names = [path or f"row {row}" for row, path in zip(own, clip_paths(some), strict=True)]
+        for row, name, classes in zip(own, names, classes_of_clips(some), strict=True):
+            described[first + row] = _Described(name, split, classes)
+        first += len(part)
+    return described
 
 
 def _format(file: AudioFile) -> str:
@@ -363,10 +463,6 @@ def _format(file: AudioFile) -> str:
     except soundfile.LibsndfileError:
         return "other"
     return f"{info.format} {info.subtype}"
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(values).most_common())
 
 
 def _format_names(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Checks whether a classifier could be tested on audio that it was trained on."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -138,7 +139,13 @@ class LeakCheck:
 
 
 def check_dataset(
-    splits: datasets.DatasetDict, *, infer_groups: bool = False, test_size: float = 0.1, seed: int = 42
+    splits: datasets.DatasetDict,
+    *,
+    infer_groups: bool = False,
+    test_size: float = 0.1,
+    seed: int = 42,
+    num_workers: int = 0,
+    cache: str | os.PathLike | None = None,
 ) -> LeakCheck:
     """
     Find clips with the same audio that a classifier could be trained and tested on, with progress bars.
@@ -150,6 +157,7 @@ def check_dataset(
         splits: what `load_clips` returns.
         infer_groups: take the recordings of a dataset without splits from the audio, as [`infer_recordings`] does.
         test_size, seed: arguments of [`split_by_recording`] for a dataset without splits.
+        num_workers, cache: arguments of [`find_overlaps`].
 
     Returns:
         The pairs, and what is known of each clip. Clips that cannot be read are logged and left out.
@@ -167,10 +175,10 @@ def check_dataset(
     if not has_splits and not infer_groups:
         split_by_recording(clips, test_size, seed)  # raises its errors before the long search
     if infer_groups:
-        inferred = infer_recordings(clips)
+        inferred = infer_recordings(clips, num_workers=num_workers, cache=cache)
         clips, overlaps, unreadable = inferred.clips, inferred.overlaps, inferred.unreadable
     else:
-        overlaps, unreadable = find_overlaps(clips)
+        overlaps, unreadable = find_overlaps(clips, num_workers=num_workers, cache=cache)
     report_bad_clips(unreadable)
     if has_splits:
         split_of = [name for name, rows in splits.items() for _ in range(len(rows))]

@@ -99,6 +99,8 @@ def split_dataset(
     *,
     infer_groups: bool = False,
     overwrite: bool = False,
+    num_workers: int = 0,
+    cache: str | os.PathLike | None = None,
 ) -> SplitResult:
     """
     Divide a dataset by recording, search the parts for common audio, and write the division, with progress bars.
@@ -115,6 +117,7 @@ def split_dataset(
         settings: the splits or folds to make.
         infer_groups: find out the recordings from the audio, as [`infer_recordings`] does.
         overwrite: replace a dataset that is in `output`.
+        num_workers, cache: arguments of [`find_overlaps`].
 
     Raises:
         ValueError: the dataset cannot be divided like that, no clip can be read, or `output` must not be replaced.
@@ -124,14 +127,15 @@ def split_dataset(
     rows = datasets.concatenate_datasets([_with_plain_audio(part) for part in clips.values()])
     inferred = None
     if infer_groups:
-        inferred = infer_recordings(rows)
+        inferred = infer_recordings(rows, num_workers=num_workers, cache=cache)
         rows = inferred.clips
     part_of = divide(rows, split_of, settings)
     parts = sorted(set(part_of)) if settings.kind == "fold" else list(dict.fromkeys(part_of))
     if inferred is not None:
         overlaps, unreadable = inferred.overlaps, inferred.unreadable
     else:
-        overlaps, unreadable = find_overlaps(rows, sides=[parts.index(part) for part in part_of])
+        sides = [parts.index(part) for part in part_of]
+        overlaps, unreadable = find_overlaps(rows, sides=sides, num_workers=num_workers, cache=cache)
     report_bad_clips(unreadable)
     names = clip_names(rows)
     across = [pair for pair in overlaps if part_of[pair.first] != part_of[pair.second]]

@@ -14,6 +14,7 @@ from ..data.grid import WindowGrid
 from ..data.readable import BadClip, clip_name, report_bad_clips
 from ..data.windows import WaveformWindows
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
+from .workers import call_for_all
 
 
 # Number of frames of a clip that are measured at a time
@@ -69,7 +70,7 @@ def measure_log_mel(
         crop_seconds: longer clips are measured in one random window of this length; by default clips are measured
             whole.
         seed: seed of the windows.
-        num_workers: processes that read and measure; 0 for the main process.
+        num_workers: number of processes that read and measure; 0 for threads of this one, one for each core.
 
     Raises:
         ValueError: no clip can be read, all energies are equal, `crop_seconds` is not above 0, or `num_workers` is
@@ -78,11 +79,11 @@ def measure_log_mel(
     feature_extractor = SSLAMFeatureExtractor(mean=0.0, std=0.5)  # (x - 0) / (2 * 0.5): not normalised
     rate = feature_extractor.sampling_rate
     windows = WaveformWindows(recordings, rate, crop_seconds=crop_seconds, seed=seed)
-    measured = torch.utils.data.DataLoader(
-        _Sums(windows, feature_extractor), batch_size=None, num_workers=num_workers, collate_fn=_unchanged
-    )
+    measure = _Sums(windows, feature_extractor)
     clips, samples, sums, unreadable = 0, 0, torch.zeros(3, dtype=torch.float64), []
-    for one in datasets.utils.tqdm(measured, total=len(recordings), desc="Measuring", unit="clip"):
+    for one in call_for_all(
+        measure, range(len(recordings)), num_workers=num_workers, description="Measuring", unit="clip"
+    ):
         if isinstance(one, BadClip):
             unreadable.append(one)
         else:
@@ -101,20 +102,17 @@ def measure_log_mel(
     return LogMelStatistics(mean, math.sqrt(variance), clips, samples / rate, frames, unreadable)
 
 
-class _Sums(torch.utils.data.Dataset):
+@dataclass(frozen=True)
+class _Sums:
     """
     For each clip its number of samples, and the number, the sum and the sum of squares of its energies; a `BadClip`
     for a clip that cannot be read.
     """
 
-    def __init__(self, windows: WaveformWindows, feature_extractor: SSLAMFeatureExtractor):
-        self.windows = windows
-        self.feature_extractor = feature_extractor
+    windows: WaveformWindows
+    feature_extractor: SSLAMFeatureExtractor
 
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, index: int) -> tuple[int, torch.Tensor] | BadClip:
+    def __call__(self, index: int) -> tuple[int, torch.Tensor] | BadClip:
         extractor = self.feature_extractor
         # Neighbours share the samples of the frames that begin in the first and end in the second
         hop, step, frame = extractor.hop_length, _FRAMES * extractor.hop_length, extractor.window_length
@@ -131,7 +129,3 @@ class _Sums(torch.utils.data.Dataset):
         except AudioFileError as error:
             return BadClip(clip_name(self.windows.clips[index]["audio"], index), str(error))
         return samples, sums
-
-
-def _unchanged(item: Any) -> Any:
-    return item  # with batch_size=None the collator gets the item of the dataset

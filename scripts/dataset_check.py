@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.folders import write_json
-from .options import add_action, add_label_arguments, load_labelled
+from .options import add_action, add_cache_argument, add_label_arguments, add_workers_argument, load_labelled
 
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def add_check(actions) -> None:
     )
     parser.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of that split (default: 42)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write all pairs and groups to")
+    add_workers_argument(parser)
+    add_cache_argument(parser)
 
 
 def run_check(args: argparse.Namespace) -> int:
@@ -63,7 +65,14 @@ def run_check(args: argparse.Namespace) -> int:
     splits = load_labelled(args)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-    result = check_dataset(splits, infer_groups=args.infer_groups, test_size=args.test_size, seed=args.split_seed)
+    result = check_dataset(
+        splits,
+        infer_groups=args.infer_groups,
+        test_size=args.test_size,
+        seed=args.split_seed,
+        num_workers=args.workers,
+        cache=args.cache,
+    )
     print_check(result, f"a split by recording (test {args.test_size:g}, seed {args.split_seed})")
     if args.output:
         write_json(args.output, {"dataset": args.dataset, **result.to_dict()})

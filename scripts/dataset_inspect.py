@@ -5,7 +5,7 @@
 import argparse
 from pathlib import Path
 
-from .options import add_action, add_label_arguments, load_labelled
+from .options import add_action, add_label_arguments, add_workers_argument, load_labelled
 
 
 DESCRIPTION = """\
@@ -40,6 +40,7 @@ def add_inspect(actions) -> None:
         metavar="N",
         help="number of clips of each class in examples.png (default: 3); 0 leaves the plot out",
     )
+    add_workers_argument(parser)
 
 
 def run_inspect(args: argparse.Namespace) -> int:
@@ -49,7 +50,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     clips = load_labelled(args)
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
-    inspection = inspect_clips(clips)
+    inspection = inspect_clips(clips, num_workers=args.workers)
     print(format_inspection(inspection))
     if args.output:
         write_inspection(inspection, clips, args.output, name=args.dataset, examples=args.examples)

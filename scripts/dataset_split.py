@@ -5,7 +5,14 @@
 import argparse
 
 from ..data.folders import check_output
-from .options import add_action, add_label_arguments, add_output_arguments, load_labelled
+from .options import (
+    add_action,
+    add_cache_argument,
+    add_label_arguments,
+    add_output_arguments,
+    add_workers_argument,
+    load_labelled,
+)
 
 
 DESCRIPTION = """\
@@ -57,6 +64,8 @@ def add_split(actions) -> None:
     parser.add_argument("--folds", type=int, metavar="K", help="divide into K folds instead of splits")
     parser.add_argument("--fold-column", metavar="NAME", help="use the folds in this column instead")
     parser.add_argument("--split-seed", type=int, default=42, metavar="N", help="seed of the division (default: 42)")
+    add_workers_argument(parser)
+    add_cache_argument(parser)
 
 
 def run_split(args: argparse.Namespace) -> int:
@@ -73,6 +82,8 @@ def run_split(args: argparse.Namespace) -> int:
         settings,
         infer_groups=args.infer_groups,
         overwrite=args.overwrite,
+        num_workers=args.workers,
+        cache=args.cache,
     )
     for part, size in result.parts.items():
         title = f"fold {part}" if result.kind == "fold" else part

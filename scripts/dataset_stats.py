@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..data.folders import write_json
-from .options import add_action, default_workers
+from .options import add_action, add_workers_argument
 
 
 DESCRIPTION = """\
@@ -40,13 +40,7 @@ def add_stats(actions) -> None:
         help="length of the longest window to measure (default: 10)",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file to write the results to")
-    parser.add_argument(
-        "--num-workers",
-        type=int,
-        default=default_workers(),
-        metavar="N",
-        help="number of processes that read and measure (default: %(default)s)",
-    )
+    add_workers_argument(parser, "--num-workers")
 
 
 def run_stats(args: argparse.Namespace) -> int:
@@ -56,7 +50,7 @@ def run_stats(args: argparse.Namespace) -> int:
     recordings = load_recordings(args.dataset, audio_column=args.audio_column, split=args.split)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-    stats = measure_log_mel(recordings, crop_seconds=args.crop_seconds, num_workers=args.num_workers)
+    stats = measure_log_mel(recordings, crop_seconds=args.crop_seconds, num_workers=args.workers)
     print(f"{stats.clips} clips, {stats.seconds / 3600:.3f} hours measured")
     print(f"mean {stats.mean:.4f}, standard deviation {stats.std:.4f}; in a recipe:\n")
     print(f"feature_extractor:\n  mean: {stats.mean:.4f}\n  std: {stats.std:.4f}")

@@ -125,5 +125,27 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset of polyaudio in that folder")
 
 
+def add_workers_argument(parser: argparse.ArgumentParser, *names: str) -> None:
+    """The number of processes that read clips: `--workers`, and other names of it."""
+    parser.add_argument(
+        "--workers",
+        *names,
+        type=int,
+        default=default_workers(),
+        metavar="N",
+        help="number of processes that read clips (default: %(default)s); 0 for none beside the command itself",
+    )
+
+
+def add_cache_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep the fingerprints of the clips in this folder, so that a run that was stopped is continued and a "
+        "later one is faster (default: a temporary folder, which is removed)",
+    )
+
+
 def default_workers() -> int:
     return min(4, os.cpu_count() or 1)

@@ -168,6 +168,21 @@ def test_inspect_from_python(folder, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_processes_measure_what_threads_measure(folder, num_workers):
+    clips = load_clips(str(folder))
+    assert inspect_clips(clips, num_workers=num_workers) == inspect_clips(clips)
+
+
+def test_groups_of_copies_are_in_the_order_of_their_first_clips(tmp_path):
+    for name, seed in (("a", 1), ("b", 0), ("c", 2), ("d", 0), ("e", 1), ("f", 1)):
+        write(tmp_path / "x" / f"{name}.wav", noise(seed, 0.1))
+    (tmp_path / "x" / "c.wav").write_bytes(b"")
+    groups = inspect_clips(load_clips(str(tmp_path))).duplicates
+    assert [[Path(name).stem for name in group.names] for group in groups] == [["a", "e", "f"], ["b", "d"]]
+    assert groups[0].classes == [["x"], ["x"], ["x"]]
+
+
 def test_inspect_several_labels_from_python(tmp_path):
     for number in range(2):
         write(tmp_path / f"{number}.wav", noise(number, 1))

@@ -17,6 +17,7 @@ from polyaudio.augmentation.waveforms import PitchShift
 from polyaudio.curation.leaks import check_dataset
 from polyaudio.curation.overlaps import Overlap, find_overlaps, infer_groups, infer_recordings
 from polyaudio.data.loading import load_clips
+from polyaudio.data.locks import locked
 from polyaudio.data.ragas import synthesize_recording
 from polyaudio.scripts.dataset import main
 
@@ -341,3 +342,91 @@ def test_check_dataset_from_python(tmp_path, capsys):
     assert inferred.across_splits == inferred.across_recordings == []
     assert inferred.overlaps == check.overlaps
     assert capsys.readouterr().out == ""
+
+
+def test_clips_with_one_jingle_are_connected(tmp_path):
+    """They are more than a key pairs with each other."""
+    jingle = melody(0, 1)
+    clips = {f"{number:02}.wav": (0.5 + number / 100) * jingle for number in range(36)}
+    overlaps, _ = find_overlaps(write(tmp_path, clips | {"other.wav": melody(1, 1)}), max_semitones=0)
+    assert infer_groups(37, overlaps).tolist() == [0] * 36 + [1]
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory) -> datasets.Dataset:
+    """Clips with a copy, an overlap and a copy of another pitch, a jingle in three of them, and two without sound."""
+    folder, jingle, long = tmp_path_factory.mktemp("collection"), melody(100, 2), noise(50, 8)
+    samples = [np.concatenate([noise(seed, 1), jingle]) for seed in range(3)]
+    samples += [melody(seed, 5) for seed in range(3)]
+    samples += [0.3 * samples[3], long[: 5 * RATE], long[3 * RATE :], shift(samples[4], 1.5), np.zeros(RATE)]
+    rows = write(folder, {f"{number:02}.wav": one for number, one in enumerate(samples)} | {"bad.wav": long})
+    (folder / "bad.wav").write_bytes(b"RIFF")
+    return rows
+
+
+@pytest.fixture(scope="module")
+def pairs(collection) -> tuple[list[Overlap], list]:
+    found = find_overlaps(collection)
+    assert [overlap[:2] for overlap in found[0]] == [(0, 1), (0, 2), (1, 2), (3, 6), (4, 9), (7, 8)]
+    assert [Path(clip.name).name for clip in found[1]] == ["bad.wav"]
+    return found
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_processes_find_what_threads_find(collection, pairs, num_workers):
+    assert find_overlaps(collection, num_workers=num_workers) == pairs
+
+
+def test_what_does_not_fit_in_memory_is_found_too(collection, pairs, monkeypatch):
+    """The keys of each clip are written apart, and few rows of a table are in memory at a time."""
+    monkeypatch.setattr("polyaudio.curation.fingerprint_shards._KEYS", 1)
+    monkeypatch.setattr("polyaudio.curation.candidates._KEY_ROWS", 2048)
+    monkeypatch.setattr("polyaudio.curation.candidates._ROWS", 2048)
+    assert find_overlaps(collection) == pairs
+
+
+def test_without_room_to_sort(collection, monkeypatch, tmp_path):
+    monkeypatch.setattr("polyaudio.curation.candidates._MEMORY", "1KB")
+    with pytest.raises(OSError, match=r"cannot be sorted in .*Make room there"):
+        find_overlaps(collection, cache=tmp_path)
+
+
+def test_of_doubtful_pairs_only_some_are_compared(collection, pairs, monkeypatch, caplog):
+    monkeypatch.setattr("polyaudio.curation.candidates._MOST_DOUBTFUL", 0)
+    with caplog.at_level("INFO", logger="polyaudio"):
+        assert find_overlaps(collection) == pairs
+    assert "alignments of two clips were not compared" in caplog.text
+
+
+def test_a_run_continues_with_its_cache(collection, pairs, tmp_path):
+    cache = tmp_path / "new" / "cache"
+    assert find_overlaps(collection, cache=cache) == pairs
+    shards = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    missing = sorted(shards)[:3]
+    for path in missing:
+        path.unlink()
+    (cache / f".{missing[0].name}.1.incomplete").write_bytes(b"of a run that was killed")
+    (cache / "tmp123").mkdir()
+    assert find_overlaps(collection, cache=cache, num_workers=1) == pairs
+    assert set(cache.iterdir()) == set(shards)
+    assert {path for path in shards if path.stat().st_mtime_ns != shards[path]} == set(missing)
+
+
+def test_a_cache_knows_the_audio(tmp_path):
+    clips = {name: noise(seed, 3) for seed, name in enumerate(("0.wav", "1.wav", "2.wav"))}
+    rows, cache = write(tmp_path, clips), tmp_path / "cache"
+    assert find_overlaps(rows, cache=cache) == ([], [])
+    write(tmp_path, {"2.wav": clips["0.wav"]})
+    assert [overlap[:2] for overlap in find_overlaps(rows, cache=cache)[0]] == [(0, 2)]
+    (tmp_path / "2.wav").unlink()
+    overlaps, (bad,) = find_overlaps(rows, cache=cache)
+    assert (overlaps, Path(bad.name).name) == ([], "2.wav")
+
+
+def test_a_cache_is_for_one_process(tmp_path):
+    rows = write(tmp_path, {"0.wav": noise(0, 1)})
+    with (
+        locked(tmp_path / "cache" / ".lock"),
+        pytest.raises(ValueError, match="Another process uses the cache"),
+    ):
+        find_overlaps(rows, cache=tmp_path / "cache")
