@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Recordings to read, wherever they are: files, addresses, tar archives, parquet files, datasets."""
 
+import functools
 import itertools
 import os
 import sys
@@ -237,7 +238,7 @@ class DatasetRecordings:
     def listed(self, root: str) -> list[Recording]:
         if root != self.root():
             raise ValueError(f"The output has features of {root}, not of {self.root()}. Choose another output folder.")
-        rows = self._rows()
+        rows = self._rows
         if _is_stream(rows):
             return []
         from .readable import clip_files
@@ -257,7 +258,7 @@ class DatasetRecordings:
         return _text(f"{self.split}/{row:06d}/{os.path.basename(path)}")
 
     def shards(self, root: str) -> list[Shard]:
-        rows = self._rows()
+        rows = self._rows
         if _is_stream(rows):
             return [_StreamShard(self, rows, shard) for shard in range(rows.num_shards)]
         from .readable import clip_files
@@ -267,8 +268,9 @@ class DatasetRecordings:
         return [_RowsShard(self, rows, with_bytes[start : start + _SHARD_ROWS]) for start in starts]
 
     def column_types(self) -> "dict[str, pa.DataType]":
-        return _kept_types(self._rows().features or {}, self.keep_columns, str(self.root()))
+        return _kept_types(self._rows.features or {}, self.keep_columns, str(self.root()))
 
+    @functools.cached_property
     def _rows(self) -> Any:
         from .loading import load_recordings
 
@@ -297,7 +299,7 @@ class _ArchiveShard:
     source: FileRecordings
 
     def __call__(self) -> Iterator[Recording]:
-        read = self._rows if self.path.lower().endswith(_PARQUET) else self._members
+        read = self._parquet_rows if self.path.lower().endswith(_PARQUET) else self._members
         yield from _reported(read(), self.name)
 
     def _members(self) -> Iterator[Recording]:
@@ -312,7 +314,7 @@ class _ArchiveShard:
                 seen[name] += 1  # an archive may have several members of one name
                 yield Recording(name if seen[name] == 1 else f"{name}#{seen[name]}", opened.read())
 
-    def _rows(self) -> Iterator[Recording]:
+    def _parquet_rows(self) -> Iterator[Recording]:
         import pyarrow.parquet
 
         column, keep = self.source.audio_column, list(self.source.keep_columns)

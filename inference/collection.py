@@ -225,7 +225,8 @@ class _Work:
     description: str | None
 
     def __call__(self, place: Place) -> dict[str, Any]:
-        embedder = Embedder(self.model, device=device_of(place, self.device), **self.settings)
+        device = self.device if find_export(self.model) else device_of(place, self.device)
+        embedder = Embedder(self.model, device=device, **self.settings)
         store = FeatureStore(
             self.output, self._store_settings(embedder), self.recordings.root(), self.recordings.column_types()
         )
@@ -280,7 +281,8 @@ class _Work:
 
     def _rows_of(self, embedder: Embedder, recording: Recording, result: FileResult) -> list[StoredRow]:
         reader = embedder.encoder.reader
-        seconds = reader.seconds(result.samples)
+        mirrored = 0 if reader.grid is None else 2 * reader.grid.margin
+        seconds = reader.seconds(result.samples) - mirrored / reader.sampling_rate
         if self.rows == "recording":
             vectors = [join_features(result.windows, reader.weights(result.samples))]
             times = [0.0]

@@ -21,6 +21,7 @@ from ..data.locks import locked
 
 # The processes of a run may end at very different times
 _LONGEST_WAIT = datetime.timedelta(days=30)
+_THREADS = "OMP_NUM_THREADS"
 # How long processes take to end whose parent was killed
 _ORPHAN_SECONDS = 30.0
 
@@ -37,9 +38,11 @@ def launched_place(device: str | None) -> Place:
     """The place of this process among those that `accelerate launch` or `torchrun` has started."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Place()
+    import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=device == "cpu", timeout=_LONGEST_WAIT)
+    on_cpu = device == "cpu" or not torch.accelerator.is_available()
+    state = PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
     return Place(state.process_index, state.num_processes)
 
 
@@ -127,8 +130,9 @@ def start_children(folder: Path, number: int, work: Callable[[Place], dict[str, 
     context = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
     children = [context.Process(target=_child, args=(folder, Place(rank, number), work)) for rank in range(number)]
     try:
-        for child in children:
-            child.start()
+        with _shared_cores(number):
+            for child in children:
+                child.start()
         for child in children:
             child.join()
     finally:
@@ -150,8 +154,6 @@ def _end(code: int | None) -> str:
 def _child(folder: Path, place: Place, work: Callable[[Place], dict[str, Any]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if "OMP_NUM_THREADS" not in os.environ:
-        _share_cores(place.world_size)
     run_share(folder, place, work)
 
 
@@ -162,11 +164,18 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _share_cores(processes: int) -> None:
-    with contextlib.suppress(ImportError):  # an export runs without torch
-        import torch
-
-        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+@contextlib.contextmanager
+def _shared_cores(processes: int) -> Iterator[None]:
+    """Processes that are started now compute with their share of the cores, unless the user has set another number."""
+    if _THREADS in os.environ:
+        yield
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ[_THREADS] = str(max(1, cores // processes))
+    try:
+        yield
+    finally:
+        del os.environ[_THREADS]
 
 
 def read_answers(folder: Path, number: int) -> list[dict[str, Any] | None]:

@@ -121,8 +121,7 @@ def _write_arrays(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     print(f"{output}: features of {len(todo) - failed} files written{skipped}")
     if failed:
         print(f"polyaudio embed: {failed} of {len(files)} files could not be read", file=sys.stderr)
-    leave()
-    return 1 if failed else 0
+    return leave(1 if failed else 0)
 
 
 if __name__ == "__main__":

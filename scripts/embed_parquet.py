@@ -95,13 +95,17 @@ def write_parquet(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
             from ..hub.features import push_features
 
             print(push_features(args.output, args.push, private=args.private))
-    leave()
-    return 1 if report.failed or report.unfinished else 0
+    return leave(1 if report.failed or report.unfinished else 0)
 
 
-def leave() -> None:
-    """End the process group of `accelerate launch`."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from ..training.runs import leave_together
+def leave(code: int) -> int:
+    """
+    End the process group of `torchrun` or `accelerate launch`, and return the exit code. It is 0 there, also where
+    recordings could not be read, because a launcher would take 1 for a crash.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return code
+    from ..training.runs import leave_together
 
-        leave_together()
+    leave_together()
+    return 0
