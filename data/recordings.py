@@ -100,18 +100,18 @@ class FileRecordings:
         archives: tar archives with audio files, of which no more than one is in memory, and parquet files.
         audio_column: the column of parquet files with the audio: its bytes, or a struct with the field `bytes`.
         keep_columns: other columns of parquet files to keep.
+        folders: those that were searched, and those of the other local files.
     """
 
     files: Sequence[str]
     archives: Sequence[str] = ()
     audio_column: str = "audio"
     keep_columns: Sequence[str] = ()
+    folders: Sequence[str] = ()
 
     def root(self) -> str:
-        """The folder that has all local files; the current one where there are none."""
-        folders = [os.path.dirname(os.path.abspath(path)) for path in (*self.files, *self.archives)]
-        local = [folder for folder, path in zip(folders, (*self.files, *self.archives), strict=True) if is_local(path)]
-        return os.path.commonpath(local) if local else os.getcwd()
+        """The folder that has all of `folders`; the current one where there are none."""
+        return os.path.commonpath(self.folders) if self.folders else os.getcwd()
 
     def listed(self, root: str) -> list[Recording]:
         return [Recording(_name_below(root, file), file) for file in self.files]
@@ -153,12 +153,17 @@ def find_recordings(
     """
     files: dict[str, str] = {}
     archives: dict[str, str] = {}
+    folders: dict[str, None] = {}
     for given in inputs:
         path = os.fspath(given)
+        if is_local(path):
+            folders[os.path.abspath(path if os.path.isdir(path) else os.path.dirname(path))] = None
         for found in _files_at(path) if is_address(path) else _files_below(path):
             kind = archives if found.lower().endswith((*_TARS, _PARQUET)) else files
             kind.setdefault(found if is_address(found) else os.path.abspath(found), found)
-    return FileRecordings(list(files.values()), list(archives.values()), audio_column, tuple(keep_columns))
+    return FileRecordings(
+        list(files.values()), list(archives.values()), audio_column, tuple(keep_columns), tuple(folders)
+    )
 
 
 def read_names(inputs: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@
 import functools
 import http.server
 import io
+import shutil
 import tarfile
 import threading
 from pathlib import Path
@@ -64,6 +65,15 @@ def expected(clips: Path, prefix: str = "") -> dict[str, bytes]:
 
 def test_files_have_the_names_of_their_paths(clips):
     assert all_of(find_recordings([clips])) == expected(clips)
+    # Those of a folder stay the same when it gets other subfolders
+    (clips / "one" / "more").mkdir(parents=True)
+    (clips / "0" / "0.wav").rename(clips / "one" / "more" / "0.wav")
+    shutil.rmtree(clips / "0")
+    shutil.rmtree(clips / "1")
+    assert list(all_of(find_recordings([clips]))) == ["one/more/0.wav"]
+
+
+def test_files_have_the_names_below_their_common_folder(clips):
     assert all_of(find_recordings([clips / "1" / "1.wav", clips / "0" / "0.wav", clips / "1" / "1.wav"])).keys() == {
         "1/1.wav",
         "0/0.wav",
