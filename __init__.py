@@ -25,6 +25,7 @@ _MODULE_OF = {
     "EventRules": ".data.event_rules",
     "ExportReport": ".export.exporting",
     "LoraArguments": ".training.arguments",
+    "PredictionReport": ".inference.prediction_files",
     "PretrainingArguments": ".training.arguments",
     "SAMAudioConfig": ".configuration.configuration_sam_audio",
     "SAMAudioFeatureExtractor": ".feature_extraction.feature_extraction_sam_audio",
@@ -55,6 +56,7 @@ _MODULE_OF = {
     "load_audio": ".data.audio",
     "plot_segment_attention": ".inference.attention_plots",
     "predict": ".inference.prediction",
+    "predict_collection": ".inference.prediction_files",
     "pretrain": ".training.pretraining",
     "probe": ".evaluation.probing",
     "read_recipe": ".training.recipes",
@@ -110,6 +112,8 @@ if TYPE_CHECKING:
     from .inference.collection import embed_collection as embed_collection
     from .inference.embedding import embed as embed
     from .inference.prediction import predict as predict
+    from .inference.prediction_files import PredictionReport as PredictionReport
+    from .inference.prediction_files import predict_collection as predict_collection
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification
     from .modeling.modeling_sam_audio import SAMAudioForPreTraining as SAMAudioForPreTraining
     from .modeling.modeling_sam_audio import SAMAudioModel as SAMAudioModel

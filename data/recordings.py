@@ -457,9 +457,14 @@ def _files_at(address: str) -> list[str]:
         raise ValueError(f"{address} needs another package: {error}") from error
     except ValueError as error:
         raise ValueError(f"{address} is no address that can be read: {error}") from error
-    if scheme in ("http", "https") or "::" in address or not system.isdir(path):
-        return [address]
-    found = [system.unstrip_protocol(file) for file in sorted(system.find(path))]
+    try:
+        if scheme in ("http", "https") or "::" in address or not system.isdir(path):
+            return [address]
+        found = [system.unstrip_protocol(file) for file in sorted(system.find(path))]
+    except OSError:
+        raise
+    except Exception as error:  # each file system of fsspec has errors of its own
+        raise OSError(f"{address} cannot be read: {error}") from error
     audio = [file for file in found if PurePosixPath(file).suffix.lower() in AUDIO_EXTENSIONS]
     files = audio or [file for file in found if file.lower().endswith((*_TARS, _PARQUET))]
     if not files:

@@ -5,16 +5,15 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.digests import digest_of_file
-from ..data.recordings import Recording, Recordings, fetch, find_recordings, share_of
+from ..data.recordings import Recording, Recordings, find_recordings, share_of
 from .embedding import Embedder
 from .exported import digest_of_export, find_export
 from .feature_store import (
@@ -28,6 +27,7 @@ from .feature_store import (
     write_failures,
 )
 from .files import FileResult, join_features
+from .groups import read_groups
 from .processes import (
     Place,
     alone_in,
@@ -44,10 +44,6 @@ from .progress import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-# Encoded audio of at most about so many bytes waits in memory for the model
-_MOST_BYTES = 2**28
-_DOWNLOADS = 8  # at once
 
 
 @dataclass(frozen=True)
@@ -176,7 +172,6 @@ def embed_collection(
 def _run(work: "_Work", place: Place, processes: int) -> EmbeddingReport:
     """Let all processes do their shares, and put their answers together."""
     folder, is_launched = work.output, place.world_size > 1
-    dead: list[str] = []
     with ExitStack() as stack:
         if place.rank == 0:
             stack.enter_context(alone_in(folder))
@@ -184,10 +179,7 @@ def _run(work: "_Work", place: Place, processes: int) -> EmbeddingReport:
             remove_answers(folder)
         if is_launched:
             wait_for_others()
-        if processes > 1:
-            dead = start_children(folder, processes, work)
-        else:
-            run_share(folder, place, work)
+        dead = start_children(folder, processes, work) if processes > 1 else run_share(folder, place, work)
         if is_launched:
             wait_for_others()
         answers = read_answers(folder, max(processes, place.world_size))
@@ -242,13 +234,10 @@ class _Work:
                     if not self.overwrite and store.is_current(recording):
                         skipped += 1
                         bar.update()
-                    elif recording.error is not None:
-                        failed.append((recording.name, recording.error))
-                        bar.update()
                     else:
                         yield recording
 
-            for group in _groups(_fetched(todo(), failed), self.shard_size):
+            for group in read_groups(todo(), self.shard_size, failed):
                 problems = self._write_shard(embedder, store, group)
                 failed += problems
                 written += len(group) - len(problems)
@@ -323,38 +312,3 @@ def digest_of(model: "str | os.PathLike | PreTrainedModel") -> str:
     from ..modeling.digests import digest_of_model
 
     return digest_of_model(model)  # type: ignore[arg-type]  # a path is a folder
-
-
-def _fetched(recordings: Iterator[Recording], failed: list[tuple[str, str]]) -> Iterator[Recording]:
-    """Recordings with the content of those at addresses. What cannot be fetched is added to `failed`."""
-
-    def content(recording: Recording) -> Recording:
-        if not recording.is_remote:
-            return recording
-        try:
-            return replace(recording, audio=fetch(str(recording.audio)))
-        except OSError as error:
-            return replace(recording, error=str(error))
-
-    with ThreadPoolExecutor(_DOWNLOADS) as pool:
-        for group in _groups(recordings, _DOWNLOADS):
-            remote = any(recording.is_remote for recording in group)
-            for recording in pool.map(content, group) if remote else group:
-                if recording.error is None:
-                    yield recording
-                else:
-                    failed.append((recording.name, recording.error))
-
-
-def _groups(recordings: Iterator[Recording], size: int) -> Iterator[list[Recording]]:
-    """Groups of at most `size` recordings, whose bytes in memory are limited too."""
-    group: list[Recording] = []
-    in_memory = 0
-    for recording in recordings:
-        group.append(recording)
-        in_memory += len(recording.audio) if isinstance(recording.audio, bytes) else 0
-        if len(group) == size or in_memory >= _MOST_BYTES:
-            yield group
-            group, in_memory = [], 0
-    if group:
-        yield group

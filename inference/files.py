@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.audio import AudioFileError, AudioInfo, audio_info, load_audio
 from ..data.grid import WindowGrid
-from ..data.recordings import Recording, find_recordings, is_address
+from ..data.recordings import FileRecordings, Recording, Recordings, find_recordings, is_address
 from .progress import progress_bar
 
 
@@ -34,8 +34,18 @@ def find_files(paths: Iterable[str | os.PathLike]) -> list[str]:
     found = find_recordings(paths)
     others = [*found.archives, *filter(is_address, found.files)]
     if others:
-        raise ValueError(f"{others[0]} is no audio file on this machine, so it cannot be read here. Leave it out.")
+        raise ValueError(
+            f"{others[0]} is not one audio file on this machine, so it cannot be read here. Use embed_collection or "
+            "predict_collection, or on the command line `embed --format parquet` or `predict`."
+        )
     return list(found.files)
+
+
+def local_files(recordings: Recordings) -> list[str] | None:
+    """The paths of recordings that are all audio files on this machine, in their order; `None` for others."""
+    if not isinstance(recordings, FileRecordings) or recordings.archives or any(map(is_address, recordings.files)):
+        return None
+    return list(recordings.files)
 
 
 @dataclass(frozen=True)

@@ -96,10 +96,10 @@ def _wait_for(lock: Path) -> None:
         time.sleep(0.1)
 
 
-def run_share(folder: Path, place: Place, work: Callable[[Place], dict[str, Any]]) -> None:
+def run_share(folder: Path, place: Place, work: Callable[[Place], dict[str, Any]]) -> list[str]:
     """
     Do one share of the work, and write what it returns for [`read_answers`]; of several processes also the error that
-    ended it.
+    ended it. As for [`start_children`], nobody has died then.
     """
     with locked(folder / f".process-{place.rank}.lock", wait=True):
         try:
@@ -113,6 +113,7 @@ def run_share(folder: Path, place: Place, work: Callable[[Place], dict[str, Any]
                 raise
             answer = {"error": [str(error)]}
         write_json(_answer_file(folder, place.rank), answer, indent=None)
+    return []
 
 
 def start_children(folder: Path, number: int, work: Callable[[Place], dict[str, Any]]) -> list[str]:

@@ -77,16 +77,17 @@ def _write_arrays(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} needs --format parquet")
 
-    from ..data.recordings import FileRecordings, is_address, share_of
+    from ..data.recordings import share_of
     from ..inference.collection import digest_of
     from ..inference.embedding import Embedder
     from ..inference.feature_folder import FeatureFolder, FeatureSettings
+    from ..inference.files import local_files
     from ..inference.processes import device_of, launched_place, wait_for_others
 
     found = load_inputs(parser, args)
-    if not isinstance(found, FileRecordings) or found.archives or any(map(is_address, found.files)):
+    files = local_files(found)
+    if files is None:
         parser.error("datasets, archives and addresses need --format parquet")
-    files = list(found.files)
     place = launched_place(args.device)
     embedder = Embedder(
         args.model,
