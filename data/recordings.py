@@ -309,7 +309,7 @@ class _ArchiveShard:
 
     def _members(self) -> Iterator[Recording]:
         seen: Counter[str] = Counter()
-        with _opened(self.path) as file, tarfile.open(fileobj=file, mode="r|*") as archive:
+        with _opened(self.path) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as archive:
             for member in archive:
                 path = PurePosixPath(member.name)
                 opened = archive.extractfile(member) if member.isfile() else None
@@ -333,6 +333,19 @@ class _ArchiveShard:
             rows = (row for batch in batches for row in batch.to_pylist())
             for index, row in enumerate(rows):
                 yield _recording_of_row(f"{self.name}/{index:06d}", row, column, features)
+
+
+class _Member(tarfile.TarInfo):
+    """A member of an archive. tarfile itself takes a damaged or a missing header for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Member":
+        try:
+            return super().fromtarfile(archive)  # type: ignore[return-value]  # declared with the base class
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the mark at the end
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"the archive is cut off or damaged ({error})") from error
 
 
 @dataclass(frozen=True)

@@ -87,13 +87,24 @@ def test_a_tar_archive(clips, tmp_path):
     assert found == expected(clips, "clips.tar/")
 
 
-def test_a_damaged_tar_archive_gives_what_it_has(clips, tmp_path):
+@pytest.mark.parametrize("size", [0, 100, 3000, 8000, 10240, 12000])
+def test_a_tar_archive_that_is_cut_off_gives_what_it_has(clips, tmp_path, size):
     path = write_tar(tmp_path / "clips.tar", clips, NAMES)
-    path.write_bytes(path.read_bytes()[:8000])
+    path.write_bytes(path.read_bytes()[:size])
     *found, last = share_of(find_recordings([path]), str(tmp_path))
-    assert 0 < len(found) < 7
+    assert len(found) < 7
     assert all(one.error is None for one in found)
     assert f"clips.tar cannot be read after {len(found)} recordings" in last.error
+
+
+def test_a_tar_archive_with_a_damaged_header(clips, tmp_path):
+    path = write_tar(tmp_path / "clips.tar", clips, NAMES)
+    content = path.read_bytes()
+    place = content.index(b"0/2.wav\0")
+    path.write_bytes(content[:place] + b"x" * 512 + content[place + 512 :])
+    *found, last = share_of(find_recordings([path]), str(tmp_path))
+    assert [one.name for one in found] == [f"clips.tar/{name}" for name in NAMES[:2]]
+    assert "cut off or damaged" in last.error
 
 
 def test_a_folder_of_parquet_files_or_archives(clips, tmp_path):
