@@ -5,7 +5,8 @@
     python benchmarks/embed_collections.py [--clips 10000] [--kills 20] [--seed 0] [--models sam_audio sslam_tiny]
 
 It synthesises clips of 1 to 3 s, of which 1 % are no audio or cut off. With each model it embeds them with one process
-and with two, one after the other, and prints the seconds with and without those of a run of 16 clips. Then the command
+and with two, one after the other, and prints the seconds, and the clips per second between the first and the last
+shard: without the start. Then the command
 runs again, with one or two processes, and is killed at random: its first process, one of those below it, or all. After
 the last kill it runs to its end. Every readable clip must be there exactly once, with the vector of the run that
 nobody killed, and every broken clip must be named. The exit code is 1 otherwise.
@@ -27,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pyarrow.dataset
+import pyarrow.parquet
 import soundfile
 import torch
 
@@ -41,7 +43,6 @@ from polyaudio import (
 
 
 RATE = 16000
-START_CLIPS = 16
 TINY = {"hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 3, "intermediate_size": 768}
 SMALL = {"conv_dim": [16, 32], "conv_kernel": [3, 3], "conv_stride": [4, 4], "num_segments": 4, "projection_dim": 8}
 MODELS = {
@@ -80,6 +81,13 @@ def seconds_of(words: list[str]) -> float:
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stderr[-3000:])
     return time.monotonic() - began
+
+
+def clips_per_second(output: Path) -> float:
+    """From the first to the last shard."""
+    shards = sorted((output / "data").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    seconds = (shards[-1].stat().st_mtime_ns - shards[0].stat().st_mtime_ns) / 1e9
+    return sum(pyarrow.parquet.read_metadata(shard).num_rows for shard in shards[1:]) / seconds
 
 
 def read(output: Path) -> tuple[dict[str, np.ndarray], Counter[str]]:
@@ -152,35 +160,34 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         broken = write_clips(work / "clips", args.clips)
-        write_clips(work / "few", START_CLIPS)
         print(f"{args.clips} clips, {len(broken)} of them broken, {cores} cores, torch {torch.__version__}")
-        print("| model | processes | seconds | without the start | clips per second | ratio |")
-        print("|---|---|---|---|---|---|")
+        print("| model | processes | seconds | clips per second without the start | ratio |")
+        print("|---|---|---|---|---|")
         for kind in args.models:
             torch.manual_seed(0)
             model, extractor = MODELS[kind]()
             model.save_pretrained(work / kind)
             extractor.save_pretrained(work / kind)
-            alone = 0.0
+            rates = []
             for processes in (1, 2):
-                few = command(work / "few", work / kind, work / f"{kind}-few-{processes}", processes, args.shard_size)
-                start = seconds_of(few)
                 output = work / f"{kind}-{processes}"
                 total = seconds_of(command(work / "clips", work / kind, output, processes, args.shard_size))
-                net = total - start
-                alone = net if processes == 1 else alone
+                rates.append(clips_per_second(output))
                 print(
-                    f"| {kind} | {processes} | {total:.1f} | {net:.1f} | {args.clips / net:.1f} | {alone / net:.2f} |",
+                    f"| {kind} | {processes} | {total:.1f} | {rates[-1]:.1f} | {rates[-1] / rates[0]:.2f} |",
                     flush=True,
                 )
                 if processes == 1:
-                    begin, expected = start, read(output)[0]
+                    expected, work_seconds = read(output)[0], args.clips / rates[0]
+                    start = max(0.0, total - work_seconds)
                 check_result(output, expected, broken, check)
             killed: Counter[str] = Counter()
             output = work / f"{kind}-killed"
             while sum(killed.values()) < args.kills:
                 words = command(work / "clips", work / kind, output, rng.choice((1, 2)), args.shard_size)
-                what = kill_at_random(words, 0.5 * begin + rng.uniform(0, 2 * alone / args.kills), rng)
+                what = kill_at_random(
+                    words, 0.5 * start + rng.uniform(0, 2 * work_seconds / args.kills + 0.5 * start), rng
+                )
                 killed[what] += 1
                 if (output / "data").exists() and any((output / "data").glob("*.parquet")):
                     counts = read(output)[1]
