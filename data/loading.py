@@ -65,7 +65,8 @@ def load_clips(
             - a folder written by `save_to_disk`;
             - a folder with `metadata.csv` or `metadata.jsonl`, whose column `file_name` has paths, relative to it or
               absolute;
-            - a folder with parquet files in `data/`, as `polyaudio dataset build` and `push_to_hub` write them;
+            - a parquet file, or a folder with parquet files, of which those in `data/` can be divided into splits, as
+              `polyaudio dataset build` and `push_to_hub` write them;
             - a folder with a folder of audio files for each class;
             - the name of a dataset on the Hugging Face Hub;
             - a loaded dataset with the same columns.
@@ -296,7 +297,10 @@ def _load(
     if dataset == "ragas":
         return _Loaded(ragas.build_ragas(seed))
     folder = Path(dataset)
-    if not folder.is_dir():
+    if folder.suffix == ".parquet" and folder.is_file():
+        border = border_of_folder(folder.parent, is_open=False)
+        loaded = _load_parquet(folder, [folder])
+    elif not folder.is_dir():
         border = border_of_hub()
         try:
             loaded = datasets.load_dataset(dataset, **({"streaming": True} if streaming else {}))
@@ -314,17 +318,33 @@ def _load(
         loaded = datasets.load_from_disk(folder)
     elif any(folder.glob("data/*.parquet")):
         border = border_of_folder(folder, is_open=False)
-        try:
-            loaded = datasets.load_dataset(str(folder))
-        except datasets.exceptions.DatasetGenerationError as error:
-            raise ValueError(
-                f"The parquet files of {folder} cannot be read: {error.__cause__ or error}. Build or download them "
-                "again."
-            ) from error
+        loaded = _load_parquet(folder)
+    elif any(folder.glob("*.parquet")) and not any(map(_is_of_audio_folder, folder.iterdir())):
+        border = border_of_folder(folder, is_open=False)
+        loaded = _load_parquet(folder, sorted(folder.glob("*.parquet")))
     else:
         border = border_of_folder(folder, is_open=True)
         loaded = _load_audio_folder(folder, labelled)
     return _Loaded(loaded if isinstance(loaded, dict) else datasets.DatasetDict(train=loaded), border)
+
+
+def _is_of_audio_folder(path: Path) -> bool:
+    """Whether what is in a folder makes it one of audio files, with or without metadata."""
+    if path.name.startswith("."):
+        return False
+    return path.is_dir() or path.stem == "metadata" or path.suffix.lower() in AUDIO_EXTENSIONS
+
+
+def _load_parquet(folder: Path, files: Sequence[Path] = ()) -> Any:
+    """The splits of parquet files: of these, or of a folder as `datasets` finds them."""
+    try:
+        if files:
+            return datasets.load_dataset("parquet", data_files=list(map(str, files)))
+        return datasets.load_dataset(str(folder))
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise ValueError(
+            f"The parquet files of {folder} cannot be read: {error.__cause__ or error}. Build or download them again."
+        ) from error
 
 
 def _load_audio_folder(folder: Path, labelled: bool) -> datasets.DatasetDict:

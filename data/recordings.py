@@ -238,7 +238,7 @@ class DatasetRecordings:
         from .loading import name_of
 
         name = name_of(self.dataset)
-        return os.path.abspath(name) if os.path.isdir(name) else name
+        return os.path.abspath(name) if os.path.exists(name) else name
 
     def listed(self, root: str) -> list[Recording]:
         if root != self.root():
@@ -273,7 +273,7 @@ class DatasetRecordings:
         return [_RowsShard(self, rows, with_bytes[start : start + _SHARD_ROWS]) for start in starts]
 
     def column_types(self) -> "dict[str, pa.DataType]":
-        return _kept_types(self._rows.features or {}, self.keep_columns, str(self.root()))
+        return _kept_types(self._rows.features or {}, self.keep_columns, self.root())
 
     @functools.cached_property
     def _rows(self) -> Any:
@@ -283,7 +283,7 @@ class DatasetRecordings:
             self.dataset,
             audio_column=self.audio_column,
             split=self.split,
-            streaming=self.streaming and not os.path.isdir(str(self.root())),
+            streaming=self.streaming and not os.path.exists(self.root()),
             keep_columns=self.keep_columns,
         )
 
