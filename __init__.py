@@ -19,10 +19,13 @@ _MODULE_OF = {
     "AudioTrainingArguments": ".training.arguments",
     "AugmentationArguments": ".augmentation.arguments",
     "DataArguments": ".training.arguments",
+    "DatasetRecordings": ".data.recordings",
     "EATConfig": ".configuration.configuration_sslam",
+    "EmbeddingReport": ".inference.collection",
     "EventRules": ".data.event_rules",
     "ExportReport": ".export.exporting",
     "LoraArguments": ".training.arguments",
+    "PredictionReport": ".inference.prediction_files",
     "PretrainingArguments": ".training.arguments",
     "SAMAudioConfig": ".configuration.configuration_sam_audio",
     "SAMAudioFeatureExtractor": ".feature_extraction.feature_extraction_sam_audio",
@@ -44,13 +47,16 @@ _MODULE_OF = {
     "build_app": ".app.page",
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
+    "embed_collection": ".inference.collection",
     "evaluate": ".evaluation.evaluate",
     "export_model": ".export.exporting",
     "export_web": ".export.web",
+    "find_recordings": ".data.recordings",
     "fine_tune": ".training.fine_tuning",
     "load_audio": ".data.audio",
     "plot_segment_attention": ".inference.attention_plots",
     "predict": ".inference.prediction",
+    "predict_collection": ".inference.prediction_files",
     "pretrain": ".training.pretraining",
     "probe": ".evaluation.probing",
     "read_recipe": ".training.recipes",
@@ -84,6 +90,8 @@ if TYPE_CHECKING:
     from .data.audio import load_audio as load_audio
     from .data.audio import stream_audio as stream_audio
     from .data.event_rules import EventRules as EventRules
+    from .data.recordings import DatasetRecordings as DatasetRecordings
+    from .data.recordings import find_recordings as find_recordings
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.probing import probe as probe
     from .evaluation.tuning import tune_events as tune_events
@@ -100,8 +108,12 @@ if TYPE_CHECKING:
     from .inference.attention import save_segment_attention as save_segment_attention
     from .inference.attention import segment_attention as segment_attention
     from .inference.attention_plots import plot_segment_attention as plot_segment_attention
+    from .inference.collection import EmbeddingReport as EmbeddingReport
+    from .inference.collection import embed_collection as embed_collection
     from .inference.embedding import embed as embed
     from .inference.prediction import predict as predict
+    from .inference.prediction_files import PredictionReport as PredictionReport
+    from .inference.prediction_files import predict_collection as predict_collection
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification
     from .modeling.modeling_sam_audio import SAMAudioForPreTraining as SAMAudioForPreTraining
     from .modeling.modeling_sam_audio import SAMAudioModel as SAMAudioModel
