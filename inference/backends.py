@@ -15,6 +15,8 @@ from .timeline import Join, Timeline
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, SequenceFeatureExtractor
 
+    from ..modeling.traits import Layer
+
 
 Granularity = Literal["utterance", "frame", "all"]
 
@@ -94,6 +96,7 @@ def open_encoder(
     padding: str = "longest",
     batch_size: int = 8,
     device: str | None = None,
+    layer: "Layer | None" = None,
 ) -> ClipEncoder:
     """The encoder of a model, a folder or a Hub name. The arguments are those of [`embed`]."""
     model = _name_or_model(model)
@@ -107,9 +110,12 @@ def open_encoder(
             padding=padding,
             batch_size=batch_size,
             device=device,
+            layer=layer,
         )
     own_padding = None if padding == "longest" else padding
-    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding)
+    refuse_options(
+        folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding, layer=layer
+    )
     return ExportedEncoder(folder, granularity, batch_size)
 
 

@@ -2,7 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Running a model of torch on any number of audio files: reading, cutting and batching them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,7 @@ def run_on_files(
     *,
     num_workers: int,
     description: str | None,
+    options: Mapping[str, Any] | None = None,
 ) -> Iterator[FileResult]:
     """
     Run a model on audio files.
@@ -155,6 +156,7 @@ def run_on_files(
             answer for each window.
         num_workers: number of processes that read files.
         description: text of the progress bar; `None` for no progress bar.
+        options: further arguments of the model.
 
     Yields:
         The answers for each file, or the error why it cannot be read.
@@ -173,7 +175,7 @@ def run_on_files(
         BatchAnswers(
             batch.pieces,
             batch.samples,
-            [one for inputs in batch.inputs for one in run_model(model, inputs, answer)],
+            [one for inputs in batch.inputs for one in run_model(model, inputs, answer, options)],
             batch.errors,
         )
         for batch in loader
@@ -190,13 +192,19 @@ def _unchanged(batch: Any) -> Any:
     return batch  # with batch_size=None the collator gets the item of the dataset and not a list
 
 
-def run_model(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOutput, Inputs], Any]) -> Any:
+def run_model(
+    model: PreTrainedModel,
+    inputs: Inputs,
+    answer: Callable[[ModelOutput, Inputs], Any],
+    options: Mapping[str, Any] | None = None,
+) -> Any:
     """
     Run a model on one batch and return `answer` of its output.
 
     Args:
         inputs: tensors of the batch, on any device.
         answer: takes the output of the model and its input, on the device of the model.
+        options: further arguments of the model.
 
     Raises:
         ValueError: the device has too little memory.
@@ -207,7 +215,7 @@ def run_model(model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOut
     }
     try:
         with torch.inference_mode():
-            return answer(model(**inputs), inputs)
+            return answer(model(**inputs, **(options or {})), inputs)
     except torch.OutOfMemoryError as error:
         raise ValueError(
             "The device does not have enough memory. Lower batch_size (--batch-size) or window (--window)."

@@ -152,13 +152,13 @@ def _search_exactly(
 ) -> None:
     starts = np.cumsum([0, *map(len, queries)])[:-1]
     together = np.concatenate(queries)
-    for first, vectors, files in store.blocks():
-        scores = np.maximum.reduceat(together @ vectors.T, starts, axis=0)
-        rows = np.arange(first, first + len(vectors))
+    for block in store.blocks():
+        scores = np.maximum.reduceat(block.scores(together), starts, axis=0)
+        rows = np.arange(block.first, block.first + len(block.vectors))
         if is_match is not None:
             scores[:, ~is_match[rows]] = -np.inf
         for own, nearest in zip(scores, found, strict=True):
-            nearest.add(own, rows, files)
+            nearest.add(own, rows, block.files)
 
 
 def _search_graph(graph: Any, store: VectorStore, queries: np.ndarray, nearest: _Nearest) -> None:

@@ -158,6 +158,11 @@ class SearchIndex:
             self.graph.expansion_search = content["approximate"]["expansion"]
 
 
+def root_of_index(folder: str | os.PathLike) -> str | None:
+    """The folder that the names of the recordings in an index are relative to; `None` if the features do not say."""
+    return read_json(Path(folder, _CONTENT))["settings"].get("root")
+
+
 def _sources(features: Path) -> list[SourceFile]:
     """The files that the vectors are in, or the list of them."""
     paths = find_parquet(features)
@@ -188,9 +193,7 @@ def _check_sources(features: Path, sources: list[SourceFile], folder: Path) -> N
 
 def _build_graph(store: VectorStore, path: Path) -> Recall:
     """Write a graph of all vectors but those of zeros, which have no direction."""
-    graph = _usearch().Index(
-        ndim=store.size, metric="cos", dtype="f16", connectivity=16, expansion_add=128, enable_key_lookups=False
-    )
+    graph = _usearch().Index(ndim=store.size, metric="cos", dtype="f16", connectivity=16, expansion_add=128)
     with progress_bar(store.rows, "Indexing", unit="row") as bar:
         for first, vectors, _ in store.blocks():
             has_direction = vectors.any(axis=1)
@@ -233,14 +236,16 @@ def _score(
     """
     nearest = np.full((len(queries), number), -np.inf, np.float32)
     scores = [np.full(keys.shape, -np.inf, np.float32) for keys in found]
-    for first, vectors, _ in store.blocks():
-        block = queries @ vectors.T
-        inside = np.flatnonzero((own >= first) & (own < first + len(vectors)))
-        block[inside, own[inside] - first] = -np.inf
-        for keys, values in zip(found, scores, strict=True):
-            query, place = np.nonzero((keys >= first) & (keys < first + len(vectors)))
-            values[query, place] = block[query, keys[query, place].astype(int) - first]
-        nearest = np.partition(np.concatenate([nearest, block], axis=1), -number - 1, axis=1)[:, len(block[0]) :]
+    for block in store.blocks():
+        first, end = block.first, block.first + len(block.vectors)
+        own_scores = block.scores(queries)
+        inside = np.flatnonzero((own >= first) & (own < end))
+        own_scores[inside, own[inside] - first] = -np.inf
+        for rows, values in zip(found, scores, strict=True):
+            query, place = np.nonzero((rows >= first) & (rows < end))
+            values[query, place] = own_scores[query, rows[query, place] - first]
+        candidates = np.concatenate([nearest, own_scores], axis=1)
+        nearest = np.partition(candidates, -number - 1, axis=1)[:, end - first :]
     return nearest.min(axis=1, initial=np.inf), scores
 
 

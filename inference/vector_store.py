@@ -27,7 +27,7 @@ _SETTINGS = b"polyaudio"  # key of the schema's metadata
 
 @dataclass(frozen=True)
 class SourceFile:
-    """The state of a file that an index was built from; `modified` is in nanoseconds, and `name` relative to a root."""
+    """The state of a file that an index was built from. `modified` is in nanoseconds."""
 
     name: str
     size: int
@@ -57,7 +57,16 @@ class Block(NamedTuple):
 
     first: int
     vectors: np.ndarray
-    files: "pa.Array"
+    files: pa.Array
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        """
+        The cosines of unit vectors `(queries, size)` with these vectors, `(queries, rows)`; -infinity for vectors of
+        zeros, which have no direction.
+        """
+        scores = queries @ self.vectors.T
+        scores[:, ~self.vectors.any(axis=1)] = -np.inf
+        return scores
 
 
 class VectorStore:
@@ -111,7 +120,7 @@ class VectorStore:
         for first, batch in self._batches([self.file_column, self.vector_column], start):
             yield Block(first, unit_vectors(self._vector_array(batch, first)), self._file_array(batch))
 
-    def file_blocks(self) -> "Iterator[tuple[int, pa.Array]]":
+    def file_blocks(self) -> Iterator[tuple[int, pa.Array]]:
         """For each block of rows, the number of the first, and their files."""
         for first, batch in self._batches([self.file_column]):
             yield first, self._file_array(batch)
@@ -169,7 +178,7 @@ class VectorStore:
 
     def _batches(
         self, columns: list[str], start: int = 0, rows: int = BLOCK_ROWS
-    ) -> "Iterator[tuple[int, pa.RecordBatch]]":
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Blocks of rows of these columns from the row `start`, each with the number of its first row."""
         group = int(np.searchsorted(self._starts, start, side="right")) - 1
         while group < len(self._groups):
@@ -187,7 +196,7 @@ class VectorStore:
                     first += batch.num_rows
             group = end
 
-    def _take(self, rows: np.ndarray, columns: list[str]) -> "pa.RecordBatch":
+    def _take(self, rows: np.ndarray, columns: list[str]) -> pa.RecordBatch:
         """These columns of these rows, in their order."""
         order = np.argsort(rows, kind="stable")
         groups = np.searchsorted(self._starts, rows[order], side="right") - 1
@@ -200,7 +209,7 @@ class VectorStore:
         taken = pa.concat_tables(tables, promote_options="permissive").take(np.argsort(order, kind="stable"))
         return taken.combine_chunks().to_batches()[0]
 
-    def _file_array(self, batch: "pa.RecordBatch") -> "pa.Array":
+    def _file_array(self, batch: pa.RecordBatch) -> pa.Array:
         files = batch.column(self.file_column)
         if files.null_count:
             raise ValueError(
@@ -209,14 +218,14 @@ class VectorStore:
             )
         return files.cast(pa.string())
 
-    def _vector_array(self, batch: "pa.RecordBatch", first: int) -> np.ndarray:
+    def _vector_array(self, batch: pa.RecordBatch, first: int) -> np.ndarray:
         """The vectors of a batch, `(rows, size)`, float32."""
         column = batch.column(self.vector_column)
         is_list = pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)
         if not (is_list or pa.types.is_large_list(column.type)) or not pa.types.is_floating(column.type.value_type):
             raise ValueError(
-                f"The column {self.vector_column!r} has {column.type} instead of lists of numbers. Name the column with "
-                "the vectors (--vector-column)."
+                f"The column {self.vector_column!r} has {column.type} instead of lists of numbers. Name the column "
+                "with the vectors (--vector-column)."
             )
         numbers = column.flatten()
         size = len(numbers) // len(column)
@@ -285,8 +294,8 @@ def copy_feature_folder(features: Path, path: Path) -> dict[str, Any]:
     settings = read_json(features / "embed.json")
     if settings.get("granularity") != "utterance":
         raise ValueError(
-            f"{features} has features of the granularity {settings.get('granularity')!r}, but a search needs one vector "
-            "a recording. Run `polyaudio embed --granularity utterance`."
+            f"{features} has features of the granularity {settings.get('granularity')!r}, but a search needs one "
+            "vector a recording. Run `polyaudio embed --granularity utterance`."
         )
     digests = {}
     with open(features / "index.jsonl", encoding="utf-8", errors="replace") as lines:
@@ -347,7 +356,7 @@ def _checked(vector: np.ndarray | None, name: str, digest: str, features: Path) 
     return vector
 
 
-def _open(path: Path) -> "pq.ParquetFile":
+def _open(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(os.fspath(path))
     except pa.ArrowInvalid as error:

@@ -17,6 +17,8 @@ COMMANDS = {
     "predict": "label audio files with a trained classifier",
     "annotate": "find the events in recordings of any length, and write them for other programs",
     "embed": "write the features of audio files, computed by a model",
+    "index": "build an index of features for search",
+    "search": "find recordings by their features, and near-duplicates",
     "dataset": "build, inspect, split, mix and check datasets, and measure their statistics",
     "convert": "convert a checkpoint of an original implementation into a model folder",
     "app": "start a page on which people try models",
