@@ -105,11 +105,10 @@ def search(
     if opened.graph is None:
         _search_exactly(store, vectors, found, None if where is None else store.matching(where))
     else:
-        for own, nearest in zip(vectors, found, strict=True):
-            _search_graph(opened.graph, store, own, nearest)
+        _search_graph(opened.graph, store, vectors, found)
     return [
-        SearchResult(query.name, opened.graph is None, _hits(store, nearest))
-        for query, nearest in zip(wanted, found, strict=True)
+        SearchResult(query.name, opened.graph is None, hits)
+        for query, hits in zip(wanted, _hits(store, found), strict=True)
     ]
 
 
@@ -161,30 +160,46 @@ def _search_exactly(
             nearest.add(own, rows, block.files)
 
 
-def _search_graph(graph: Any, store: VectorStore, queries: np.ndarray, nearest: _Nearest) -> None:
+def _search_graph(graph: Any, store: VectorStore, queries: list[np.ndarray], found: list[_Nearest]) -> None:
     """Look for more and more rows, until they are of enough recordings."""
-    number = nearest.number + 1
-    while True:
-        rows, scores = (values.ravel() for values in search_graph(graph, queries, number))
-        rows, scores = rows[rows >= 0], scores[rows >= 0]
-        if len(rows):
-            nearest.add(scores, rows, store.take_files(rows))
-        if len(nearest.rows) == nearest.number or number >= len(graph):
+    waiting = list(zip(queries, found, strict=True))
+    number = found[0].number + 1 if found else 0
+    while waiting:
+        starts = np.cumsum([0, *(len(own) for own, _ in waiting)])
+        rows, scores = search_graph(graph, np.concatenate([own for own, _ in waiting]), number)
+        names = _take_names(store, rows)
+        for (_, nearest), start, end in zip(waiting, starts, starts[1:], strict=False):
+            is_found = rows[start:end] >= 0
+            own_rows = rows[start:end][is_found]
+            nearest.add(scores[start:end][is_found], own_rows, [names[row] for row in own_rows.tolist()])
+        waiting = [(own, nearest) for own, nearest in waiting if len(nearest.rows) < nearest.number]
+        if number >= len(graph):
             return
         number *= 4
 
 
-def _hits(store: VectorStore, nearest: _Nearest) -> list[Hit]:
-    ordered = sorted(nearest.rows.items(), key=lambda one: (-one[1][0], one[1][1]))
-    if not ordered:
-        return []
-    hits = []
-    columns = store.take_columns(np.array([row for _, (_, row) in ordered]))
-    for (file, (score, _)), values in zip(ordered, columns, strict=True):
-        del values[store.file_column]
-        start, end = (values.pop(name, None) for name in ("start", "end"))
-        hits.append(Hit(file, score, start, end, values))
-    return hits
+def _take_names(store: VectorStore, rows: np.ndarray) -> dict[int, str]:
+    """The recording of each row."""
+    unique = np.unique(rows[rows >= 0])
+    return dict(zip(unique.tolist(), store.take_files(unique), strict=True)) if len(unique) else {}
+
+
+def _hits(store: VectorStore, found: list[_Nearest]) -> list[list[Hit]]:
+    """The hits of each query, the nearest first."""
+    rows = np.unique([row for nearest in found for _, row in nearest.rows.values()]).astype(int)
+    columns = dict(zip(rows.tolist(), store.take_columns(rows), strict=True)) if len(rows) else {}
+    return [
+        [
+            _hit(file, score, columns[row], store.file_column)
+            for file, (score, row) in sorted(nearest.rows.items(), key=lambda one: (-one[1][0], one[1][1]))
+        ]
+        for nearest in found
+    ]
+
+
+def _hit(file: str, score: float, values: dict[str, Any], file_column: str) -> Hit:
+    others = {name: value for name, value in values.items() if name not in (file_column, "start", "end")}
+    return Hit(file, min(score, 1.0), values.get("start"), values.get("end"), others)
 
 
 def _resolve(
@@ -198,7 +213,7 @@ def _resolve(
     if missing:
         raise ValueError(f"{missing[0]} is neither the name of a recording in the index nor an audio file.")
     embedded = _embed(audio, index, model, device) if audio else {}
-    resolved = []
+    resolved: list[_Query] = []
     for number, query in enumerate(queries):
         if isinstance(query, np.ndarray):
             vectors = np.atleast_2d(query)

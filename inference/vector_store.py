@@ -87,6 +87,7 @@ class VectorStore:
         self.vector_column, self.file_column = vector_column, file_column
         self._groups: list[tuple[int, int]] = []  # the file and the number in it of each row group
         sizes: list[int] = []
+        schemas: list[pa.Schema] = []
         for number, path in enumerate(self.paths):
             with _open(path) as file:
                 schema, metadata = file.schema_arrow, file.metadata
@@ -95,9 +96,10 @@ class VectorStore:
                     raise ValueError(
                         f"{path} has no column {column!r}, only {', '.join(schema.names)}. Name the column ({flag})."
                     )
-            self.schema = schema if number == 0 else self.schema
+            schemas.append(schema)
             self._groups += [(number, group) for group in range(metadata.num_row_groups)]
             sizes += [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self.schema = schemas[0]
         self._starts = np.cumsum([0, *sizes])
         self.rows = int(self._starts[-1])
         if not self.rows:
@@ -127,7 +129,8 @@ class VectorStore:
 
     def rows_of(self, names: Sequence[str]) -> dict[str, list[int]]:
         """The rows of each of these files. Files without a row are left out."""
-        wanted, rows = pa.array(list(names), pa.string()), {}
+        wanted = pa.array(list(names), pa.string())
+        rows: dict[str, list[int]] = {}
         for first, files in self.file_blocks():
             for row in np.flatnonzero(pc.is_in(files, wanted)).tolist():
                 rows.setdefault(files[row].as_py(), []).append(first + row)
