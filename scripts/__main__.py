@@ -13,7 +13,7 @@ COMMANDS = {
     "pretrain": "pre-train a model on recordings without labels",
     "evaluate": "evaluate a trained classifier on a dataset",
     "tune-events": "choose how a frame classifier gets events from its scores",
-    "probe": "evaluate the frozen features of a model on a dataset with a linear probe",
+    "probe": "evaluate the frozen features of a model on a dataset with a probe",
     "predict": "label audio files with a trained classifier",
     "annotate": "find the events in recordings of any length, and write them for other programs",
     "embed": "write the features of audio files, computed by a model",
