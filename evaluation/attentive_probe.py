@@ -17,10 +17,10 @@ from .probe_kinds import FittedProbe, inner_splits
 _MOST_HEADS = 8
 _MOST_CLIPS = 32
 _MOST_NUMBERS = 2**25  # of a batch, with padding
-_LEARNING_RATE = 3e-3
+_LEARNING_RATE = 1e-2
 _WEIGHT_DECAY = 1e-2
-_MOST_EPOCHS = 100
-_PATIENCE = 10
+_MOST_EPOCHS = 200
+_PATIENCE = 20
 
 
 class AttentiveProbe(nn.Module):

@@ -65,15 +65,16 @@ def fit_linear(
     A logistic regression on standardised features: multinomial for single labels, one for each class for several.
 
     Args:
-        C: inverse regularisation strengths; of several, the one with the best accuracy or mean average precision in
-            inner folds of the recordings is chosen.
+        C: inverse regularisation strengths; of several, the one with the best accuracy in inner folds of the
+            recordings is chosen, or with the lowest cross entropy for several labels a clip.
     """
     regression: Any = LogisticRegression(max_iter=_MAX_ITERATIONS)
     name = "logisticregression__C"
     if labels.ndim == 2:
         regression, name = OneVsRestClassifier(regression), "onevsrestclassifier__estimator__C"
     pipeline = make_pipeline(StandardScaler(), regression)
-    fitted, chosen = _choose(pipeline, name, C, features, labels, labels, groups, seed)
+    score = _accuracy_score if labels.ndim == 1 else _likelihood_score
+    fitted, chosen = _choose(pipeline, name, C, score, features, labels, labels, groups, seed)
 
     def predict(features: np.ndarray) -> np.ndarray:
         if labels.ndim == 2:
@@ -98,14 +99,16 @@ def fit_knn(
     The nearest neighbours on standardised features, by the cosine, weighted by the inverse of their distance.
 
     Args:
-        k: numbers of neighbours; of several, one is chosen as by [`fit_linear`].
+        k: numbers of neighbours; of several, the one with the best accuracy or mean average precision in inner folds
+            of the recordings is chosen.
     """
     targets = labels if labels.ndim == 2 else np.eye(num_classes)[labels]
     neighbours = make_pipeline(StandardScaler(), KNeighborsRegressor(metric="cosine", weights="distance"))
     name = "kneighborsregressor__n_neighbors"
     # An inner training part has at least half of the clips of each recording but one
     fitting = [one for one in k if one == min(k) or one <= len(labels) // 2]
-    fitted, chosen = _choose(neighbours, name, fitting, features, targets, labels, groups, seed)
+    score = _accuracy_score if labels.ndim == 1 else _map_score
+    fitted, chosen = _choose(neighbours, name, fitting, score, features, targets, labels, groups, seed)
     return FittedProbe(fitted.predict, {"k": chosen})
 
 
@@ -128,6 +131,7 @@ def _choose(
     pipeline: Any,
     name: str,
     values: Sequence[float],
+    score: Callable[[Any, np.ndarray, np.ndarray], float],
     features: np.ndarray,
     targets: np.ndarray,
     labels: np.ndarray,
@@ -145,7 +149,7 @@ def _choose(
             pipeline,
             {name: list(values)},
             cv=inner_splits(labels, groups, seed),
-            scoring=_map_score if labels.ndim == 2 else _accuracy_score,
+            scoring=score,
             error_score="raise",
         ).fit(features, targets)
     return search.best_estimator_, search.best_params_[name]
@@ -157,6 +161,11 @@ def _accuracy_score(estimator: Any, features: np.ndarray, targets: np.ndarray) -
     return float(np.mean(estimator.predict(features).argmax(axis=1) == targets.argmax(axis=1)))
 
 
+def _likelihood_score(estimator: Any, features: np.ndarray, targets: np.ndarray) -> float:
+    probabilities = estimator.predict_proba(features)
+    of_targets = np.where(targets, probabilities, 1 - probabilities)
+    return float(np.log(np.maximum(of_targets, 1e-9)).mean())
+
+
 def _map_score(estimator: Any, features: np.ndarray, targets: np.ndarray) -> float:
-    predict = getattr(estimator, "predict_proba", estimator.predict)
-    return mean_average_precision(predict(features), targets)["map"] if targets.any() else 0.0
+    return mean_average_precision(estimator.predict(features), targets)["map"] if targets.any() else 0.0

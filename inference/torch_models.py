@@ -202,4 +202,4 @@ def load_timeline(
 
 
 def _array(features: torch.Tensor | None) -> np.ndarray | None:
-    return None if features is None else features.float().cpu().numpy()
+    return None if features is None else features.detach().float().cpu().numpy()
