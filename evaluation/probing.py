@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -23,7 +23,7 @@ from ..inference.clip_reader import ClipReader
 from ..inference.features import ProbedLayer, choose_features, extract_features, extract_frames
 from ..integration.version import __version__
 from ..modeling.loading import choose_device, initialise_like, load_config, load_encoder, load_feature_extractor
-from ..modeling.traits import traits_of
+from ..modeling.traits import Layer, traits_of
 from .attentive_probe import count_parameters, fit_attentive
 from .few_shot import few_shot_curve
 from .probe import ProbeReport, ProbeResult, check_features, make_folds, run_probe
@@ -31,6 +31,9 @@ from .probe_kinds import C_GRID, K_GRID, FitProbe, fit_knn, fit_linear
 
 
 Kind = Literal["linear", "attentive", "knn"]
+
+# The settings to choose from
+_GRIDS: dict[str, dict[str, Any]] = {"linear": {"C": C_GRID}, "knn": {"k": K_GRID}}
 
 # With few recordings there is no validation to choose settings by
 _FEW_SHOT: dict[str, FitProbe] = {
@@ -162,7 +165,8 @@ def probe(
             feature_size, parameters = frames[0].size, count_parameters(frames[0], num_classes)
             del frames  # and with it the maps of the files that are removed now
     else:
-        vectors = extract_features(encoders, reader, clips, features, layer=layer, num_workers=num_workers)
+        own_layer = cast(Layer | None, layer)  # weights of layers are learned by attentive probes only
+        vectors = extract_features(encoders, reader, clips, features, layer=own_layer, num_workers=num_workers)
         fit: FitProbe = fit_linear if kind == "linear" else fit_knn
         trained, *others = (run(check_features(one, labels), fit) for one in vectors)
         feature_size = vectors[0].shape[1]
@@ -190,7 +194,7 @@ def probe(
             "seed": seed,
             "batch_size": batch_size,
             "device": str(torch_device),
-            **{"linear": {"C": C_GRID}, "knn": {"k": K_GRID}}.get(kind, {}),
+            **_GRIDS.get(kind, {}),
             "window_seconds": None if reader.grid is None else reader.grid.step / reader.sampling_rate,
         },
         versions={

@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Features of the clips of a dataset, from frozen models: a vector for each clip, or vectors along its time."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -148,13 +149,7 @@ def _run(
     with progress_bar(len(clips), "Extracting features", unit="clip") as progress:
         for batches, lengths in loader:
             answers = [
-                [
-                    one
-                    for inputs in batches
-                    for one in run_model(
-                        model, inputs, lambda outputs, own, model=model: answer(model, outputs, own), options
-                    )
-                ]
+                [one for own in batches for one in run_model(model, own, functools.partial(answer, model), options)]
                 for model in models
             ]
             first = 0
