@@ -243,11 +243,6 @@ def _embed(
             "recording in the index."
         )
     model = os.fspath(model or settings["model"])
-    if _digest(model) != settings["weights"]:
-        raise ValueError(
-            f"{model} has other weights or settings than the model that computed the features, {settings['model']}. "
-            "Name a folder with that one (--model)."
-        )
     encoder = open_encoder(
         model,
         granularity="utterance",
@@ -256,6 +251,11 @@ def _embed(
         layer=settings.get("layer"),
         device=device,
     )
+    if _digest(model) != settings["weights"]:  # not earlier, because it is that of the files that are there by now
+        raise ValueError(
+            f"{model} has other weights or settings than the model that computed the features, {settings['model']}. "
+            "Name a folder with that one (--model)."
+        )
     vectors = {}
     for result in encoder.run(files, num_workers=0, description=None):
         if result.error is not None:

@@ -109,7 +109,7 @@ def _print_groups(groups: "list[list[Duplicate]]", threshold: float) -> None:
         for one in group:
             print(f"  {one.score:.4f}  {one.file}  (nearest: {one.nearest})")
     total = sum(map(len, groups))
-    print(f"{len(groups)} groups of near-duplicates with {total} recordings, cosine at least {threshold:g}")
+    print(f"groups of near-duplicates: {len(groups)}, with {total} recordings (cosine at least {threshold:g})")
 
 
 if __name__ == "__main__":

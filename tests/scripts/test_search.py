@@ -51,7 +51,7 @@ def test_duplicates_are_printed(folder, capsys):
     assert search(["--dedupe", "--threshold", "0.9999", "--index", str(folder / "index")]) == 0
     output = capsys.readouterr().out
     assert "  1.0000  3.wav  (nearest: 33.wav)\n  1.0000  33.wav  (nearest: 3.wav)" in output
-    assert output.endswith("30 groups of near-duplicates with 60 recordings, cosine at least 0.9999\n")
+    assert output.endswith("groups of near-duplicates: 30, with 60 recordings (cosine at least 0.9999)\n")
 
 
 def test_without_an_approximate_index(folder, capsys):
