@@ -2,7 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Attentive probe: attention pools the frozen vectors along time, of one layer or of several with learned weights."""
 
-import copy
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -17,10 +17,11 @@ from .probe_kinds import FittedProbe, inner_splits
 _MOST_HEADS = 8
 _MOST_CLIPS = 32
 _MOST_NUMBERS = 2**25  # of a batch, with padding
-_LEARNING_RATE = 1e-2
-_WEIGHT_DECAY = 1e-2
-_MOST_EPOCHS = 200
-_PATIENCE = 20
+_LEARNING_RATES = (1e-1, 1e-2)
+_MOMENTUM = 0.9
+_WEIGHT_DECAY = 1e-3
+_MOST_EPOCHS = 100
+_PATIENCE = 10
 
 
 class AttentiveProbe(nn.Module):
@@ -77,7 +78,10 @@ def fit_attentive(
     device: str | torch.device = "cpu",
 ) -> FittedProbe:
     """
-    Train an [`AttentiveProbe`] with AdamW. The epoch with the lowest loss on a third of the recordings is kept.
+    Train an [`AttentiveProbe`] by stochastic gradient descent with momentum.
+
+    The learning rate and the number of epochs are those with the lowest loss on a third of the recordings, which the
+    probe does not learn from at first. Then it learns from all.
 
     Args:
         features: of the clips. They are read batch by batch.
@@ -88,26 +92,19 @@ def fit_attentive(
         device: where to train.
     """
     train, validation = inner_splits(labels, groups, seed)[0]
-    order = torch.Generator().manual_seed(seed)
-    probe = AttentiveProbe(*_statistics(features[train]), num_classes).to(device)
-    optimizer = torch.optim.AdamW(probe.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    best, best_loss, best_epoch = copy.deepcopy(probe.state_dict()), math.inf, 0
-    for epoch in range(1, _MOST_EPOCHS + 1):
-        for clips in _batches(features, train[torch.randperm(len(train), generator=order).numpy()]):
-            loss = _loss(probe(*_padded(features, clips, device)), labels[clips])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            losses = [
-                _loss(probe(*_padded(features, clips, device)), labels[clips]).item() * len(clips)
-                for clips in _batches(features, validation)
-            ]
-        if sum(losses) < best_loss:
-            best, best_loss, best_epoch = copy.deepcopy(probe.state_dict()), sum(losses), epoch
-        elif epoch - best_epoch >= _PATIENCE:
-            break
-    probe.load_state_dict(best)
+    settings = {"num_classes": num_classes, "seed": seed, "device": device}
+    tried = []
+    for rate in _LEARNING_RATES:
+        losses = []
+        for probe in _epochs(features, labels, train, rate, **settings):
+            losses.append(_validate(probe, features, labels, validation, device))
+            best = int(np.argmin(losses))
+            if len(losses) - 1 - best >= _PATIENCE or len(losses) == _MOST_EPOCHS:
+                break
+        tried.append((losses[best], best + 1, rate))
+    _, epochs, rate = min(tried)
+    everything = np.arange(len(features))
+    probe = next(itertools.islice(_epochs(features, labels, everything, rate, **settings), epochs - 1, None))
 
     def predict(features: FrameFeatures) -> np.ndarray:
         with torch.no_grad():
@@ -117,7 +114,45 @@ def fit_attentive(
         scores = torch.cat(logits).cpu().double()
         return (scores.sigmoid() if labels.ndim == 2 else scores.softmax(1)).numpy()
 
-    return FittedProbe(predict, {"epochs": best_epoch})
+    return FittedProbe(predict, {"epochs": epochs, "learning_rate": rate})
+
+
+def _epochs(
+    features: FrameFeatures,
+    labels: np.ndarray,
+    clips: np.ndarray,
+    learning_rate: float,
+    *,
+    num_classes: int,
+    seed: int,
+    device: str | torch.device,
+) -> Iterator[AttentiveProbe]:
+    """Yield a probe after each epoch on these clips, without end."""
+    order = torch.Generator().manual_seed(seed)
+    probe = AttentiveProbe(*_statistics(features[clips]), num_classes).to(device)
+    # Not Adam, whose first steps are as large for noise as for what separates the classes: few clips then mislead it
+    optimizer = torch.optim.SGD(
+        probe.parameters(), learning_rate, momentum=_MOMENTUM, nesterov=True, weight_decay=_WEIGHT_DECAY
+    )
+    while True:
+        for batch in _batches(features, clips[torch.randperm(len(clips), generator=order).numpy()]):
+            loss = _loss(probe(*_padded(features, batch, device)), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        yield probe
+
+
+def _validate(
+    probe: AttentiveProbe, features: FrameFeatures, labels: np.ndarray, clips: np.ndarray, device: str | torch.device
+) -> float:
+    """The loss on these clips."""
+    with torch.no_grad():
+        losses = [
+            _loss(probe(*_padded(features, batch, device)), labels[batch]).item() * len(batch)
+            for batch in _batches(features, clips)
+        ]
+    return sum(losses) / len(clips)
 
 
 def count_parameters(features: FrameFeatures, num_classes: int) -> int:

@@ -35,6 +35,7 @@ _TITLES = {
     "roc_auc_classes_left_out": "classes not in ROC AUC",
     "d_prime": "d-prime",
     "average_precision": "AP",
+    "learning_rate": "rate",
     "frame_map": "frame mAP",
     "frame_map_classes_left_out": "classes not in frame mAP",
     "segment_f1": "segment F1",
@@ -93,7 +94,9 @@ def format_probe(report: "ProbeReport") -> str:
     if majority is not None:
         lines.append(f"{'majority class':<18}{majority:>17.4f}")
     chosen = list(scores.folds[0].chosen)
-    titles = "".join(f"  {title_of(name):>8}" for name in scores.means) + "".join(f"  {name:>6}" for name in chosen)
+    titles = "".join(f"  {title_of(name):>8}" for name in scores.means) + "".join(
+        f"  {title_of(name):>6}" for name in chosen
+    )
     lines += ["", f"fold   clips  recordings{titles}"]
     for number, fold in enumerate(scores.folds):
         cells = "".join(f"  {fold.scores[name]:>8.4f}" for name in scores.means)
@@ -121,7 +124,7 @@ def _few_shot_lines(report: "ProbeReport") -> list[str]:
         for point in points:
             interval = "" if point.interval is None else f" ({point.interval[0]:.4f}-{point.interval[1]:.4f})"
             cells.append(f"  {f'{point.mean:.4f}{interval}':>25}")
-        short = f"  {points[0].short} classes have fewer" if points[0].short else ""
+        short = f"  classes with fewer: {points[0].short}" if points[0].short else ""
         lines.append(f"{points[0].shots:>5}{''.join(cells)}{short}")
     return lines
 
