@@ -16,7 +16,7 @@ from .probe_kinds import FittedProbe, inner_splits
 
 _MOST_HEADS = 8
 _MOST_CLIPS = 32
-_MOST_NUMBERS = 2**25  # of a batch, with padding
+_MOST_NUMBERS = 2**24  # of a batch, with padding
 _LEARNING_RATES = (1e-1, 1e-2)
 _MOMENTUM = 0.9
 _WEIGHT_DECAY = 1e-3

@@ -22,6 +22,9 @@ from .search import SearchResult
 
 _FORMATS = (".json", ".csv", ".html")
 
+# Columns of features that say nothing to a reader of the page
+_DIGESTS = ("audio", "model")
+
 
 def write_results(
     results: Sequence[SearchResult] | Sequence[Sequence[Duplicate]],
@@ -116,7 +119,7 @@ def _page(results: Sequence[Any], folder: Path, root: Path | None) -> str:
 def _table(rows: list[dict[str, Any]], folder: Path, root: Path | None) -> str:
     if not rows:
         return "<p>Nothing was found.</p>"
-    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    names = [name for name in rows[0] if name not in _DIGESTS and any(row[name] is not None for row in rows)]
     lines = ["<table>", "<tr><th>listen</th>" + "".join(f"<th>{_text(name)}</th>" for name in names) + "</tr>"]
     for row in rows:
         player = "" if root is None else _player(root / row["file"], folder, row.get("start"), row.get("end"))
