@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from .progress import progress_bar
 from .search_index import SearchIndex, search_graph
@@ -118,8 +116,7 @@ class _Groups:
         """Give the rows of each group the same number."""
         rows = len(self.groups)
         ours, theirs = np.concatenate([np.stack([np.arange(rows), self.groups]), *self._waiting], axis=1)
-        graph = coo_array((np.ones(len(ours), bool), (ours, theirs)), shape=(rows, rows))
-        _, labels = connected_components(graph, directed=False)
+        labels = _components(ours, theirs, rows)
         _, first = np.unique(labels, return_index=True)
         self.groups = first[labels]
         self._waiting, self._number = [], 0
@@ -131,7 +128,7 @@ def _recordings(store: VectorStore) -> np.ndarray:
     for first, files in store.file_blocks():
         coded = files.dictionary_encode()
         digests = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in coded.dictionary.to_pylist()]
-        own = np.array([int.from_bytes(digest) for digest in digests], np.uint64)
+        own = np.array([int.from_bytes(digest, "big") for digest in digests], np.uint64)
         numbers[first : first + len(files)] = own[coded.indices.to_numpy()]
     return numbers
 
@@ -191,9 +188,17 @@ def _named(store: VectorStore, groups: _Groups) -> list[list[Duplicate]]:
             best[file] = Duplicate(file, other, min(score, 1.0))
     _, row_groups = np.unique(groups.groups[rows], return_inverse=True)
     total = len(names) + row_groups.max() + 1
-    graph = coo_array((np.ones(len(rows), bool), (number_of, row_groups + len(names))), shape=(total, total))
-    _, labels = connected_components(graph, directed=False)
+    labels = _components(number_of, row_groups + len(names), total)
     named: dict[int, list[Duplicate]] = {}
     for file, number in names.items():
         named.setdefault(int(labels[number]), []).append(best[file])
     return sorted(named.values(), key=len, reverse=True)
+
+
+def _components(ours: np.ndarray, theirs: np.ndarray, total: int) -> np.ndarray:
+    """For each of so many things, the number of its group; the things of a pair are in one group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(ours), bool), (ours, theirs)), shape=(total, total))
+    return connected_components(graph, directed=False)[1]

@@ -120,7 +120,9 @@ def build_index(
         store = VectorStore(paths, vector_column, file_column)
         recall = _build_graph(store, folder / _GRAPH) if approximate else None
         content |= {"settings": settings, "rows": store.rows, "size": store.size}
-        content["approximate"] = None if recall is None else asdict(recall)
+        content["approximate"] = None
+        if recall is not None:
+            content["approximate"] = {**asdict(recall), "bytes": (folder / _GRAPH).stat().st_size}
         write_json(folder / _CONTENT, content)
         total = sum(path.stat().st_size for path in folder.iterdir())
     return IndexReport(store.rows, store.size, total, recall)
@@ -154,8 +156,7 @@ class SearchIndex:
         self.settings: dict[str, Any] = content["settings"]
         self.graph = None
         if content["approximate"] is not None and not exact:
-            self.graph = _usearch().Index.restore(str(folder / _GRAPH), view=True)
-            self.graph.expansion_search = content["approximate"]["expansion"]
+            self.graph = _open_graph(folder, content["approximate"])
 
 
 def root_of_index(folder: str | os.PathLike) -> str | None:
@@ -202,6 +203,16 @@ def _build_graph(store: VectorStore, path: Path) -> Recall:
     recall = _measure_recall(store, graph)
     graph.save(str(path))
     return recall
+
+
+def _open_graph(folder: Path, settings: dict[str, Any]) -> Any:
+    """The graph, mapped into memory. A file of another length than it was written with would end the process."""
+    path = folder / _GRAPH
+    if not path.is_file() or path.stat().st_size != settings["bytes"]:
+        raise ValueError(f"{path} is damaged or missing. Build the index again, or search exactly (--exact).")
+    graph = _usearch().Index.restore(str(path), view=True)
+    graph.expansion_search = settings["expansion"]
+    return graph
 
 
 def _measure_recall(store: VectorStore, graph: Any) -> Recall:

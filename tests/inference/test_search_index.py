@@ -96,6 +96,20 @@ def test_features_that_changed_are_an_error(features, tmp_path):
     assert len(search("3.wav", tmp_path / "index", top_k=100)[0].hits) == 19
 
 
+def test_a_damaged_index_is_an_error(features, tmp_path):
+    build_index(features, tmp_path / "index")
+    graph = tmp_path / "index" / "vectors.usearch"
+    whole = graph.read_bytes()
+    for damage in (whole[:-100], whole + b"0", b""):
+        graph.write_bytes(damage)
+        with pytest.raises(ValueError, match=r"vectors\.usearch is damaged or missing"):
+            search("3.wav", tmp_path / "index")
+    assert search("3.wav", tmp_path / "index", exact=True)[0].is_exact
+    (tmp_path / "index" / "index.json").write_text("{")
+    with pytest.raises(ValueError, match=r"index\.json is not valid JSON"):
+        search("3.wav", tmp_path / "index")
+
+
 def test_what_cannot_be_indexed_is_an_error(features, tmp_path):
     output = tmp_path / "index"
     with pytest.raises(ValueError, match="neither Parquet files nor features"):
