@@ -114,7 +114,8 @@ def fit_attentive(
         scores = torch.cat(logits).cpu().double()
         return (scores.sigmoid() if labels.ndim == 2 else scores.softmax(1)).numpy()
 
-    return FittedProbe(predict, {"epochs": epochs, "learning_rate": rate})
+    weights = probe.layer_weights.detach().softmax(0).tolist() if features.layers > 1 else None
+    return FittedProbe(predict, {"epochs": epochs, "learning_rate": rate}, weights)
 
 
 def _epochs(

@@ -31,16 +31,19 @@ class ProbeFold:
         chosen: the settings that were chosen within the training part, such as `C` of a logistic regression.
         scores: on the clips that the fold holds out: `accuracy`, `f1_macro` and `f1_weighted`; for several labels a
             clip `map` and `f1_macro`.
+        layer_weights: the share of each layer, where the probe learned it, from the input of the first layer on.
     """
 
     clips: int
     recordings: int
     chosen: dict[str, float]
     scores: dict[str, float]
+    layer_weights: list[float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fold as a dict for JSON."""
-        return {"clips": self.clips, "recordings": self.recordings, **self.chosen, **self.scores}
+        weights = {} if self.layer_weights is None else {"layer_weights": self.layer_weights}
+        return {"clips": self.clips, "recordings": self.recordings, **self.chosen, **self.scores, **weights}
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,8 @@ def run_probe(
         probabilities[test] = fitted.predict(features[test])
         fold_of_clip[test] = number
         recordings = len(set(groups[test].tolist()))
-        scored.append(ProbeFold(len(test), recordings, fitted.chosen, _measure(probabilities[test], labels[test])))
+        scores = _measure(probabilities[test], labels[test])
+        scored.append(ProbeFold(len(test), recordings, fitted.chosen, scores, fitted.layer_weights))
 
     held_out = fold_of_clip >= 0
     names = ("map", "f1_macro") if task == MULTI_LABEL else ("accuracy", "f1_macro")

@@ -38,10 +38,12 @@ class FittedProbe(NamedTuple):
     Args:
         predict: takes features of clips, and returns the probabilities `(clips, classes)`.
         chosen: the settings that were chosen within the training part.
+        layer_weights: the share of each layer, where the probe learned it.
     """
 
     predict: Callable[[Any], np.ndarray]
     chosen: dict[str, float]
+    layer_weights: list[float] | None = None
 
 
 class FitProbe(Protocol):

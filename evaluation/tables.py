@@ -102,6 +102,10 @@ def format_probe(report: "ProbeReport") -> str:
         cells = "".join(f"  {fold.scores[name]:>8.4f}" for name in scores.means)
         cells += "".join(f"  {fold.chosen[name]:>6g}" for name in chosen)
         lines.append(f"{number:>4}  {fold.clips:>6}  {fold.recordings:>10}{cells}")
+    weights = [fold.layer_weights for fold in scores.folds if fold.layer_weights is not None]
+    if weights:
+        shares = [sum(own) / len(weights) for own in zip(*weights, strict=True)]
+        lines += ["", f"Weights of layers 0 to {len(shares) - 1}: {' '.join(f'{share:.3f}' for share in shares)}"]
     if scores.unseen:
         lines += ["", f"Counted as wrong, as no recording was left to train on: {', '.join(scores.unseen)}"]
     if scores.few_shot:

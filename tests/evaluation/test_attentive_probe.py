@@ -46,6 +46,9 @@ def test_attention_finds_the_frame_that_a_mean_hides(clips, tmp_path):
     linear = run_probe(means, LABELS, GROUPS, folds, fit_linear, id2label=NAMES)
     assert attentive.scores.accuracy.mean > 0.9
     assert linear.scores.accuracy.mean < 0.85
+    (fold,) = attentive.scores.folds
+    assert fold.layer_weights[0] > 0.6
+    assert sum(fold.layer_weights) == pytest.approx(1)
     assert all(fold.chosen["epochs"] > 0 for fold in attentive.scores.folds)
 
 

@@ -136,6 +136,7 @@ def test_kinds_and_layers(folder, sslam, kind, layer, tmp_path):
     text = format_probe(report)
     assert f"{kind} probe" in text
     assert f"of layer {layer}" in text
+    assert ("Weights of layers 0 to 2: " in text) == (layer == "weighted")
 
 
 def test_few_shot_curves_from_the_command(folder, sslam, tmp_path, capsys):
