@@ -5,6 +5,7 @@
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ def fit_attentive(
         device: where to train.
     """
     train, validation = inner_splits(labels, groups, seed)[0]
-    settings = {"num_classes": num_classes, "seed": seed, "device": device}
+    settings: dict[str, Any] = {"num_classes": num_classes, "seed": seed, "device": device}
     tried = []
     for rate in _LEARNING_RATES:
         losses = []
