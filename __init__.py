@@ -20,10 +20,13 @@ _MODULE_OF = {
     "AugmentationArguments": ".augmentation.arguments",
     "DataArguments": ".training.arguments",
     "DatasetRecordings": ".data.recordings",
+    "Duplicate": ".inference.duplicates",
     "EATConfig": ".configuration.configuration_sslam",
     "EmbeddingReport": ".inference.collection",
     "EventRules": ".data.event_rules",
     "ExportReport": ".export.exporting",
+    "Hit": ".inference.search",
+    "IndexReport": ".inference.search_index",
     "LoraArguments": ".training.arguments",
     "PredictionReport": ".inference.prediction_files",
     "PretrainingArguments": ".training.arguments",
@@ -40,17 +43,20 @@ _MODULE_OF = {
     "SSLAMForPreTraining": ".modeling.modeling_sslam",
     "SSLAMModel": ".modeling.modeling_sslam",
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
+    "SearchResult": ".inference.search",
     "SegmentAttention": ".inference.attention",
     "WebReport": ".export.web",
     "WindowArguments": ".training.arguments",
     "annotate": ".inference.annotation",
     "build_app": ".app.page",
+    "build_index": ".inference.search_index",
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
     "embed_collection": ".inference.collection",
     "evaluate": ".evaluation.evaluate",
     "export_model": ".export.exporting",
     "export_web": ".export.web",
+    "find_duplicates": ".inference.duplicates",
     "find_recordings": ".data.recordings",
     "fine_tune": ".training.fine_tuning",
     "load_audio": ".data.audio",
@@ -61,6 +67,7 @@ _MODULE_OF = {
     "probe": ".evaluation.probing",
     "read_recipe": ".training.recipes",
     "save_segment_attention": ".inference.attention",
+    "search": ".inference.search",
     "segment_attention": ".inference.attention",
     "stream_audio": ".data.audio",
     "tune_events": ".evaluation.tuning",
@@ -110,10 +117,17 @@ if TYPE_CHECKING:
     from .inference.attention_plots import plot_segment_attention as plot_segment_attention
     from .inference.collection import EmbeddingReport as EmbeddingReport
     from .inference.collection import embed_collection as embed_collection
+    from .inference.duplicates import Duplicate as Duplicate
+    from .inference.duplicates import find_duplicates as find_duplicates
     from .inference.embedding import embed as embed
     from .inference.prediction import predict as predict
     from .inference.prediction_files import PredictionReport as PredictionReport
     from .inference.prediction_files import predict_collection as predict_collection
+    from .inference.search import Hit as Hit
+    from .inference.search import SearchResult as SearchResult
+    from .inference.search import search as search
+    from .inference.search_index import IndexReport as IndexReport
+    from .inference.search_index import build_index as build_index
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification
     from .modeling.modeling_sam_audio import SAMAudioForPreTraining as SAMAudioForPreTraining
     from .modeling.modeling_sam_audio import SAMAudioModel as SAMAudioModel

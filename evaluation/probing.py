@@ -1,24 +1,45 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Probes a model on a dataset: how well a linear classifier recognises the classes from its frozen features."""
+"""Probes a model on a dataset: how well a small model recognises the classes from its frozen features."""
 
+import functools
 import importlib.metadata
 import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
-from transformers import PreTrainedModel, SequenceFeatureExtractor
+from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 
 from ..data.folders import write_json, write_whole
-from ..data.labels import SINGLE_LABEL, task_of
+from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, task_of
 from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
 from ..inference.clip_reader import ClipReader
-from ..inference.features import choose_features, extract_features
+from ..inference.features import ProbedLayer, choose_features, extract_features, extract_frames
 from ..integration.version import __version__
 from ..modeling.loading import choose_device, initialise_like, load_config, load_encoder, load_feature_extractor
-from .probe import C_GRID, ProbeReport, linear_probe, make_folds
+from ..modeling.traits import Layer, traits_of
+from .attentive_probe import count_parameters, fit_attentive
+from .few_shot import few_shot_curve
+from .probe import ProbeReport, ProbeResult, check_features, make_folds, run_probe
+from .probe_kinds import C_GRID, K_GRID, FitProbe, fit_knn, fit_linear
+
+
+Kind = Literal["linear", "attentive", "knn"]
+
+# The settings to choose from
+_GRIDS: dict[str, dict[str, Any]] = {"linear": {"C": C_GRID}, "knn": {"k": K_GRID}}
+
+# With few recordings there is no validation to choose settings by
+_FEW_SHOT: dict[str, FitProbe] = {
+    "linear": functools.partial(fit_linear, C=(1.0,)),
+    "knn": functools.partial(fit_knn, k=(1,)),
+}
 
 
 def probe(
@@ -26,13 +47,19 @@ def probe(
     dataset: str | os.PathLike | Dataset | DatasetDict,
     *,
     feature_extractor: SequenceFeatureExtractor | None = None,
+    kind: Kind = "linear",
     features: str | None = None,
+    layer: ProbedLayer | None = None,
+    shots: Sequence[int] = (),
+    draws: int = 10,
     untrained: int = 1,
     folds: int = 5,
     seed: int = 0,
     split: str | None = None,
     audio_column: str = "audio",
     label_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
+    label_separator: str | None = None,
     group_column: str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
@@ -40,31 +67,40 @@ def probe(
     output: str | os.PathLike | None = None,
 ) -> ProbeReport:
     """
-    Measure how well a linear classifier recognises the classes of a dataset from a model's frozen features.
+    Measure how well a small model recognises the classes of a dataset from a model's frozen features.
 
-    A logistic regression learns the classes from the features of some recordings and is tested on others. Of
-    classifiers and pre-training checkpoints, the base model is probed. The same architecture with random weights is
-    probed on the same folds, for comparison: only the difference of the scores is due to training.
+    The probe learns the classes from the features of some recordings and is tested on others. Of classifiers and
+    pre-training checkpoints, the base model is probed. The same architecture with random weights is probed on the same
+    folds, for comparison: only the difference of the scores is due to training.
 
     Args:
         model: a folder, a Hub name or a model.
-        dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column and one label a clip.
+        dataset: a Hub name, a folder, `"ragas"`, or a dataset with an audio column and one or several labels a clip.
         feature_extractor: the model's. Needed only if `model` is a model that was not loaded from a folder.
-        features: the kind of features, by default the first of the model type: `"both"`, `"cls"` or `"mean"` for
-            SSLAM, `"utterance"` for SAMAudio.
+        kind: `"linear"` for a logistic regression on one vector a clip, `"knn"` for its nearest neighbours, or
+            `"attentive"` for a linear classifier on the vectors along time, which learned attention pools.
+        features: the kind of vector, by default the first of the model type: `"both"`, `"cls"` or `"mean"` for
+            SSLAM, `"utterance"` for SAMAudio. An attentive probe has no choice.
+        layer: the layer that the features are from: the number of layers below it, where negative numbers count from
+            the end, or `"mean"` for the mean over the layers. `"weighted"`, for an attentive probe, learns a weight
+            for each layer. By default the last layer.
+        shots: numbers of recordings of each class, such as `(1, 2, 5, 10)`, for a curve of the scores of probes that
+            learn from so few. Not for an attentive probe.
+        draws: number of random draws of these recordings.
         untrained: number of untrained models to compare with.
-        folds: number of folds for a dataset without a split `test`. If there is one, the regression learns from all
-            other splits and is tested on it.
-        seed: seed of the folds, and of the first untrained model.
+        folds: number of folds for a dataset without a split `test`. If there is one, the probe learns from all other
+            splits and is tested on it.
+        seed: seed of the folds, of the draws, and of the first untrained model.
         split: the only split to use, in folds; by default all splits are used.
-        audio_column, label_column, group_column: the columns; see `load_clips`.
+        audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read clips.
         device: `"cpu"`, `"cuda"` and so on; by default the accelerator if there is one.
         output: folder for `probe.json` and `features.npz`.
 
     Raises:
-        ValueError: the model cannot be probed, the clips do not have one label each, or they cannot be divided.
+        ValueError: the model cannot be probed, it has no such layer, the clips have events instead of classes, or they
+            cannot be divided.
 
     Example:
 
@@ -77,41 +113,64 @@ def probe(
     """
     name = str(model.config.name_or_path) if isinstance(model, PreTrainedModel) else os.fspath(model)
     config = model.config if isinstance(model, PreTrainedModel) else load_config(name)
-    features = choose_features(config, features)
+    features = _choose_features(config, kind, features, layer)
+    _check_shots(kind, shots, draws)
     torch_device = choose_device(device)
-    clips, is_test = _load_clips(dataset, split, audio_column, label_column, group_column)
-    if task_of(clips.features["label"]) != SINGLE_LABEL:
-        raise ValueError(
-            f"a probe learns one class a clip, but clips of {name_of(dataset)} have several classes, or events"
-        )
-    names = clips.features["label"].names
-    labels, recordings = np.array(clips["label"][:]), np.array(clips["recording"][:])
+    columns = {
+        "audio_column": audio_column,
+        "label_column": label_column,
+        "label_columns": label_columns,
+        "label_separator": label_separator,
+        "group_column": group_column,
+    }
+    clips, is_test = _load_clips(dataset, split, columns)
+    names, labels = _labels_of(clips, name_of(dataset))
+    recordings = np.array(clips["recording"][:])
     # Errors of the folds and of the output folder should come before the model runs on all clips
-    make_folds(labels, recordings, is_test=is_test, num_folds=folds, seed=seed)
+    parts = make_folds(labels, recordings, is_test=is_test, num_folds=folds, seed=seed)
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
 
     encoder = load_encoder(model if isinstance(model, PreTrainedModel) else name)
     seeds = range(seed, seed + untrained)
     encoders = [encoder, *(initialise_like(encoder, one) for one in seeds)]
+    encoders = [one.eval().to(torch_device) for one in encoders]
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(name, config)
     reader = ClipReader(encoder.config, feature_extractor, batch_size=batch_size, padding="longest")
-    vectors = extract_features(
-        [one.eval().to(torch_device) for one in encoders], reader, clips, features, num_workers=num_workers
-    )
-    trained, *others = (
-        linear_probe(
+    num_classes = len(names)
+
+    def run(values: Any, fit: FitProbe) -> ProbeResult:
+        result = run_probe(values, labels, recordings, parts, fit, id2label=dict(enumerate(names)), seed=seed)
+        if not shots:
+            return result
+        curve = few_shot_curve(
             values,
             labels,
             recordings,
-            id2label=dict(enumerate(names)),
-            is_test=is_test,
-            num_folds=folds,
+            parts,
+            _FEW_SHOT[kind],
+            num_classes=num_classes,
+            shots=shots,
+            draws=draws,
             seed=seed,
         )
-        for values in vectors
-    )
+        return result._replace(scores=replace(result.scores, few_shot=curve))
+
+    vectors = None
+    if kind == "attentive":
+        with tempfile.TemporaryDirectory(dir=output, prefix=".frames-") as scratch:
+            frames = extract_frames(encoders, reader, clips, Path(scratch), layer=layer, num_workers=num_workers)
+            trained, *others = (run(one, functools.partial(fit_attentive, device=torch_device)) for one in frames)
+            feature_size, parameters = frames[0].size, count_parameters(frames[0], num_classes)
+            del frames  # and with it the maps of the files that are removed now
+    else:
+        own_layer = cast(Layer | None, layer)  # weights of layers are learned by attentive probes only
+        vectors = extract_features(encoders, reader, clips, features, layer=own_layer, num_workers=num_workers)
+        fit: FitProbe = fit_linear if kind == "linear" else fit_knn
+        trained, *others = (run(check_features(one, labels), fit) for one in vectors)
+        feature_size = vectors[0].shape[1]
+        parameters = (feature_size + 1) * _count_classes(labels) if kind == "linear" else 0
     report = ProbeReport(
         model=os.path.abspath(name) if os.path.isdir(name) else name,
         model_type=encoder.config.model_type,
@@ -120,22 +179,22 @@ def probe(
         recordings=len(set(recordings.tolist())),
         held_out=f"{folds} folds by recording" if is_test is None else "split test",
         labels=names,
+        kind=kind,
         features=features,
-        feature_size=vectors[0].shape[1],
+        layer=layer,
+        feature_size=feature_size,
         frozen_parameters=encoder.num_parameters(),
-        trained_parameters=(vectors[0].shape[1] + 1) * len(set(labels.tolist())),
+        trained_parameters=parameters,
         probe=trained.scores,
         untrained={one: other.scores for one, other in zip(seeds, others, strict=True)},
         settings={
-            "audio_column": audio_column,
-            "label_column": label_column,
-            "group_column": group_column,
+            **columns,
             "split": split,
             "folds": folds,
             "seed": seed,
             "batch_size": batch_size,
             "device": str(torch_device),
-            "C": C_GRID,
+            **_GRIDS.get(kind, {}),
             "window_seconds": None if reader.grid is None else reader.grid.step / reader.sampling_rate,
         },
         versions={
@@ -145,31 +204,70 @@ def probe(
     )
     if output is not None:
         write_json(Path(output, "probe.json"), report.to_dict())
-
-        def save(path: Path) -> None:
-            with open(path, "wb") as file:  # np.savez would add an extension to a name
-                np.savez(
-                    file,
-                    features=vectors[0],
-                    labels=labels,
-                    recordings=recordings,
-                    folds=trained.folds,
-                    probabilities=trained.probabilities,
-                )
-
-        write_whole(Path(output, "features.npz"), save)
+        arrays = {"labels": labels, "recordings": recordings, "folds": trained.folds}
+        arrays["probabilities"] = trained.probabilities
+        if vectors is not None:
+            arrays["features"] = vectors[0]
+        _write_arrays(Path(output, "features.npz"), arrays)
     return report
+
+
+def _choose_features(config: PreTrainedConfig, kind: str, features: str | None, layer: ProbedLayer | None) -> str:
+    """The name of the features. Raises `ValueError` for a combination that does not exist."""
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind (--probe) must be linear, attentive or knn, got {kind!r}.")
+    if layer == "weighted" and kind != "attentive":
+        raise ValueError("Weights of layers are learned by an attentive probe only. Set kind (--probe) to attentive.")
+    if layer is not None:
+        traits_of(config).check_layer(config, "mean" if layer == "weighted" else layer, of_frames=kind == "attentive")
+    if kind != "attentive":
+        return choose_features(config, features)
+    if features is not None:
+        raise ValueError("An attentive probe reads the vectors along time. Leave out features (--features).")
+    choose_features(config, None)
+    return "frame"
+
+
+def _check_shots(kind: str, shots: Sequence[int], draws: int) -> None:
+    if shots and kind == "attentive":
+        raise ValueError("An attentive probe has no few-shot curve. Set kind (--probe) to linear or knn.")
+    if any(number < 1 for number in shots) or draws < 1:
+        raise ValueError("shots and draws must be at least 1.")
+
+
+def _labels_of(clips: Dataset, dataset: str) -> tuple[list[str], np.ndarray]:
+    """The names of the classes, and the labels `(clips,)`, or `(clips, classes)` for several labels a clip, int64."""
+    task = task_of(clips.features["label"])
+    if task == FRAMES:
+        raise ValueError(f"A probe learns the classes of whole clips, but clips of {dataset} have events.")
+    names = class_names(clips.features["label"])
+    if task == SINGLE_LABEL:
+        return names, np.array(clips["label"][:])
+    labels = np.zeros((len(clips), len(names)), int)
+    for row, classes in zip(labels, classes_of_clips(clips), strict=True):
+        row[classes] = 1
+    return names, labels
+
+
+def _count_classes(labels: np.ndarray) -> int:
+    return int(labels.any(axis=0).sum()) if labels.ndim == 2 else len(set(labels.tolist()))
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    def save(new: Path) -> None:
+        with open(new, "wb") as file:  # np.savez would add an extension to a name
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy has types for names that are no arrays
+
+    write_whole(path, save)
 
 
 def _load_clips(
     dataset: str | os.PathLike | Dataset | DatasetDict,
     split: str | None,
-    audio_column: str,
-    label_column: str | None,
-    group_column: str | None,
+    columns: dict[str, Any],
 ) -> tuple[Dataset, list[bool] | None]:
     """The readable clips, and which of them are in the split `test`; `None` if that is the only split or missing."""
-    clips = load_clips(dataset, audio_column=audio_column, label_column=label_column, group_column=group_column)
+    clips = load_clips(dataset, **columns)
     if split is not None:
         if split not in clips:
             raise ValueError(f"{name_of(dataset)} has no split {split!r}, only {', '.join(clips)}")

@@ -16,7 +16,7 @@ from .summary import MeanStd, RunsSummary
 
 
 if TYPE_CHECKING:
-    from .probe import ProbeReport, ProbeScores
+    from .probe import ProbeReport
     from .tuning import EventTuning
 
 
@@ -35,6 +35,7 @@ _TITLES = {
     "roc_auc_classes_left_out": "classes not in ROC AUC",
     "d_prime": "d-prime",
     "average_precision": "AP",
+    "learning_rate": "rate",
     "frame_map": "frame mAP",
     "frame_map_classes_left_out": "classes not in frame mAP",
     "segment_f1": "segment F1",
@@ -69,38 +70,67 @@ def format_summary(summary: RunsSummary) -> str:
 def format_probe(report: "ProbeReport") -> str:
     """The scores of a probe and of its baselines, as text for a terminal."""
 
-    def row(title: str, accuracy: MeanStd, f1_macro: MeanStd, sign: str = "") -> str:
+    def row(title: str, scores: Mapping[str, MeanStd], sign: str = "") -> str:
         cells = []
-        for score in (accuracy, f1_macro):
+        for score in scores.values():
             cell = f"{score.mean:{sign}.4f}" + ("" if score.std is None else f" ± {score.std:.4f}")
             cells.append(f"{cell:>17}")
         return f"{title:<18}{'  '.join(cells)}"
 
-    def row_of(title: str, scores: "ProbeScores") -> str:
-        return row(title, scores.accuracy, scores.f1_macro)
-
     scores = report.probe
+    layer = "" if report.layer is None else f" of layer {report.layer}"
+    size = f"{report.feature_size} numbers a {'frame' if report.features == 'frame' else 'clip'}"
     lines = [
         f"{report.model}: {report.model_type}, {report.frozen_parameters:,} frozen parameters",
-        f"features {report.features}: {report.feature_size} numbers a clip",
+        f"{report.kind} probe, features {report.features}{layer}: {size}",
         f"{report.dataset}: {report.clips} clips of {report.recordings} recordings; held out: {report.held_out}",
         "",
-        f"{'':<18}{'accuracy':>17}  {'macro F1':>17}",
-        row_of("this model", scores),
-        *(row_of(f"untrained, seed {seed}", one) for seed, one in report.untrained.items()),
-        *([row("difference", **report.difference, sign="+")] if report.difference else []),
-        f"{'majority class':<18}{scores.held_out.clips['majority_accuracy']:>17.4f}",
-        "",
-        "fold   clips  recordings  accuracy  macro F1       C",
+        f"{'':<18}{'  '.join(f'{title_of(name):>17}' for name in scores.means)}",
+        row("this model", scores.means),
+        *(row(f"untrained, seed {seed}", one.means) for seed, one in report.untrained.items()),
+        *([row("difference", report.difference, sign="+")] if report.difference else []),
     ]
+    majority = scores.held_out.clips.values.get("majority_accuracy")
+    if majority is not None:
+        lines.append(f"{'majority class':<18}{majority:>17.4f}")
+    chosen = list(scores.folds[0].chosen)
+    titles = "".join(f"  {title_of(name):>8}" for name in scores.means) + "".join(
+        f"  {title_of(name):>6}" for name in chosen
+    )
+    lines += ["", f"fold   clips  recordings{titles}"]
     for number, fold in enumerate(scores.folds):
-        lines.append(
-            f"{number:>4}  {fold.clips:>6}  {fold.recordings:>10}  {fold.accuracy:>8.4f}  {fold.f1_macro:>8.4f}  "
-            f"{fold.C:>6g}"
-        )
+        cells = "".join(f"  {fold.scores[name]:>8.4f}" for name in scores.means)
+        cells += "".join(f"  {fold.chosen[name]:>6g}" for name in chosen)
+        lines.append(f"{number:>4}  {fold.clips:>6}  {fold.recordings:>10}{cells}")
+    weights = [fold.layer_weights for fold in scores.folds if fold.layer_weights is not None]
+    if weights:
+        shares = [sum(own) / len(weights) for own in zip(*weights, strict=True)]
+        lines += ["", f"Weights of layers 0 to {len(shares) - 1}: {' '.join(f'{share:.3f}' for share in shares)}"]
     if scores.unseen:
         lines += ["", f"Counted as wrong, as no recording was left to train on: {', '.join(scores.unseen)}"]
+    if scores.few_shot:
+        lines += ["", *_few_shot_lines(report)]
     return "\n".join([*lines, "", "All held-out clips:", format_report(scores.held_out)])
+
+
+def _few_shot_lines(report: "ProbeReport") -> list[str]:
+    """The few-shot curves of a model and of the untrained ones."""
+    curves = {"this model": report.probe.few_shot}
+    curves |= {f"untrained, seed {seed}": one.few_shot for seed, one in report.untrained.items()}
+    name = title_of(next(iter(report.probe.means)))
+    draws = report.probe.few_shot[0].draws
+    lines = [
+        f"Recordings of each class, and {name} on all held-out clips (95 % interval over {draws} draws):",
+        f"{'shots':>5}" + "".join(f"  {title:>25}" for title in curves),
+    ]
+    for points in zip(*curves.values(), strict=True):
+        cells = []
+        for point in points:
+            interval = "" if point.interval is None else f" ({point.interval[0]:.4f}-{point.interval[1]:.4f})"
+            cells.append(f"  {f'{point.mean:.4f}{interval}':>25}")
+        short = f"  classes with fewer: {points[0].short}" if points[0].short else ""
+        lines.append(f"{points[0].shots:>5}{''.join(cells)}{short}")
+    return lines
 
 
 def format_tuning(tuning: "EventTuning") -> str:

@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 from string import Template
 from typing import Any
-from urllib.parse import quote
 
 import matplotlib.image
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from ..data.folders import write_whole
 from ..data.text import one_line
 from .annotation import Annotation
+from .links import link_to
 from .pictures import Spectrogram, compute_spectrogram, event_labels, leading_labels, narrowed
 
 
@@ -84,7 +84,9 @@ def write_page(
         raise ValueError(f"Browsers cannot play {recording}. Convert it, for instance to flac, or link it.")
     if audio == "auto":
         audio = "embed" if media_type and recording.stat().st_size <= _MOST_EMBEDDED else "link"
-    source = _data_uri(recording.read_bytes(), media_type or "") if audio == "embed" else _link(recording, path.parent)
+    source = (
+        _data_uri(recording.read_bytes(), media_type or "") if audio == "embed" else link_to(recording, path.parent)
+    )
 
     content = _content(annotation) | {"spectrogram": _png(spectrogram.decibels), "linked": audio == "link"}
     script = _read("timeline_view.js") + _read("annotation_page.js")
@@ -151,15 +153,6 @@ def _png(decibels: np.ndarray) -> str:
 
 def _data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
-
-
-def _link(recording: Path, folder: Path) -> str:
-    """The address of a recording relative to a folder; on Windows the absolute one if it is on another drive."""
-    try:
-        relative = os.path.relpath(os.path.abspath(recording), os.path.abspath(folder))
-    except ValueError:
-        return recording.absolute().as_uri()
-    return quote(os.fsencode(Path(relative).as_posix()))
 
 
 def _read(name: str) -> str:

@@ -16,6 +16,8 @@ from .timeline import Join, Timeline
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, SequenceFeatureExtractor
 
+    from ..modeling.traits import Layer
+
 
 Granularity = Literal["utterance", "frame", "all"]
 
@@ -111,6 +113,7 @@ def open_encoder(
     device: str | None = None,
     bf16: bool = False,
     torch_compile: bool = False,
+    layer: "Layer | None" = None,
 ) -> ClipEncoder:
     """The encoder of a model, a folder or a Hub name. The arguments are those of [`Embedder`]."""
     model = _name_or_model(model)
@@ -126,10 +129,19 @@ def open_encoder(
             device=device,
             bf16=bf16,
             torch_compile=torch_compile,
+            layer=layer,
         )
     own_padding = None if padding == "longest" else padding
-    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding)
-    refuse_options(folder, device, bf16=bf16 or None, torch_compile=torch_compile or None)
+    refuse_options(
+        folder,
+        device,
+        feature_extractor=feature_extractor,
+        window=window,
+        padding=own_padding,
+        layer=layer,
+        bf16=bf16 or None,
+        torch_compile=torch_compile or None,
+    )
     return ExportedEncoder(folder, granularity, batch_size)
 
 

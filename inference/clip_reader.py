@@ -3,7 +3,7 @@
 """Running a model of torch on any number of audio files: reading, cutting and batching them."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,6 +142,7 @@ def run_on_files(
     *,
     num_workers: int,
     description: str | None,
+    options: Mapping[str, Any] | None = None,
     bf16: bool = False,
 ) -> Iterator[FileResult]:
     """
@@ -158,6 +159,7 @@ def run_on_files(
             answer for each window.
         num_workers: number of processes that read files.
         description: text of the progress bar; `None` for no progress bar.
+        options: further arguments of the model.
         bf16: as for [`run_model`].
 
     Yields:
@@ -177,7 +179,7 @@ def run_on_files(
         BatchAnswers(
             batch.pieces,
             batch.samples,
-            [one for inputs in batch.inputs for one in run_model(model, inputs, answer, bf16=bf16)],
+            [one for inputs in batch.inputs for one in run_model(model, inputs, answer, options, bf16=bf16)],
             batch.errors,
         )
         for batch in loader
@@ -195,7 +197,12 @@ def _unchanged(batch: Any) -> Any:
 
 
 def run_model(
-    model: PreTrainedModel, inputs: Inputs, answer: Callable[[ModelOutput, Inputs], Any], *, bf16: bool = False
+    model: PreTrainedModel,
+    inputs: Inputs,
+    answer: Callable[[ModelOutput, Inputs], Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    bf16: bool = False,
 ) -> Any:
     """
     Run a model on one batch and return `answer` of its output.
@@ -203,6 +210,7 @@ def run_model(
     Args:
         inputs: tensors of the batch, on any device.
         answer: takes the output of the model and its input, on the device of the model.
+        options: further arguments of the model.
         bf16: whether the model computes in bfloat16 where that is precise enough, by autocast.
 
     Raises:
@@ -215,7 +223,7 @@ def run_model(
     try:
         with torch.inference_mode():
             with torch.autocast(model.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
-                outputs = model(**inputs)
+                outputs = model(**inputs, **(options or {}))
             return answer(outputs, inputs)
     except torch.OutOfMemoryError as error:
         raise ValueError(

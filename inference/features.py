@@ -1,20 +1,28 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Feature vectors of the clips of a dataset, from frozen models."""
+"""Features of the clips of a dataset, from frozen models: a vector for each clip, or vectors along its time."""
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
 
 from ..data.windows import AudioClips
-from ..modeling.traits import traits_of
+from ..modeling.traits import Layer, traits_of
 from .clip_reader import ClipReader, Inputs, run_model
 from .files import weighted_mean
+from .frame_features import FrameFeatures, FrameWriter
 from .progress import progress_bar
+
+
+# A layer, or all of them, to be weighted by what learns from them
+ProbedLayer = Layer | Literal["weighted"]
 
 
 def choose_features(config: PreTrainedConfig, wanted: str | None) -> str:
@@ -39,7 +47,13 @@ def choose_features(config: PreTrainedConfig, wanted: str | None) -> str:
 
 
 def extract_features(
-    models: Sequence[PreTrainedModel], reader: ClipReader, clips: Dataset, features: str, *, num_workers: int
+    models: Sequence[PreTrainedModel],
+    reader: ClipReader,
+    clips: Dataset,
+    features: str,
+    *,
+    layer: Layer | None = None,
+    num_workers: int,
 ) -> list[np.ndarray]:
     """
     Compute one vector for each clip with each of several models. The models take the same input: clips are read once.
@@ -51,6 +65,7 @@ def extract_features(
         reader: cuts the clips into windows and extracts the input of the models.
         clips: columns `audio` (`Audio(decode=False)`) and `label`.
         features: one of the `probe_features` of the models' type.
+        layer: the layer that the features are from; by default the last one.
         num_workers: number of processes that read clips.
 
     Returns:
@@ -59,22 +74,89 @@ def extract_features(
     Raises:
         ValueError: the device does not have enough memory.
     """
+
+    def answer(model: PreTrainedModel, outputs: ModelOutput, inputs: Inputs) -> list[np.ndarray]:
+        traits = traits_of(model.config)
+        if layer is not None:
+            outputs = traits.at_layer(outputs, layer)
+        return list(traits.probe_vectors(model, outputs, inputs, features).float().cpu().numpy())
+
+    vectors: list[list[np.ndarray]] = [[] for _ in models]
+    for windows, samples in _run(models, reader, clips, answer, layer is not None, num_workers):
+        for own, found in zip(vectors, windows, strict=True):
+            own.append(weighted_mean(found, reader.files.weights(samples)))
+    return [np.stack(own) for own in vectors]
+
+
+def extract_frames(
+    models: Sequence[PreTrainedModel],
+    reader: ClipReader,
+    clips: Dataset,
+    folder: Path,
+    *,
+    layer: ProbedLayer | None = None,
+    num_workers: int,
+) -> list[FrameFeatures]:
+    """
+    Compute the vectors along the time of each clip, those that `embed` calls `frame`, with each of several models.
+
+    They are written to files as float16. So what is in memory does not grow with the number of clips.
+
+    Args:
+        models, reader, clips, num_workers: as for [`extract_features`].
+        folder: an existing folder for the files, which must stay as long as the features are used.
+        layer: the layer that the vectors are from; by default the last one. `"weighted"` for those of all layers.
+
+    Raises:
+        ValueError: the device does not have enough memory, or a vector is NaN, infinite or too large for float16.
+    """
+
+    def answer(model: PreTrainedModel, outputs: ModelOutput, inputs: Inputs) -> list[np.ndarray]:
+        traits = traits_of(model.config)
+        layers: Sequence[Layer | None] = [None if layer == "weighted" else layer]
+        if layer == "weighted":
+            layers = range(len(outputs["hidden_states"]))
+        by_layer = [
+            traits.window_features(model, outputs if one is None else traits.at_layer(outputs, one), inputs, "frame")
+            for one in layers
+        ]
+        windows = [[frames for _, frames in own if frames is not None] for own in zip(*by_layer, strict=True)]
+        return [torch.stack(own, dim=1).float().cpu().numpy() for own in windows]
+
+    writers = [FrameWriter(folder / f"frames-{number}") for number in range(len(models))]
+    for windows, _ in _run(models, reader, clips, answer, layer is not None, num_workers):
+        for writer, found in zip(writers, windows, strict=True):
+            writer.add(np.concatenate(found))
+    return [writer.finish() for writer in writers]
+
+
+def _run(
+    models: Sequence[PreTrainedModel],
+    reader: ClipReader,
+    clips: Dataset,
+    answer: Callable[[PreTrainedModel, ModelOutput, Inputs], list[np.ndarray]],
+    needs_layers: bool,
+    num_workers: int,
+) -> Iterator[tuple[list[list[np.ndarray]], list[int]]]:
+    """For each clip, the answers of each model for its windows, and the lengths of the windows in samples."""
     loader = torch.utils.data.DataLoader(
         AudioClips(clips, reader.sampling_rate),
         batch_size=reader.batch_size,
         collate_fn=_WindowCollator(reader),
         num_workers=num_workers,
     )
-    vectors: list[list[np.ndarray]] = [[] for _ in models]
+    options: Mapping[str, Any] = {"output_hidden_states": True} if needs_layers else {}
     with progress_bar(len(clips), "Extracting features", unit="clip") as progress:
-        for batches, clips in loader:
-            for model, own in zip(models, vectors, strict=True):
-                windows = [vector for inputs in batches for vector in _vectors(model, inputs, features)]
-                for samples in clips:
-                    own.append(weighted_mean(windows[: len(samples)], reader.files.weights(samples)))
-                    windows = windows[len(samples) :]
-            progress.update(len(clips))
-    return [np.stack(own) for own in vectors]
+        for batches, lengths in loader:
+            answers = [
+                [one for own in batches for one in run_model(model, own, functools.partial(answer, model), options)]
+                for model in models
+            ]
+            first = 0
+            for samples in lengths:
+                yield [windows[first : first + len(samples)] for windows in answers], samples
+                first += len(samples)
+            progress.update(len(lengths))
 
 
 class _WindowCollator:
@@ -86,13 +168,3 @@ class _WindowCollator:
     def __call__(self, items: list[dict[str, Any]]) -> tuple[list[Inputs], list[list[int]]]:
         clips = [self.reader.cut(torch.from_numpy(item["waveform"])) for item in items]
         return self.reader.extract(clips), [[len(window) for window in windows] for windows in clips]
-
-
-def _vectors(model: PreTrainedModel, inputs: Inputs, features: str) -> list[np.ndarray]:
-    """The vector of each window of a batch, float32."""
-    traits = traits_of(model.config)
-
-    def answer(outputs, inputs):
-        return list(traits.probe_vectors(model, outputs, inputs, features).float().cpu().numpy())
-
-    return run_model(model, inputs, answer)

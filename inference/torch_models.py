@@ -23,7 +23,7 @@ from ..modeling.loading import (
     load_model,
     name_of_model,
 )
-from ..modeling.traits import has_frame_head, traits_of
+from ..modeling.traits import Layer, has_frame_head, traits_of
 from .clip_reader import ClipReader, Inputs, run_model, run_on_files
 from .files import Features, FileReader, FileResult, join_features
 from .timeline_model import TimelineModel
@@ -118,18 +118,22 @@ class TorchEncoder:
         device: str | None,
         bf16: bool = False,
         torch_compile: bool = False,
+        layer: Layer | None = None,
     ):
         self.bf16 = bf16
         config = load_config(model) if isinstance(model, str) else model.config
         if getattr(config, "is_encoder_decoder", False):
             raise ValueError(f"A model of type {config.model_type} is not an audio encoder.")
+        if layer is not None:
+            traits_of(config).check_layer(config, layer, of_frames=granularity == "frame")
         torch_device = choose_device(device)
         encoder: PreTrainedModel = load_model(AutoModel, model)[0] if isinstance(model, str) else base_of(model)
         self.model = encoder.eval()
         self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
         if torch_compile:
             self.model.compile()
-        self.granularity = granularity
+        self.granularity, self.layer = granularity, layer
+        self.options = {} if layer is None else {"output_hidden_states": True}
         if feature_extractor is None:
             feature_extractor = load_feature_extractor(name_of_model(model), config)
         config, self.frame_seconds = self.model.config, None
@@ -148,6 +152,7 @@ class TorchEncoder:
             self._features,
             num_workers=num_workers,
             description=description,
+            options=self.options,
             bf16=self.bf16,
         )
 
@@ -171,7 +176,11 @@ class TorchEncoder:
             batch = places[start : start + reader.batch_size]
             windows = [[clips[clip][index]] for clip, index in batch]
             inputs = reader.extract(windows, [len(clips[clip]) > 1 for clip, _ in batch])
-            answers = [one for own in inputs for one in run_model(self.model, own, self._features, bf16=self.bf16)]
+            answers = [
+                one
+                for own in inputs
+                for one in run_model(self.model, own, self._features, self.options, bf16=self.bf16)
+            ]
             features.update(zip(batch, answers, strict=True))
         return [
             join_features(
@@ -182,7 +191,10 @@ class TorchEncoder:
         ]
 
     def _features(self, outputs: ModelOutput, inputs: Inputs) -> list[Features]:
-        windows = traits_of(self.model.config).window_features(self.model, outputs, inputs, self.granularity)
+        traits = traits_of(self.model.config)
+        if self.layer is not None:
+            outputs = traits.at_layer(outputs, self.layer)
+        windows = traits.window_features(self.model, outputs, inputs, self.granularity)
         return [(_array(vector), _array(sequence)) for vector, sequence in windows]
 
 
@@ -209,4 +221,4 @@ def load_timeline(
 
 
 def _array(features: torch.Tensor | None) -> np.ndarray | None:
-    return None if features is None else features.float().cpu().numpy()
+    return None if features is None else features.detach().float().cpu().numpy()

@@ -3,11 +3,12 @@
 """What polyaudio needs to know about a type of model beyond what transformers knows."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
 from transformers import BatchFeature, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from ..data.grid import WindowGrid
@@ -17,6 +18,10 @@ from ..integration.registry import MODEL_TYPES, load_class
 
 # The features of one window: a vector for the whole window, vectors along its time, or both
 WindowFeatures = tuple[torch.Tensor | None, torch.Tensor | None]
+
+# The layer that features are from: the number of layers below its hidden states (0 for the input of the first layer,
+# negative numbers count from the end), or the mean of the hidden states after each layer
+Layer = int | Literal["mean"]
 
 
 ConfigT = TypeVar("ConfigT", bound=PreTrainedConfig)
@@ -153,6 +158,43 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         if hidden_states is None or hidden_states.ndim != 3:
             raise ValueError(f"A model of type {model.config.model_type} has no sequence of hidden states.")
         return hidden_states.mean(1), hidden_states
+
+    def check_layer(self, config: ConfigT, layer: Layer, *, of_frames: bool = False) -> None:
+        """
+        Check that the features of a model can be those of a layer.
+
+        Args:
+            of_frames: whether they are features along time.
+
+        Raises:
+            ValueError: the model has no such layer.
+        """
+        layers = getattr(config, "num_hidden_layers", None)
+        if layers is None:
+            raise ValueError(f"A model of type {config.model_type} has no layers to choose from. Leave out layer.")
+        if layer != "mean" and (isinstance(layer, str) or not -layers - 1 <= layer <= layers):
+            raise ValueError(
+                f"layer must be a number from 0 to {layers}, a negative one, which counts from the end, or mean, got "
+                f"{layer!r}."
+            )
+
+    def at_layer(self, outputs: ModelOutput, layer: Layer) -> ModelOutput:
+        """
+        The output of the base model as if the layer were its last one.
+
+        Args:
+            outputs: with all `hidden_states`.
+
+        Returns:
+            The output with another `last_hidden_state` and `pooler_output`, and no more.
+        """
+        states = outputs["hidden_states"]
+        hidden = torch.stack(states[1:]).mean(0) if layer == "mean" else states[layer]
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=self.pooled(hidden))
+
+    def pooled(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The vector `(windows, size)` of each window from hidden states, as the base model makes it."""
+        return hidden_states.mean(1)
 
     def frame_seconds(self, config: ConfigT, feature_extractor: ExtractorT) -> float | None:
         """The seconds from one vector of the features along time to the next; `None` where polyaudio does not know."""

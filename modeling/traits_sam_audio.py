@@ -16,7 +16,7 @@ from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExt
 from ..feature_extraction.samples import SampleFrontEnd
 from ..feature_extraction.samples_sam_audio import sample_front_end
 from .modeling_sam_audio import SAMAudioModel
-from .traits import ModelTraits, WindowFeatures
+from .traits import Layer, ModelTraits, WindowFeatures
 
 
 class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
@@ -94,6 +94,12 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
         """The means of the segments, and the frames of the encoder."""
         return outputs["pooler_output"], outputs["encoder_last_hidden_state"]
 
+    def check_layer(self, config: SAMAudioConfig, layer: Layer, *, of_frames: bool = False) -> None:
+        """The segments have layers; the frames are those of the encoder."""
+        if of_frames:
+            raise ValueError("The frames of a SAMAudio model are the same for all layers. Leave out layer.")
+        super().check_layer(config, layer)
+
     def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
         return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
 
@@ -108,11 +114,11 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     def window_features(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor], granularity: str
     ) -> list[WindowFeatures]:
-        vectors, encoded = self.clip_and_frame_features(model, outputs)
         if granularity == "utterance":
-            return [(vector, None) for vector in vectors]
+            return [(vector, None) for vector in outputs["pooler_output"]]
         if granularity == "all":
             return [(None, segments) for segments in outputs["last_hidden_state"]]
+        encoded = outputs["encoder_last_hidden_state"]
         mask = cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
         return [(None, frames[own]) for frames, own in zip(encoded, mask, strict=True)]
 

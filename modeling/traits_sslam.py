@@ -112,6 +112,10 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
         hidden_states = outputs["last_hidden_state"]
         return hidden_states[:, 0], cast(SSLAMModel, model).frame_features(hidden_states)
 
+    def pooled(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The class tokens."""
+        return hidden_states[:, 0]
+
     def frame_seconds(self, config: SSLAMConfig, feature_extractor: SSLAMFeatureExtractor) -> float:
         return config.patch_size * feature_extractor.hop_length / feature_extractor.sampling_rate
 

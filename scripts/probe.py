@@ -1,18 +1,23 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""`polyaudio probe`: evaluate the frozen features of a model with a linear probe."""
+"""`polyaudio probe`: evaluate the frozen features of a model with a probe."""
 
 import argparse
 import os
 import sys
 
 from .command import argument_parser, command
+from .options import add_label_arguments, positive
 
 
 DESCRIPTION = """\
-Evaluate the frozen features of a model on a labelled dataset. A logistic regression learns to predict the classes from
-the features of some recordings and is tested on other recordings. For classifiers and pre-training checkpoints, the
-features are those of the base model. H is its hidden size.
+Evaluate the frozen features of a model on a labelled dataset. A probe learns to predict the classes from the features
+of some recordings and is tested on other recordings. For classifiers and pre-training checkpoints, the features are
+those of the base model. H is its hidden size.
+
+--probe       linear      logistic regression on one vector a clip (default)
+              knn         nearest neighbours of this vector, by the cosine
+              attentive   linear classifier on the vectors along time, which learned attention pools
 
 --features    SSLAM, EAT                                            SAMAudio
   both        cls and mean, joined (2 H), the default
@@ -20,22 +25,36 @@ features are those of the base model. H is its hidden size.
   mean        mean of the patches, without padding (H)
   utterance                                                         pooled (H), the default
 
+--layer takes the features of another layer than the last one, or the mean over the layers. With --probe attentive,
+`weighted` learns a weight for each layer.
+
 An SSLAM model reads windows of the length that its feature extractor is set to. The features of a longer clip are the
 mean over its windows, weighted by their length.
 
-A dataset with a split `test` is probed once: the regression is trained on all other splits and tested on `test`. Other
+A dataset with a split `test` is probed once: the probe learns from all other splits and is tested on `test`. Other
 datasets are divided into --folds, so that each class is divided evenly and no recording is in two folds. Each fold is
-tested with a regression that was trained on the other folds. The strength of the regularisation is chosen by
-cross-validation within the training recordings.
+tested with a probe that learned from the other folds. Settings, such as the strength of the regularisation, are chosen
+by cross-validation within the training recordings.
+
+--shots adds a curve: the score of probes that learn from 1, 2, ... random recordings of each class.
 
 With --baseline untrained, the default, a model of the same architecture with random weights is probed in the same way.
 The difference between the two scores is the effect of the training."""
 
 EXAMPLES = """\
   polyaudio probe ta012/SSLAM_pretrain --dataset my-recordings/
+  polyaudio probe ta012/SSLAM_pretrain --dataset my-recordings/ --probe attentive --layer weighted
   polyaudio probe runs/pretrained --dataset my-recordings/ --features mean --baseline-seeds 5 --output probe
+  polyaudio probe runs/pretrained --dataset my-recordings/ --layer 6 --shots 1 2 5 10
   polyaudio probe runs/ragas --dataset ragas --baseline none
 """
+
+
+def _layer(text: str) -> int | str:
+    return text if text in ("mean", "weighted") else int(text)
+
+
+_layer.__name__ = "layer"  # for argparse's message
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -45,10 +64,24 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         "--dataset", required=True, help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`"
     )
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
-    parser.add_argument("--label-column", help="column with the class")
-    parser.add_argument("--group-column", help="column with the recording that a clip comes from")
+    add_label_arguments(parser)
     parser.add_argument("--split", help="use this split only, divided into folds (default: all splits)")
+    parser.add_argument(
+        "--probe", choices=("linear", "attentive", "knn"), default="linear", help="kind of probe, see above"
+    )
     parser.add_argument("--features", metavar="KIND", help="features to probe, see above")
+    parser.add_argument(
+        "--layer",
+        type=_layer,
+        metavar="N",
+        help="number of layers below the features, from the end if negative; mean; or weighted (default: last layer)",
+    )
+    parser.add_argument(
+        "--shots", type=positive(int), nargs="+", default=(), metavar="N", help="numbers of recordings of each class"
+    )
+    parser.add_argument(
+        "--draws", type=positive(int), default=10, metavar="N", help="random draws of these recordings (default: 10)"
+    )
     parser.add_argument(
         "--baseline",
         choices=("untrained", "none"),
@@ -102,13 +135,19 @@ def main(argv: list[str]) -> None:
     report = probe(
         args.model,
         args.dataset,
+        kind=args.probe,
         features=args.features,
+        layer=args.layer,
+        shots=args.shots,
+        draws=args.draws,
         untrained=args.baseline_seeds if args.baseline == "untrained" else 0,
         folds=args.folds,
         seed=args.seed,
         split=args.split,
         audio_column=args.audio_column,
         label_column=args.label_column,
+        label_columns=args.label_columns,
+        label_separator=args.label_separator,
         group_column=args.group_column,
         batch_size=args.batch_size,
         num_workers=args.num_workers,

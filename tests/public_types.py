@@ -23,6 +23,16 @@ def features(path: str) -> BatchFeature:
     return extractor(waveform, sampling_rate=16000, return_attention_mask=True, return_tensors="pt")
 
 
+def collections(path: str) -> None:
+    report = polyaudio.build_index("features", "index", approximate=False)
+    assert_type(report, polyaudio.IndexReport)
+    (result,) = polyaudio.search(path, "index", top_k=3, where="label = 'dog'")
+    assert_type(result.hits[0], polyaudio.Hit)
+    assert_type(result.hits[0].start, float | None)
+    assert_type(polyaudio.find_duplicates("index", threshold=0.99), list[list[polyaudio.Duplicate]])
+    print(polyaudio.probe("folder", "dataset", kind="attentive", layer="weighted").probe.accuracy.mean)
+
+
 def models(inputs: torch.Tensor, mask: torch.Tensor) -> None:
     classifier = polyaudio.SSLAMForAudioClassification.from_pretrained("folder", dtype="bfloat16")
     assert_type(classifier, polyaudio.SSLAMForAudioClassification)

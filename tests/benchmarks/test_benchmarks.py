@@ -100,3 +100,11 @@ def test_the_tables_are_made_again_from_the_file(quick_run, project_root):
         assert [row.split(" | ")[0] for row in rows] == [f"| {one['name']}" for one in result.get("rivals", ())] or (
             result["benchmark"] == "loading" and len(rows) == 1
         )
+
+
+def test_both_kinds_of_search_are_measured(project_root):
+    printed = run(
+        project_root / "benchmarks" / "search.py", "--rows", "1000", "--size", "16", "--queries", "5", "--dedupe"
+    )
+    for name in ("exact", "approximate", "duplicates:", "duplicates-exact:"):
+        assert f"\n{name}" in printed

@@ -1,11 +1,12 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""The linear probe: honest folds, and nothing that is held out has a part in the fit."""
+"""Probes on one vector a clip: honest folds, and nothing that is held out has a part in the fit."""
 
 import numpy as np
 import pytest
 
-from polyaudio.evaluation.probe import compare_probes, linear_probe, make_folds
+from polyaudio.evaluation.probe import compare_probes, linear_probe, make_folds, run_probe
+from polyaudio.evaluation.probe_kinds import fit_knn, fit_linear
 from polyaudio.evaluation.summary import MeanStd
 
 
@@ -82,6 +83,52 @@ def test_a_class_of_one_recording_counts_as_wrong():
     assert result.scores.unseen == ["d"]
     assert result.probabilities[:2, 3].tolist() == [0, 0]
     assert result.scores.held_out.clips["accuracy"] == pytest.approx(78 / 80)
+
+
+# Several labels a clip, and nearest neighbours ---------------------------------------------------
+
+
+def tags_of(num_recordings: int, clips: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels `(clips, classes)` and recordings: most clips have one or two of four classes, some have none."""
+    numbers = np.arange(num_recordings).repeat(clips)
+    labels = np.eye(4, dtype=int)[numbers % 4] | np.eye(4, dtype=int)[numbers % 3]
+    labels[numbers % 10 == 9] = 0
+    return labels, np.array([f"recording {number}" for number in numbers])
+
+
+@pytest.mark.parametrize("fit", [fit_linear, fit_knn])
+def test_several_labels_a_clip(fit):
+    labels, groups = tags_of(80, 2)
+    noise = np.random.default_rng(0).standard_normal((160, 6))
+    folds = make_folds(labels, groups, num_folds=4)
+    good = run_probe(np.hstack([noise, 9 * labels]), labels, groups, folds, fit, id2label=NAMES)
+    bad = run_probe(noise, labels, groups, folds, fit, id2label=NAMES)
+    assert good.scores.map.mean > 0.97
+    assert bad.scores.map.mean < 0.7
+    assert good.probabilities.shape == (160, 4)
+    assert good.scores.held_out.clips["f1_macro"] > 0.9
+    assert compare_probes(good.scores, [bad.scores])["map"].mean > 0.3
+
+
+def test_a_label_that_a_training_part_lacks_is_named():
+    labels, groups = tags_of(40, 2)
+    labels[:, 3] = 0
+    labels[groups == "recording 9", 3] = 1
+    result = linear_probe(np.hstack([labels, labels]), labels, groups, id2label=NAMES, num_folds=4)
+    assert result.scores.unseen == ["d"]
+
+
+def test_neighbours_of_recordings_that_are_held_out_do_not_vote():
+    labels, groups = recordings_of(80, 4)
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((80, 50)).repeat(4, axis=0) + 0.01 * rng.standard_normal((320, 50))
+    leaking = [str(clip) for clip in range(320)]
+    scores = [
+        run_probe(features, labels, own, make_folds(labels, own), fit_knn, id2label=NAMES).scores.accuracy.mean
+        for own in (leaking, groups)
+    ]
+    assert scores[0] > 0.97
+    assert scores[1] < 0.45
 
 
 IMPOSSIBLE = {
