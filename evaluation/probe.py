@@ -167,6 +167,7 @@ def linear_probe(
     groups: Sequence[str] | np.ndarray,
     *,
     id2label: Mapping[int, str],
+    recordings: Sequence[str] | np.ndarray | None = None,
     is_test: Sequence[bool] | np.ndarray | None = None,
     num_folds: int = 5,
     seed: int = 0,
@@ -182,8 +183,9 @@ def linear_probe(
     Args:
         features: `(clips, feature_size)`.
         labels: `(clips,)`, class indices.
-        groups: `(clips,)`, the recording that each clip comes from.
+        groups: `(clips,)`, what folds keep together: the recording, the concert or the artist of each clip.
         id2label: the name of each class.
+        recordings: `(clips,)`, the recording of each clip, for the scores of recordings; by default `groups`.
         is_test: `(clips,)`, the clips to test on, for a dataset with a test split. There is one fold then.
         num_folds: number of folds without `is_test`.
         seed: seed of the division into folds.
@@ -194,6 +196,7 @@ def linear_probe(
     """
     features = np.asarray(features, dtype=np.float64)
     labels, groups = np.asarray(labels), np.asarray(groups)
+    recordings = groups if recordings is None else np.asarray(recordings)
     if features.ndim != 2 or len(features) != len(labels):
         raise ValueError(
             f"Features must be (clips, feature_size) with a label for each clip, got {features.shape} features and "
@@ -214,7 +217,7 @@ def linear_probe(
         scores.append(
             ProbeFold(
                 clips=len(test),
-                recordings=len(set(groups[test].tolist())),
+                recordings=len(set(recordings[test].tolist())),
                 C=search.best_params_["logisticregression__C"],
                 **single_label_measures(probabilities[test], labels[test]),
             )
@@ -228,7 +231,7 @@ def linear_probe(
         accuracy=MeanStd.of([fold.accuracy for fold in scores]),
         f1_macro=MeanStd.of([fold.f1_macro for fold in scores]),
         unseen=[id2label[label] for label in sorted(unseen)],
-        held_out=evaluate_predictions(logits, labels[held_out], groups[held_out].tolist(), id2label),
+        held_out=evaluate_predictions(logits, labels[held_out], recordings[held_out].tolist(), id2label),
     )
     return ProbeResult(result, probabilities, fold_of_clip)
 

@@ -5,6 +5,7 @@
 import importlib.metadata
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -14,6 +15,7 @@ from ..data.folders import write_json, write_whole
 from ..data.labels import SINGLE_LABEL, task_of
 from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
+from ..data.splits import groups_of_clips, unit_of
 from ..inference.clip_reader import ClipReader
 from ..inference.features import choose_features, extract_features
 from ..integration.version import __version__
@@ -34,6 +36,8 @@ def probe(
     audio_column: str = "audio",
     label_column: str | None = None,
     group_column: str | None = None,
+    group_by: str | None = None,
+    data_home: str | os.PathLike | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | None = None,
@@ -58,6 +62,8 @@ def probe(
         seed: seed of the folds, and of the first untrained model.
         split: the only split to use, in folds; by default all splits are used.
         audio_column, label_column, group_column: the columns; see `load_clips`.
+        group_by: the column whose values folds keep together, for instance `concert`; see `load_clips`.
+        data_home: the folder of a collection of mirdata.
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read clips.
         device: `"cpu"`, `"cuda"` and so on; by default the accelerator if there is one.
@@ -79,15 +85,24 @@ def probe(
     config = model.config if isinstance(model, PreTrainedModel) else load_config(name)
     features = choose_features(config, features)
     torch_device = choose_device(device)
-    clips, is_test = _load_clips(dataset, split, audio_column, label_column, group_column)
+    clips, is_test = _load_clips(
+        dataset,
+        split,
+        audio_column=audio_column,
+        label_column=label_column,
+        group_column=group_column,
+        group_by=group_by,
+        data_home=data_home,
+    )
     if task_of(clips.features["label"]) != SINGLE_LABEL:
         raise ValueError(
             f"a probe learns one class a clip, but clips of {name_of(dataset)} have several classes, or events"
         )
     names = clips.features["label"].names
     labels, recordings = np.array(clips["label"][:]), np.array(clips["recording"][:])
+    groups = np.array(groups_of_clips(clips))
     # Errors of the folds and of the output folder should come before the model runs on all clips
-    make_folds(labels, recordings, is_test=is_test, num_folds=folds, seed=seed)
+    make_folds(labels, groups, is_test=is_test, num_folds=folds, seed=seed)
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
 
@@ -104,8 +119,9 @@ def probe(
         linear_probe(
             values,
             labels,
-            recordings,
+            groups,
             id2label=dict(enumerate(names)),
+            recordings=recordings,
             is_test=is_test,
             num_folds=folds,
             seed=seed,
@@ -118,7 +134,7 @@ def probe(
         dataset=name_of(dataset),
         clips=len(clips),
         recordings=len(set(recordings.tolist())),
-        held_out=f"{folds} folds by recording" if is_test is None else "split test",
+        held_out=f"{folds} folds by {group_by or unit_of(clips)}" if is_test is None else "split test",
         labels=names,
         features=features,
         feature_size=vectors[0].shape[1],
@@ -130,6 +146,7 @@ def probe(
             "audio_column": audio_column,
             "label_column": label_column,
             "group_column": group_column,
+            "group_by": group_by,
             "split": split,
             "folds": folds,
             "seed": seed,
@@ -164,12 +181,10 @@ def probe(
 def _load_clips(
     dataset: str | os.PathLike | Dataset | DatasetDict,
     split: str | None,
-    audio_column: str,
-    label_column: str | None,
-    group_column: str | None,
+    **columns: Any,
 ) -> tuple[Dataset, list[bool] | None]:
     """The readable clips, and which of them are in the split `test`; `None` if that is the only split or missing."""
-    clips = load_clips(dataset, audio_column=audio_column, label_column=label_column, group_column=group_column)
+    clips = load_clips(dataset, **columns)
     if split is not None:
         if split not in clips:
             raise ValueError(f"{name_of(dataset)} has no split {split!r}, only {', '.join(clips)}")

@@ -7,6 +7,7 @@ import os
 import sys
 
 from .command import argument_parser, command
+from .options import add_data_home, add_grouping
 
 
 DESCRIPTION = """\
@@ -24,7 +25,8 @@ An SSLAM model reads windows of the length that its feature extractor is set to.
 mean over its windows, weighted by their length.
 
 A dataset with a split `test` is probed once: the regression is trained on all other splits and tested on `test`. Other
-datasets are divided into --folds, so that each class is divided evenly and no recording is in two folds. Each fold is
+datasets are divided into --folds, so that each class is divided evenly and no recording, or with --group-by no concert
+or artist, is in two folds. Each fold is
 tested with a regression that was trained on the other folds. The strength of the regularisation is chosen by
 cross-validation within the training recordings.
 
@@ -42,11 +44,15 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argument_parser("probe", DESCRIPTION, EXAMPLES)
     parser.add_argument("model", help="model folder or Hub name")
     parser.add_argument(
-        "--dataset", required=True, help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`"
+        "--dataset",
+        required=True,
+        help="Hub name, local folder, folder that save_to_disk wrote, `ragas`, or `mirdata:NAME`",
     )
+    add_data_home(parser)
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     parser.add_argument("--label-column", help="column with the class")
     parser.add_argument("--group-column", help="column with the recording that a clip comes from")
+    add_grouping(parser)
     parser.add_argument("--split", help="use this split only, divided into folds (default: all splits)")
     parser.add_argument("--features", metavar="KIND", help="features to probe, see above")
     parser.add_argument(
@@ -110,6 +116,8 @@ def main(argv: list[str]) -> None:
         audio_column=args.audio_column,
         label_column=args.label_column,
         group_column=args.group_column,
+        group_by=args.group_by,
+        data_home=args.data_home,
         batch_size=args.batch_size,
         num_workers=args.num_workers,
         device=args.device,
