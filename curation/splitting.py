@@ -213,15 +213,15 @@ def _as_divided(
 
 
 def _write_table(path: Path, kind: str, names: Sequence[str], part_of: Sequence[str], clips: datasets.Dataset) -> None:
-    """Write the name, the split or fold, the classes (separated by `;`) and the recording of each clip as CSV."""
+    """Write the name, the split or fold, the classes (with `;`), the recording and any group of each clip as CSV."""
     classes = class_names(clips.features["label"])
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["clip", kind, "label", "recording"])
-        for name, part, indices, recording in zip(
-            names, part_of, classes_of_clips(clips), clips["recording"][:], strict=True
-        ):
-            writer.writerow([name, part, ";".join(classes[index] for index in indices), recording])
+        units = ["recording", "group"] if unit_of(clips) == "group" else ["recording"]
+        writer.writerow(["clip", kind, "label", *units])
+        belongs_to = zip(*(clips[unit][:] for unit in units), strict=True)
+        for name, part, indices, own in zip(names, part_of, classes_of_clips(clips), belongs_to, strict=True):
+            writer.writerow([name, part, ";".join(classes[index] for index in indices), *own])
 
 
 def _with_plain_audio(rows: datasets.Dataset) -> datasets.Dataset:

@@ -30,7 +30,7 @@ from .labels import (
     values_of,
     warn_of_similar,
 )
-from .raga_collections import COLUMNS, PREFIX, is_collection, load_collection
+from .raga_collections import PREFIX, is_collection, load_collection
 from .readable import clip_paths
 
 
@@ -41,6 +41,11 @@ _SPLIT_OF_FOLDER = {word: str(split) for split, words in datasets.data_files.SPL
 
 # Number of shards of a local dataset that is streamed. More processes and workers than that share shards.
 _STREAM_SHARDS = 256
+
+# Columns that are kept beside the audio, the label and the recording. A pitch track is a file, which only a collection
+# may name.
+_KEPT = ("tonic", "artist", "concert")
+_KEPT_OF_COLLECTIONS = (*_KEPT, "pitch_path")
 
 _CHUNK_SUFFIX = re.compile(r"([-_ .](chunk|part|segment|seg|clip|slice)[-_ ]?\d+)+$", re.IGNORECASE)
 
@@ -97,10 +102,10 @@ def load_clips(
     Returns:
         The splits, with the columns `audio` (`Audio(decode=False)`), `label`, `recording` (string), with
         `fold_column` `fold` (string), and with `group_by` `group` (string). Columns of the dataset with the names
-        `tonic`, `artist`, `concert` and `pitch_path` are kept. The feature of `label`, the same in all splits, is
-        `ClassLabel` for one class a clip, `List(ClassLabel)` for any number of classes, and for events a list of
-        `onset`, `offset` (float64, seconds) and `label` (`ClassLabel`). A dataset without splits becomes the split
-        `train`.
+        `tonic`, `artist` and `concert` are kept, and `pitch_path` of a collection. The feature of `label`, the same in
+        all splits, is `ClassLabel` for one class a clip, `List(ClassLabel)` for any number of classes, and for events
+        a list of `onset`, `offset` (float64, seconds) and `label` (`ClassLabel`). A dataset without splits becomes the
+        split `train`.
 
     Raises:
         ValueError: the dataset does not exist or names audio outside its folder, a column is missing or could be one
@@ -156,6 +161,7 @@ def load_clips(
         {split: loaded.audio(rows, audio_column, f"{dataset}, split {split}") for split, rows in clips.items()}
     )
     recordings = _recordings_from_paths(audio) if group_column is None else _texts(clips, group_column, dataset)
+    kept = _KEPT_OF_COLLECTIONS if is_collection(dataset) else _KEPT
     texts = {"recording": recordings}
     if fold_column is not None:
         texts["fold"] = _texts(clips, fold_column, dataset)
@@ -166,7 +172,7 @@ def load_clips(
         rows = rows.add_column("label", values[split], feature=label)
         for column, texts_of in texts.items():
             rows = rows.add_column(column, texts_of[split], feature=datasets.Value("string"))
-        audio[split] = _with_columns(rows, clips, split)
+        audio[split] = _with_columns(rows, clips, split, kept)
     return audio
 
 
@@ -458,10 +464,12 @@ def _check_groups(recordings: dict[str, list[str]], groups: dict[str, list[str]]
         )
 
 
-def _with_columns(rows: datasets.Dataset, clips: datasets.DatasetDict, split: str) -> datasets.Dataset:
-    """The rows with the columns of the split that are kept: those of the same kind in all splits."""
+def _with_columns(
+    rows: datasets.Dataset, clips: datasets.DatasetDict, split: str, columns: Sequence[str]
+) -> datasets.Dataset:
+    """The rows with more columns of the split, as far as these are of the same kind in all splits."""
     features = [part.features for part in clips.values()]
-    for column in COLUMNS:
+    for column in columns:
         kinds = [own.get(column) for own in features]
         if kinds[0] is not None and all(kind == kinds[0] for kind in kinds) and column not in rows.column_names:
             rows = rows.add_column(column, clips[split][column][:], feature=kinds[0])

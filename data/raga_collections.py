@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "mirdata:"
 
-# The columns that `load_clips` keeps beside the audio, the label and the recording
-COLUMNS = ("tonic", "artist", "concert", "pitch_path")
-
 _DOWNLOAD = "`python -c \"import mirdata; mirdata.initialize('{name}', data_home='{home}').download()\"`"
 
 
