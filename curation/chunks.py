@@ -147,8 +147,8 @@ def build_dataset(
     """
     Write a dataset of chunks, with progress bars: parquet files in `data/` and a `README.md` for the Hub.
 
-    `load_clips` and `datasets.load_dataset` read it. It has the columns of `clips` but `pitch_path`, with the chunks as
-    bytes in `audio` and with the times of events relative to the chunk, and `start`, where the chunk begins in its
+    `load_clips` and `datasets.load_dataset` read it. It has the columns of `clips` but `pitch_path`, with the chunks
+    as bytes in `audio` and with the times of events relative to the chunk, and `start`, where the chunk begins in its
     file, in seconds. Recordings that cannot be read are logged and left out. The memory it takes depends on
     `num_workers`, not on the size of the dataset.
 

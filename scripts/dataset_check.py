@@ -88,4 +88,5 @@ def print_check(result: "LeakCheck", unit: str, own_split: str) -> None:
         print(f"LEAK: {len(result.crossing)} {unit}s are in several splits: {listed(result.crossing)}")
     elif result.unit == "group":
         print(f"No {unit} is in two splits")
-    print("\n" + "\n".join(result.report.describe(between)))
+    if result.report.leaks or not result.crossing:
+        print("\n" + "\n".join(result.report.describe(between)))

@@ -3,8 +3,8 @@
 """
 Small folders in the layouts of CompMusic's and Saraga's collections, as mirdata's loaders read them.
 
-The paths are those of the indexes that mirdata 1.0.0 downloads. These have no Hindustani files of the raga dataset, which
-stand without a folder of their own and end in their MBID, in folders with `_` where the list has `:` and `&`.
+The paths are those of the indexes that mirdata 1.0.0 downloads. These have no Hindustani files of the raga dataset,
+which stand without a folder of their own and end in their MBID, in folders with `_` where the list has `:` and `&`.
 """
 
 import json
