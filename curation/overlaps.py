@@ -226,8 +226,8 @@ def infer_recordings(clips: datasets.Dataset) -> InferredRecordings:
     """
     if "group" in clips.column_names:
         raise ValueError(
-            "The clips have groups to split by, which recordings from the audio would cut. Leave out either "
-            "infer_groups (--infer-groups) or group_by (--group-by)."
+            "The clips have groups to split by, which recordings from the audio would cut. Leave out infer_groups "
+            "(--infer-groups), or set group_by to `recording` (--group-by recording)."
         )
     overlaps, unreadable = find_overlaps(clips)
     recordings = [f"group_{group}" for group in infer_groups(len(clips), overlaps).tolist()]

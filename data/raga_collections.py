@@ -211,11 +211,11 @@ def _raga(names: list[str]) -> tuple[str | None, str | None]:
     return None, "with several ragas" if names else "without a raga"
 
 
-def _hz(read: Callable[[], float | None]) -> float | None:
-    """The tonic that mirdata reads from a file; `None` if the file is missing or holds no frequency."""
+def _hz(track: Any, name: str = "tonic") -> float | None:
+    """The frequency that mirdata reads for a track; `None` if its file is missing or holds none."""
     try:
-        value = read()
-    except (OSError, ValueError, IndexError, StopIteration):
+        value = getattr(track, name)
+    except (OSError, ValueError, LookupError, StopIteration):
         return None
     return value if value is not None and 0 < value < math.inf else None
 
@@ -251,7 +251,7 @@ def _read_compmusic_raga(loader: Any, home: Path, tradition: str) -> Iterator[_R
         try:
             _, place = entry["path"].split(f"{tradition}/audio/", 1)
             _, artist, concert, *_ = place.split("/")
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{info}/path_mbid_ragaid.json has no path of artist and concert for {mbid}.") from error
         base = features.base(place, mbid)
         paths = {
@@ -265,9 +265,9 @@ def _read_compmusic_raga(loader: Any, home: Path, tradition: str) -> Iterator[_R
         }
         index = {"tracks": {mbid: {key: [path, None] for key, path in paths.items()}}}
         track = Track(mbid, str(home), loader.name, index, lambda: None)
-        name = names.get(entry.get("ragaid"))
-        raga, problem = _raga([name] if name else [])
-        tonic = _hz(lambda track=track: track.tonic_fine_tuned) or _hz(lambda track=track: track.tonic)
+        name = names.get(str(entry.get("ragaid")))
+        raga, problem = _raga([str(name)] if name else [])
+        tonic = _hz(track, "tonic_fine_tuned") or _hz(track)
         yield _Recording(
             {
                 "audio": track.audio_path,
@@ -321,15 +321,15 @@ def _read_saraga(loader: Any, home: Path, key: str) -> Iterator[_Recording]:
             raga, problem = _raga(ragas)
         except (OSError, KeyError, TypeError, AttributeError, ValueError):
             raga, problem = None, "whose metadata cannot be read"
-        # SARAGA/release by lead artist/recording/recording.json
-        concert = Path(track.metadata_path).parts[-3]
+        # release by lead artist/recording/recording.json
+        concert = Path(track.metadata_path or track.audio_path or "").parent.parent.name or None
         yield _Recording(
             {
                 "audio": track.audio_path,
                 "raga": raga,
                 "recording": name,
-                "tonic": _hz(lambda track=track: track.tonic),
-                "artist": concert.rpartition(" by ")[2],
+                "tonic": _hz(track),
+                "artist": concert and concert.rpartition(" by ")[2],
                 "concert": concert,
                 "pitch_path": track.pitch_path or getattr(track, "pitch_vocal_path", None),
             },
@@ -348,10 +348,10 @@ def _read_indian_tonic(loader: Any, home: Path) -> Iterator[_Recording]:
     numbers = Counter(Path(file).name.replace(".mp3", "") for path in used for file in _read_json(path, how))
     for name, track in _indexed_tracks(loader, home).items():
         problem = "whose tonic cannot be told from that of a file with the same name" if numbers[name] > 1 else None
-        tonic = _hz(lambda track=track: track.tonic) if numbers[name] else None
+        tonic = _hz(track) if numbers[name] else None
         if tonic is None:
             problem = "without a tonic"
-        facts = {key: getattr(track, key) if numbers[name] else None for key in _TONIC_FACTS}
+        facts = {key: None if tonic is None else getattr(track, key) for key in _TONIC_FACTS}
         known = {key: value if isinstance(value, str) and value != "NA" else None for key, value in facts.items()}
         recording = known.pop("mbid") or name
         yield _Recording({"audio": track.audio_path, "recording": recording, "tonic": tonic, **known}, problem)
