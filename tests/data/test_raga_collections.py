@@ -200,6 +200,23 @@ def test_files_of_the_collection_that_are_missing_or_damaged(tmp_path, monkeypat
         load_clips("mirdata:saraga_carnatic", data_home=tmp_path)
 
 
+@needs_mirdata
+def test_annotations_that_mirdata_cannot_read_are_counted(tmp_path):
+    write_indian_tonic(tmp_path, [("CM/audio/a_0-180.mp3", {"tonic": 131.4}), ("CM/audio/b.mp3", {"tonic": 140.0})])
+    (annotations,) = tmp_path.glob("*/CM/annotations/*.json")
+    annotations.write_text(annotations.read_text().replace("131.4", '"high"'))
+    with pytest.raises(ValueError, match=r"no recording of mirdata:compmusic_indian_tonic.*2 without a tonic"):
+        load_clips("mirdata:compmusic_indian_tonic", data_home=tmp_path, label_column="type")
+
+    saraga = write_saraga(
+        tmp_path, "carnatic", [Performance("Todi", "A", "B", "C"), Performance("x", "A", "B", "D")], seconds=0.3
+    )
+    for path in saraga.glob("saraga1.5_carnatic/*/*/*.json"):
+        path.write_text('{"raaga": [{}]}' if path.stem == "C" else "{")
+    with pytest.raises(ValueError, match="2 whose metadata cannot be read"):
+        load_clips("mirdata:saraga_carnatic", data_home=saraga)
+
+
 def test_mirdata_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mirdata", None)
     with pytest.raises(ValueError, match=r"pip install polyaudio\[mirdata\]"):
