@@ -184,8 +184,10 @@ def recordings_of_classes(labels: np.ndarray, recordings: np.ndarray) -> list[in
 
 
 def shared_recordings(train: datasets.Dataset, evaluation: datasets.Dataset) -> set[str]:
-    """Return the recordings, or the groups if the clips have groups, that have clips in both parts."""
-    return set(groups_of_clips(train)) & set(groups_of_clips(evaluation))
+    """Return the recordings, or the groups if both parts have groups, that have clips in both parts."""
+    column = unit_of(train) if unit_of(train) == unit_of(evaluation) else "recording"
+    first, second = (set(clips.select_columns(column)[:][column]) for clips in (train, evaluation))
+    return first & second
 
 
 def check_clips(
