@@ -147,10 +147,10 @@ def build_dataset(
     """
     Write a dataset of chunks, with progress bars: parquet files in `data/` and a `README.md` for the Hub.
 
-    `load_clips` and `datasets.load_dataset` read it. It has the columns of `clips`, with the chunks as bytes in
-    `audio` and with the times of events relative to the chunk, and `start`, where the chunk begins in its file, in
-    seconds. Recordings that cannot be read are logged and left out. The memory it takes depends on `num_workers`, not
-    on the size of the dataset.
+    `load_clips` and `datasets.load_dataset` read it. It has the columns of `clips` but `pitch_path`, with the chunks
+    as bytes in `audio` and with the times of events relative to the chunk, and `start`, where the chunk begins in its
+    file, in seconds. Recordings that cannot be read are logged and left out. The memory it takes depends on
+    `num_workers`, not on the size of the dataset.
 
     Args:
         clips: what `load_clips` returns.
@@ -167,6 +167,13 @@ def build_dataset(
     if num_workers < 1:
         raise ValueError(f"num_workers must be at least 1, got {num_workers}.")
     chunking = chunking or Chunking()
+    # Paths of files on this machine, which neither fit chunks nor belong into a dataset that can be pushed
+    clips = datasets.DatasetDict(
+        {
+            split: rows.remove_columns([column for column in rows.column_names if column == "pitch_path"])
+            for split, rows in clips.items()
+        }
+    )
     with new_folder(output, overwrite=overwrite) as folder:
         result = _build(clips, folder, chunking, name or Path(output).resolve().name, num_workers)
     report_bad_clips(result.unreadable)

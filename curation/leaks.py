@@ -5,12 +5,12 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import datasets
 
 from ..data.readable import BadClip, clip_names, report_bad_clips
-from ..data.splits import split_by_recording
+from ..data.splits import groups_of_clips, split_by_recording, unit_of
 from .overlaps import Overlap, find_overlaps, infer_groups, infer_recordings
 
 
@@ -74,11 +74,12 @@ class LeakCheck:
     What [`check_dataset`] found.
 
     Attributes:
-        names, splits, recordings: the name, the split and the recording of each clip. A dataset without splits gets
-            those that training would make.
+        names, splits, recordings: the name, the split and the recording of each clip, or its group if the clips have
+            groups. A dataset without splits gets those that training would make.
         overlaps: all pairs of clips with the same audio, sorted.
         has_splits: whether the dataset has splits of its own.
         unreadable: the clips that cannot be read.
+        unit: what `recordings` are.
     """
 
     names: list[str]
@@ -87,6 +88,7 @@ class LeakCheck:
     overlaps: list[Overlap]
     has_splits: bool
     unreadable: list[BadClip]
+    unit: Literal["group", "recording"] = "recording"
 
     @property
     def num_clips(self) -> int:
@@ -107,6 +109,15 @@ class LeakCheck:
         return [pair for pair in self.overlaps if self.recordings[pair.first] != self.recordings[pair.second]]
 
     @property
+    def crossing(self) -> list[str]:
+        """The groups that are in several splits, sorted; of clips without groups, none is searched."""
+        splits_of: dict[str, set[str]] = {}
+        if self.unit == "group":
+            for group, split in zip(self.recordings, self.splits, strict=True):
+                splits_of.setdefault(group, set()).add(split)
+        return sorted(group for group, own in splits_of.items() if len(own) > 1)
+
+    @property
     def report(self) -> LeakReport:
         """The leaks: pairs across splits, or across recordings in a dataset without splits."""
         leaks = self.across_splits if self.has_splits else self.across_recordings
@@ -114,12 +125,13 @@ class LeakCheck:
 
     @property
     def has_leak(self) -> bool:
-        return bool(self.across_splits if self.has_splits else self.across_recordings)
+        return bool(self.crossing or (self.across_splits if self.has_splits else self.across_recordings))
 
     def to_dict(self) -> dict[str, Any]:
         """All pairs and clips, for JSON."""
         return {
             "leak": self.has_leak,
+            "crossing": self.crossing,
             "pairs": [
                 {
                     **pair._asdict(),
@@ -151,7 +163,8 @@ def check_dataset(
     Find clips with the same audio that a classifier could be trained and tested on, with progress bars.
 
     A dataset with several splits has a leak if a pair is in two of them. A dataset without splits is split by
-    recording when a model is trained on it, so it has a leak if a pair comes from two recordings.
+    recording when a model is trained on it, so it has a leak if a pair comes from two recordings. If the clips have
+    groups, these take the place of recordings, and a group in several splits is a leak as well.
 
     Args:
         splits: what `load_clips` returns.
@@ -186,7 +199,9 @@ def check_dataset(
         rows = clips.remove_columns("audio").add_column("row", list(range(len(clips))))
         held_out = set(split_by_recording(rows, test_size, seed)[1]["row"][:])
         split_of = ["test" if row in held_out else "train" for row in range(len(rows))]
-    return LeakCheck(clip_names(clips), split_of, clips["recording"][:], overlaps, has_splits, unreadable)
+    return LeakCheck(
+        clip_names(clips), split_of, groups_of_clips(clips), overlaps, has_splits, unreadable, unit_of(clips)
+    )
 
 
 def find_leaks(splits: datasets.DatasetDict) -> LeakReport:

@@ -160,8 +160,13 @@ def infer_recordings(
         The clips with their recordings. Their number is logged.
 
     Raises:
-        ValueError: no clip can be read.
+        ValueError: no clip can be read, or the clips have groups.
     """
+    if "group" in clips.column_names:
+        raise ValueError(
+            "The clips have groups to split by, which recordings from the audio would cut. Leave out infer_groups "
+            "(--infer-groups), or set group_by to `recording` (--group-by recording)."
+        )
     overlaps, unreadable = find_overlaps(clips, num_workers=num_workers, cache=cache)
     recordings = [f"group_{group}" for group in infer_groups(len(clips), overlaps).tolist()]
     logger.info(f"{len(set(recordings))} recordings inferred from the audio of {len(clips)} clips")

@@ -19,7 +19,7 @@ import pyarrow.compute
 from ..data.folders import new_folder
 from ..data.labels import class_names, classes_of_clips
 from ..data.readable import clip_files, clip_names, report_bad_clips
-from ..data.splits import cut_from_train, folds_by_recording
+from ..data.splits import cut_from_train, folds_by_recording, groups_of_clips, unit_of
 from .leaks import LeakReport, as_leaks
 from .overlaps import find_overlaps, infer_recordings
 
@@ -78,14 +78,16 @@ class SplitResult:
     Attributes:
         kind: whether the parts are splits or folds.
         parts: the size of each split or fold.
-        crossing: the recordings that are in several parts, sorted.
+        crossing: the recordings that are in several parts, sorted; or the groups, if the clips have groups.
         leaks: pairs of clips with the same audio in different parts, and the clips that cannot be read.
+        unit: what the parts keep together.
     """
 
     kind: Literal["split", "fold"]
     parts: dict[str, PartSize]
     crossing: list[str]
     leaks: LeakReport
+    unit: Literal["group", "recording"] = "recording"
 
     @property
     def has_leak(self) -> bool:
@@ -148,14 +150,15 @@ def split_dataset(
         _write_table(folder / "splits.csv", settings.kind, names, part_of, rows)
 
     recordings = rows["recording"][:]
-    parts_of_recording = defaultdict(set)
-    for recording, part in zip(recordings, part_of, strict=True):
-        parts_of_recording[recording].add(part)
+    parts_of_group = defaultdict(set)
+    for group, part in zip(groups_of_clips(rows), part_of, strict=True):
+        parts_of_group[group].add(part)
     return SplitResult(
         settings.kind,
         {part: PartSize(len(own), len({recordings[row] for row in own})) for part, own in rows_of.items()},
-        sorted(recording for recording, own in parts_of_recording.items() if len(own) > 1),
+        sorted(group for group, own in parts_of_group.items() if len(own) > 1),
         leaks,
+        unit_of(rows),
     )
 
 
@@ -164,7 +167,7 @@ def divide(clips: datasets.Dataset, split_of: Sequence[str], settings: SplitSett
     Choose the split or the fold of each clip.
 
     Args:
-        clips: columns `label` and `recording`, and `fold` for `own_folds`.
+        clips: columns `label`, `recording` or `group`, and `fold` for `own_folds`.
         split_of: the present split of each clip.
         settings: the splits or folds to make.
 
@@ -183,7 +186,7 @@ def divide(clips: datasets.Dataset, split_of: Sequence[str], settings: SplitSett
             if "fold" not in clips.column_names:
                 raise ValueError("The dataset has no column `fold` with folds to keep. Name it as `fold_column`.")
             return clips["fold"][:]
-        folds = folds_by_recording(classes_of_clips(clips), clips["recording"][:], settings.num_folds, settings.seed)
+        folds = folds_by_recording(classes_of_clips(clips), groups_of_clips(clips), settings.num_folds, settings.seed)
         for number, fold in enumerate(folds, 1):
             for row in fold:
                 part_of[row] = str(number)
@@ -191,7 +194,7 @@ def divide(clips: datasets.Dataset, split_of: Sequence[str], settings: SplitSett
 
     if settings.validation_size and "validation" in own:
         raise ValueError("The dataset has a validation split already. Leave out `validation_size`.")
-    rows = clips.select_columns(["label", "recording"]).add_column("row", list(range(len(clips))))
+    rows = clips.select_columns(["label", unit_of(clips)]).add_column("row", list(range(len(clips))))
     splits = {"train": rows}
     if len(own) > 1:
         splits = {name: rows.select([row for row, split in enumerate(split_of) if split == name]) for name in own}
@@ -214,15 +217,15 @@ def _as_divided(
 
 
 def _write_table(path: Path, kind: str, names: Sequence[str], part_of: Sequence[str], clips: datasets.Dataset) -> None:
-    """Write the name, the split or fold, the classes (separated by `;`) and the recording of each clip as CSV."""
+    """Write the name, the split or fold, the classes (with `;`), the recording and any group of each clip as CSV."""
     classes = class_names(clips.features["label"])
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["clip", kind, "label", "recording"])
-        for name, part, indices, recording in zip(
-            names, part_of, classes_of_clips(clips), clips["recording"][:], strict=True
-        ):
-            writer.writerow([name, part, ";".join(classes[index] for index in indices), recording])
+        units = ["recording", "group"] if unit_of(clips) == "group" else ["recording"]
+        writer.writerow(["clip", kind, "label", *units])
+        belongs_to = zip(*(clips[unit][:] for unit in units), strict=True)
+        for name, part, indices, own in zip(names, part_of, classes_of_clips(clips), belongs_to, strict=True):
+            writer.writerow([name, part, ";".join(classes[index] for index in indices), *own])
 
 
 def _with_plain_audio(rows: datasets.Dataset) -> datasets.Dataset:

@@ -30,6 +30,7 @@ from .labels import (
     values_of,
     warn_of_similar,
 )
+from .raga_collections import PREFIX, is_collection, load_collection
 from .readable import clip_paths
 
 
@@ -40,6 +41,11 @@ _SPLIT_OF_FOLDER = {word: str(split) for split, words in datasets.data_files.SPL
 
 # Number of shards of a local dataset that is streamed. More processes and workers than that share shards.
 _STREAM_SHARDS = 256
+
+# Columns that are kept beside the audio, the label and the recording. A pitch track is a file, which only a collection
+# may name.
+_KEPT = ("tonic", "artist", "concert")
+_KEPT_OF_COLLECTIONS = (*_KEPT, "pitch_path")
 
 _CHUNK_SUFFIX = re.compile(r"([-_ .](chunk|part|segment|seg|clip|slice)[-_ ]?\d+)+$", re.IGNORECASE)
 
@@ -52,7 +58,9 @@ def load_clips(
     label_columns: Sequence[str] | None = None,
     label_separator: str | None = None,
     group_column: str | None = None,
+    group_by: str | None = None,
     fold_column: str | None = None,
+    data_home: str | os.PathLike | None = None,
     seed: int = 42,
 ) -> datasets.DatasetDict:
     """
@@ -62,6 +70,7 @@ def load_clips(
         dataset: one of
 
             - `"ragas"`, the dataset that this package synthesises;
+            - `"mirdata:"` and the name of a collection of ragas, see `load_collection`;
             - a folder written by `save_to_disk`;
             - a folder with `metadata.csv` or `metadata.jsonl`, whose column `file_name` has paths, relative to it or
               absolute;
@@ -85,30 +94,43 @@ def load_clips(
         group_column: the column with the recording that each clip comes from. The default is the column `recording`,
             or else the path of the clip without its extension and without a suffix such as `_chunk3`, `-part02`,
             `_seg4`, `_clip7` or `_slice1`.
+        group_by: the column whose values splits and folds keep together, for instance `concert` or `artist`; with
+            `"recording"`, only recordings are kept together. The default is the column `group` if there is one.
         fold_column: the column with the cross-validation fold of each clip.
+        data_home: the folder of a collection, for mirdata.
         seed: seed of the synthesised dataset.
 
     Returns:
-        The splits, with the columns `audio` (`Audio(decode=False)`), `label`, `recording` (string) and, with
-        `fold_column`, `fold` (string). The feature of `label`, the same in all splits, is `ClassLabel` for one class
-        a clip, `List(ClassLabel)` for any number of classes, and for events a list of `onset`, `offset` (float64,
-        seconds) and `label` (`ClassLabel`). A dataset without splits becomes the split `train`.
+        The splits, with the columns `audio` (`Audio(decode=False)`), `label`, `recording` (string), with
+        `fold_column` `fold` (string), and with `group_by` `group` (string). Columns of the dataset with the names
+        `tonic`, `artist` and `concert` are kept, and `pitch_path` of a collection. The feature of `label`, the same in
+        all splits, is `ClassLabel` for one class a clip, `List(ClassLabel)` for any number of classes, and for events
+        a list of `onset`, `offset` (float64, seconds) and `label` (`ClassLabel`). A dataset without splits becomes the
+        split `train`.
 
     Raises:
         ValueError: the dataset does not exist or names audio outside its folder, a column is missing or could be one
-            of several, or a clip has no label or group.
+            of several, a clip has no label or group, or the clips of a recording belong to several groups.
     """
     if label_columns and (label_column or label_separator):
         raise ValueError("Leave out label_column and label_separator if you pass label_columns.")
-    loaded, dataset = _load(dataset, seed), name_of(dataset)
+    loaded, dataset = _load(dataset, seed, data_home=data_home), name_of(dataset)
     clips = loaded.splits
     features = next(iter(clips.values())).features
     if group_column is None and all("recording" in split.column_names for split in clips.values()):
         group_column = "recording"
+    if group_by is None and all("group" in split.column_names for split in clips.values()):
+        group_by = "group"
+    elif group_by == "recording":
+        group_by = None
     if label_column is None and not label_columns:
-        label_column = find_label_column(features, dataset, {audio_column, group_column, fold_column})
+        label_column = find_label_column(features, dataset, {audio_column, group_column, group_by, fold_column})
     wanted = [("audio_column", audio_column), ("group_column", group_column), ("fold_column", fold_column)]
-    wanted += [("label_column", label_column), *(("label_columns", column) for column in label_columns or ())]
+    wanted += [
+        ("group_by", group_by),
+        ("label_column", label_column),
+        *(("label_columns", column) for column in label_columns or ()),
+    ]
     for split, rows in clips.items():
         for argument, column in wanted:
             if column is not None and column not in rows.column_names:
@@ -140,13 +162,18 @@ def load_clips(
         {split: loaded.audio(rows, audio_column, f"{dataset}, split {split}") for split, rows in clips.items()}
     )
     recordings = _recordings_from_paths(audio) if group_column is None else _texts(clips, group_column, dataset)
-    folds = None if fold_column is None else _texts(clips, fold_column, dataset)
+    kept = _KEPT_OF_COLLECTIONS if is_collection(dataset) else _KEPT
+    texts = {"recording": recordings}
+    if fold_column is not None:
+        texts["fold"] = _texts(clips, fold_column, dataset)
+    if group_by is not None:
+        texts["group"] = _texts(clips, group_by, dataset)
+        _check_groups(recordings, texts["group"], dataset)
     for split, rows in audio.items():
         rows = rows.add_column("label", values[split], feature=label)
-        rows = rows.add_column("recording", recordings[split], feature=datasets.Value("string"))
-        if folds is not None:
-            rows = rows.add_column("fold", folds[split], feature=datasets.Value("string"))
-        audio[split] = rows
+        for column, texts_of in texts.items():
+            rows = rows.add_column(column, texts_of[split], feature=datasets.Value("string"))
+        audio[split] = _with_columns(rows, clips, split, kept)
     return audio
 
 
@@ -157,6 +184,7 @@ def load_recordings(
     split: str = "train",
     streaming: bool = False,
     keep_columns: Sequence[str] = (),
+    data_home: str | os.PathLike | None = None,
     seed: int = 42,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """
@@ -169,6 +197,7 @@ def load_recordings(
         streaming: return a stream of clips. Clips on the Hub are fetched as they are read. Local clips come in a
             random order.
         keep_columns: other columns to keep.
+        data_home: the folder of a collection, for mirdata.
         seed: seed of the synthesised dataset and of that order.
 
     Returns:
@@ -178,7 +207,7 @@ def load_recordings(
         ValueError: the dataset, the split or the column does not exist, the column has no audio, there are no clips,
             or the dataset names audio outside its folder.
     """
-    loaded = _load(dataset, seed, labelled=False, streaming=streaming)
+    loaded = _load(dataset, seed, labelled=False, streaming=streaming, data_home=data_home)
     dataset = name_of(dataset)
     if split not in loaded.splits:
         raise ValueError(f"{dataset} has no split {split!r}, only {listed(loaded.splits)}. Pass another `split`.")
@@ -287,8 +316,14 @@ def _load(
     *,
     labelled: bool = True,
     streaming: bool = False,
+    data_home: str | os.PathLike | None = None,
 ) -> _Loaded:
     """The splits of a dataset; with `streaming`, the splits of a dataset on the Hub are streams."""
+    if data_home is not None and not is_collection(dataset):
+        raise ValueError(
+            f"data_home (--data-home) is the folder of a collection whose name begins with {PREFIX}, which "
+            f"{name_of(dataset)!r} is not. Leave it out."
+        )
     if isinstance(dataset, datasets.DatasetDict):
         return _Loaded(dataset)
     if isinstance(dataset, datasets.Dataset):
@@ -296,6 +331,9 @@ def _load(
     dataset = os.fspath(dataset)
     if ragas.is_ragas(dataset):
         return _Loaded(ragas.load_ragas(dataset, seed))
+    if is_collection(dataset):
+        table, home = load_collection(dataset, data_home)
+        return _Loaded(datasets.DatasetDict(train=table), border_of_folder(home, is_open=True))
     folder = Path(dataset)
     if folder.suffix == ".parquet" and folder.is_file():
         border = border_of_folder(folder.parent, is_open=False)
@@ -450,6 +488,32 @@ def _texts(clips: datasets.DatasetDict, column: str, dataset: str) -> dict[str, 
     return {
         split: list(map(str, values_of(rows, column, f"{dataset}, split {split}"))) for split, rows in clips.items()
     }
+
+
+def _check_groups(recordings: dict[str, list[str]], groups: dict[str, list[str]], dataset: str) -> None:
+    """Raises `ValueError` if the clips of a recording belong to several groups."""
+    groups_of = defaultdict(set)
+    for split, names in recordings.items():
+        for recording, group in zip(names, groups[split], strict=True):
+            groups_of[recording].add(group)
+    divided = [recording for recording, own in groups_of.items() if len(own) > 1]
+    if divided:
+        raise ValueError(
+            f"{dataset} has recordings with clips in several groups: {listed(divided)}. Correct the column that "
+            "`group_by` names, or the recordings (`group_column`)."
+        )
+
+
+def _with_columns(
+    rows: datasets.Dataset, clips: datasets.DatasetDict, split: str, columns: Sequence[str]
+) -> datasets.Dataset:
+    """The rows with more columns of the split, as far as these are of the same kind in all splits."""
+    features = [part.features for part in clips.values()]
+    for column in columns:
+        kinds = [own.get(column) for own in features]
+        if kinds[0] is not None and all(kind == kinds[0] for kind in kinds) and column not in rows.column_names:
+            rows = rows.add_column(column, clips[split][column][:], feature=kinds[0])
+    return rows
 
 
 def _recordings_from_paths(clips: datasets.DatasetDict) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import datasets
 import numpy as np
@@ -18,11 +19,22 @@ from .labels import SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
 logger = logging.getLogger(__name__)
 
 
+def groups_of_clips(clips: datasets.Dataset) -> list[str]:
+    """Return what splits keep together, for each clip: its group (see `group_by` of `load_clips`) or its recording."""
+    column = unit_of(clips)
+    return clips.select_columns(column)[:][column]
+
+
+def unit_of(clips: datasets.Dataset) -> Literal["group", "recording"]:
+    """Return the name of what splits keep together, which is that of its column as well."""
+    return "group" if "group" in clips.column_names else "recording"
+
+
 def split_by_recording(
     clips: datasets.Dataset, test_size: float = 0.1, seed: int = 42
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """
-    Split clips into training and test clips so that no recording is in both.
+    Split clips into training and test clips so that no recording is in both, and no group if the clips have groups.
 
     The classes are split one by one, the rarest first. Recordings in random order go to the test part as long as that
     brings the share of the class's clips there closer to `test_size`. Every class with at least two recordings has one
@@ -32,7 +44,7 @@ def split_by_recording(
     depends on the seed, the recordings and their clips, not on the order of rows.
 
     Args:
-        clips: columns `label` and `recording`.
+        clips: columns `label`, `recording` and, on request, `group`, which then takes the place of `recording`.
         test_size: share of the clips of each class, between 0 and 1.
         seed: seed of the random order of recordings.
 
@@ -44,7 +56,7 @@ def split_by_recording(
     """
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must lie between 0 and 1, got {test_size}.")
-    recording_of_row = clips.select_columns("recording")[:]["recording"]
+    recording_of_row = groups_of_clips(clips)
     clips_of: dict[int, Counter[str]] = defaultdict(Counter)  # class -> recording -> clips
     for classes, recording in zip(classes_of_clips(clips), recording_of_row, strict=True):
         for label in classes or [-1]:
@@ -71,8 +83,8 @@ def split_by_recording(
         is_test.update((recording, recording in chosen) for recording in free)
     if not any(is_test.values()):
         raise ValueError(
-            "The clips cannot be split by recording: no class has two recordings. Provide the test clips as a "
-            "split of their own, or name the column with the recording of each clip (`group_column`)."
+            f"The clips cannot be split by {unit_of(clips)}: no class has two {unit_of(clips)}s. Provide the test "
+            "clips as a split of their own, or name the column with the recording of each clip (`group_column`)."
         )
     rows = {
         part: [row for row, recording in enumerate(recording_of_row) if is_test[recording] is part]
@@ -172,8 +184,9 @@ def recordings_of_classes(labels: np.ndarray, recordings: np.ndarray) -> list[in
 
 
 def shared_recordings(train: datasets.Dataset, evaluation: datasets.Dataset) -> set[str]:
-    """Return the recordings that have clips in both parts."""
-    first, second = (set(clips.select_columns("recording")[:]["recording"]) for clips in (train, evaluation))
+    """Return the recordings, or the groups if both parts have groups, that have clips in both parts."""
+    column = unit_of(train) if unit_of(train) == unit_of(evaluation) else "recording"
+    first, second = (set(clips.select_columns(column)[:][column]) for clips in (train, evaluation))
     return first & second
 
 
@@ -216,10 +229,10 @@ def check_clips(
     unknown = names_in["evaluation"] - set(known)
     if unknown:
         raise ValueError(f"The evaluation clips have classes that training does not know: {listed(unknown)}.")
-    both = shared_recordings(train, evaluation)
+    both, unit = shared_recordings(train, evaluation), unit_of(train)
     if both and not allow_shared_recordings:
         raise ValueError(
-            f"Clips of the same recording are in training and in evaluation, which would inflate the scores: "
-            f"{listed(both)}. Move each recording to one part. If these are different recordings with the same name, "
-            "give them different names in a column and pass it as `group_column`."
+            f"Clips of the same {unit} are in training and in evaluation, which would inflate the scores: "
+            f"{listed(both)}. Move each {unit} to one part. If these are different {unit}s with the same name, "
+            f"give them different names in a column and pass it as `group_{'by' if unit == 'group' else 'column'}`."
         )

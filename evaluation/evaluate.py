@@ -29,6 +29,7 @@ def evaluate(
     label_columns: list[str] | None = None,
     label_separator: str | None = None,
     group_column: str | None = None,
+    data_home: str | os.PathLike | None = None,
     batch_size: int = 8,
     output: str | os.PathLike | None = None,
 ) -> Evaluation:
@@ -42,6 +43,7 @@ def evaluate(
         feature_extractor: the model's. Needed only if `model` is a classifier that was not loaded from a folder.
         split: the split to measure on; by default `test`, or the only split.
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
+        data_home: the folder of a collection of mirdata.
         batch_size: number of clips or windows in one forward pass.
         output: folder for `evaluation.json` and plots.
 
@@ -68,6 +70,7 @@ def evaluate(
         label_columns=label_columns,
         label_separator=label_separator,
         group_column=group_column,
+        data_home=data_home,
     )
     folder = None if output is None else Path(output)
     export = find_export(model)

@@ -186,6 +186,7 @@ def linear_probe(
     groups: Sequence[str] | np.ndarray,
     *,
     id2label: Mapping[int, str],
+    recordings: Sequence[str] | np.ndarray | None = None,
     is_test: Sequence[bool] | np.ndarray | None = None,
     num_folds: int = 5,
     seed: int = 0,
@@ -201,8 +202,9 @@ def linear_probe(
     Args:
         features: `(clips, feature_size)`.
         labels: `(clips,)`, class indices; for several labels a clip `(clips, classes)`, 0 or 1.
-        groups: `(clips,)`, the recording that each clip comes from.
+        groups: `(clips,)`, what folds keep together: the recording, the concert or the artist of each clip.
         id2label: the name of each class.
+        recordings: `(clips,)`, the recording of each clip, for the scores of recordings; by default `groups`.
         is_test: `(clips,)`, the clips to test on, for a dataset with a test split. There is one fold then.
         num_folds: number of folds without `is_test`.
         seed: seed of the division into folds.
@@ -214,7 +216,7 @@ def linear_probe(
     features = check_features(features, np.asarray(labels))
     folds = make_folds(labels, groups, is_test=is_test, num_folds=num_folds, seed=seed)
     fit = functools.partial(fit_linear, C=C)
-    return run_probe(features, labels, groups, folds, fit, id2label=id2label, seed=seed)
+    return run_probe(features, labels, groups, folds, fit, id2label=id2label, recordings=recordings, seed=seed)
 
 
 def check_features(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -238,6 +240,7 @@ def run_probe(
     fit: FitProbe,
     *,
     id2label: Mapping[int, str],
+    recordings: Sequence[str] | np.ndarray | None = None,
     seed: int = 0,
 ) -> ProbeResult:
     """
@@ -245,11 +248,12 @@ def run_probe(
 
     Args:
         features: what the probe learns from; indexed with an array of clips, it gives the features of these.
-        labels, groups, id2label, seed: as for [`linear_probe`].
+        labels, groups, id2label, recordings, seed: as for [`linear_probe`].
         folds: the training and the test clips of each fold.
         fit: fits a probe to the training part.
     """
     labels, groups = np.asarray(labels), np.asarray(groups)
+    recordings = groups if recordings is None else np.asarray(recordings)
     task = MULTI_LABEL if labels.ndim == 2 else SINGLE_LABEL
     probabilities = np.full((len(labels), len(id2label)), np.nan)
     fold_of_clip = np.full(len(labels), -1)
@@ -258,9 +262,9 @@ def run_probe(
         fitted = fit(features[train], labels[train], groups[train], num_classes=len(id2label), seed=seed)
         probabilities[test] = fitted.predict(features[test])
         fold_of_clip[test] = number
-        recordings = len(set(groups[test].tolist()))
+        num_recordings = len(set(recordings[test].tolist()))
         scores = _measure(probabilities[test], labels[test])
-        scored.append(ProbeFold(len(test), recordings, fitted.chosen, scores, fitted.layer_weights))
+        scored.append(ProbeFold(len(test), num_recordings, fitted.chosen, scores, fitted.layer_weights))
 
     held_out = fold_of_clip >= 0
     names = ("map", "f1_macro") if task == MULTI_LABEL else ("accuracy", "f1_macro")
@@ -269,7 +273,7 @@ def run_probe(
         means={name: MeanStd.of([fold.scores[name] for fold in scored]) for name in names},
         unseen=[id2label[label] for label in _unseen(labels, folds)],
         held_out=evaluate_predictions(
-            _logits(probabilities[held_out], task), labels[held_out], groups[held_out].tolist(), id2label, task
+            _logits(probabilities[held_out], task), labels[held_out], recordings[held_out].tolist(), id2label, task
         ),
     )
     return ProbeResult(result, probabilities, fold_of_clip)

@@ -19,6 +19,7 @@ from ..data.folders import write_json, write_whole
 from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, task_of
 from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
+from ..data.splits import groups_of_clips, unit_of
 from ..inference.clip_reader import ClipReader
 from ..inference.features import ProbedLayer, choose_features, extract_features, extract_frames
 from ..integration.version import __version__
@@ -61,6 +62,8 @@ def probe(
     label_columns: Sequence[str] | None = None,
     label_separator: str | None = None,
     group_column: str | None = None,
+    group_by: str | None = None,
+    data_home: str | os.PathLike | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | None = None,
@@ -93,6 +96,8 @@ def probe(
         seed: seed of the folds, of the draws, and of the first untrained model.
         split: the only split to use, in folds; by default all splits are used.
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
+        group_by: the column whose values folds keep together, for instance `concert`; see `load_clips`.
+        data_home: the folder of a collection of mirdata.
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read clips.
         device: `"cpu"`, `"cuda"` and so on; by default the accelerator if there is one.
@@ -122,12 +127,13 @@ def probe(
         "label_columns": label_columns,
         "label_separator": label_separator,
         "group_column": group_column,
+        "group_by": group_by,
     }
-    clips, is_test = _load_clips(dataset, split, columns)
+    clips, is_test = _load_clips(dataset, split, data_home=data_home, **columns)
     names, labels = _labels_of(clips, name_of(dataset))
-    recordings = np.array(clips["recording"][:])
+    recordings, groups = np.array(clips["recording"][:]), np.array(groups_of_clips(clips))
     # Errors of the folds and of the output folder should come before the model runs on all clips
-    parts = make_folds(labels, recordings, is_test=is_test, num_folds=folds, seed=seed)
+    parts = make_folds(labels, groups, is_test=is_test, num_folds=folds, seed=seed)
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
 
@@ -141,7 +147,8 @@ def probe(
     num_classes = len(names)
 
     def run(values: Any, fit: FitProbe) -> ProbeResult:
-        result = run_probe(values, labels, recordings, parts, fit, id2label=dict(enumerate(names)), seed=seed)
+        id2label = dict(enumerate(names))
+        result = run_probe(values, labels, groups, parts, fit, id2label=id2label, recordings=recordings, seed=seed)
         if not shots:
             return result
         curve = few_shot_curve(
@@ -177,7 +184,7 @@ def probe(
         dataset=name_of(dataset),
         clips=len(clips),
         recordings=len(set(recordings.tolist())),
-        held_out=f"{folds} folds by recording" if is_test is None else "split test",
+        held_out=f"{folds} folds by {group_by or unit_of(clips)}" if is_test is None else "split test",
         labels=names,
         kind=kind,
         features=features,
@@ -264,7 +271,7 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _load_clips(
     dataset: str | os.PathLike | Dataset | DatasetDict,
     split: str | None,
-    columns: dict[str, Any],
+    **columns: Any,
 ) -> tuple[Dataset, list[bool] | None]:
     """The readable clips, and which of them are in the split `test`; `None` if that is the only split or missing."""
     clips = load_clips(dataset, **columns)

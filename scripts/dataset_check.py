@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.folders import write_json
-from .options import add_action, add_cache_argument, add_label_arguments, add_workers_argument, load_labelled
+from .options import (
+    add_action,
+    add_cache_argument,
+    add_grouping,
+    add_label_arguments,
+    add_workers_argument,
+    load_labelled,
+)
 
 
 if TYPE_CHECKING:
@@ -23,11 +30,14 @@ A dataset with several splits has a leak if the clips of a pair are in different
 divided by recording before training, so it has a leak if the clips of a pair belong to different recordings. The
 recordings come from --group-column or from the paths of the files. With --infer-groups they come from the audio.
 
+With --group-by, concerts or artists take the place of recordings, and one that is in two splits is a leak as well.
+
 Exit codes: 0 no leak, 1 a leak, 2 the dataset cannot be checked."""
 
 EXAMPLES = """\
   polyaudio dataset check my-chunks/
   polyaudio dataset check my-ragas/ --infer-groups --output check.json
+  polyaudio dataset check mirdata:saraga_hindustani --data-home saraga/ --group-by concert
 """
 
 
@@ -41,6 +51,7 @@ def add_check(actions) -> None:
         examples=EXAMPLES,
     )
     add_label_arguments(parser)
+    add_grouping(parser)
     parser.add_argument(
         "--infer-groups",
         action="store_true",
@@ -73,17 +84,25 @@ def run_check(args: argparse.Namespace) -> int:
         num_workers=args.workers,
         cache=args.cache,
     )
-    print_check(result, f"a split by recording (test {args.test_size:g}, seed {args.split_seed})")
+    unit = args.group_by or result.unit
+    print_check(result, unit, f"a split by {unit} (test {args.test_size:g}, seed {args.split_seed})")
     if args.output:
         write_json(args.output, {"dataset": args.dataset, **result.to_dict()})
     return int(result.has_leak)
 
 
-def print_check(result: "LeakCheck", split_by_recording: str) -> None:
+def print_check(result: "LeakCheck", unit: str, own_split: str) -> None:
     print(f"{result.num_clips} clips, {len(result.overlaps)} pairs of them have the same audio:")
-    print(f"  {len(result.across_recordings)} pairs come from different recordings")
-    print(f"  {len(result.across_splits)} pairs cross {'the splits' if result.has_splits else split_by_recording}")
+    print(f"  {len(result.across_recordings)} pairs come from different {unit}s")
+    print(f"  {len(result.across_splits)} pairs cross {'the splits' if result.has_splits else own_split}")
     num_groups = len(set(result.groups))
     print(f"{num_groups} groups: {len(result.groups) - num_groups} clips share audio with a clip before them")
-    between = "splits" if result.has_splits else "recordings, which a split by recording can separate"
-    print("\n" + "\n".join(result.report.describe(between)))
+    between = "splits" if result.has_splits else f"{unit}s, which a split by {unit} can separate"
+    if result.crossing:
+        from ..data.labels import listed
+
+        print(f"LEAK: {len(result.crossing)} {unit}s are in several splits: {listed(result.crossing)}")
+    elif result.unit == "group":
+        print(f"No {unit} is in two splits")
+    if result.report.leaks or not result.crossing:
+        print("\n" + "\n".join(result.report.describe(between)))

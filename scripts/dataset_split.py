@@ -8,6 +8,7 @@ from ..data.folders import check_output
 from .options import (
     add_action,
     add_cache_argument,
+    add_grouping,
     add_label_arguments,
     add_output_arguments,
     add_workers_argument,
@@ -17,9 +18,10 @@ from .options import (
 
 DESCRIPTION = """\
 Divide a dataset into training and test clips, or into folds. No recording is in two parts, and each class is divided
-as evenly as that allows. The division is written as splits.csv and as a folder that `polyaudio train --dataset` reads.
-For folds, train with --fold-column fold. The folder holds hard links to the audio files, or copies where the file
-system has no hard links. Audio that is stored in the dataset itself is copied.
+as evenly as that allows. With --group-by, no concert or artist is in two parts either. The division is written as
+splits.csv and as a folder that `polyaudio train --dataset` reads. For folds, train with --fold-column fold. The folder
+holds hard links to the audio files, or copies where the file system has no hard links. Audio that is stored in the
+dataset itself is copied.
 
 Splits and folds that the dataset has are kept: a `test` split is cut from `train` only if it is missing. The
 recordings come from --group-column or from the paths of the files. With --infer-groups they come from the audio. At
@@ -30,6 +32,7 @@ Exit codes: 0 no leak, 1 a leak (the division is written anyway), 2 the dataset 
 EXAMPLES = """\
   polyaudio dataset split my-recordings/ --output my-split/ --test-size 0.1 --validation-size 0.1
   polyaudio dataset split my-chunks/ --output my-folds/ --folds 5 --infer-groups
+  polyaudio dataset split mirdata:saraga_hindustani --data-home saraga/ --group-by artist --output by-artist/
 """
 
 
@@ -43,6 +46,7 @@ def add_split(actions) -> None:
         examples=EXAMPLES,
     )
     add_label_arguments(parser)
+    add_grouping(parser)
     add_output_arguments(parser)
     parser.add_argument(
         "--infer-groups", action="store_true", help="infer which clips belong to the same recording from their audio"
@@ -88,10 +92,11 @@ def run_split(args: argparse.Namespace) -> int:
     for part, size in result.parts.items():
         title = f"fold {part}" if result.kind == "fold" else part
         print(f"{title}: {size.clips} clips of {size.recordings} recordings")
+    unit = args.group_by or result.unit
     if result.crossing:
-        print(f"LEAK: {len(result.crossing)} recordings are in several {result.kind}s: {listed(result.crossing)}")
+        print(f"LEAK: {len(result.crossing)} {unit}s are in several {result.kind}s: {listed(result.crossing)}")
     else:
-        print(f"No recording is in two {result.kind}s")
+        print(f"No {unit} is in two {result.kind}s")
     print("\n".join(result.leaks.describe(f"{result.kind}s")))
     print(f"The dataset is in {args.output}")
     return int(result.has_leak)

@@ -47,7 +47,9 @@ def run_stats(args: argparse.Namespace) -> int:
     from ..curation.statistics import measure_log_mel
     from ..data.loading import load_recordings
 
-    recordings = load_recordings(args.dataset, audio_column=args.audio_column, split=args.split)
+    recordings = load_recordings(
+        args.dataset, audio_column=args.audio_column, split=args.split, data_home=args.data_home
+    )
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
     stats = measure_log_mel(recordings, crop_seconds=args.crop_seconds, num_workers=args.workers)

@@ -5,7 +5,7 @@
 import sys
 
 from .command import argument_parser, command
-from .options import add_label_arguments
+from .options import add_data_home, add_label_arguments
 
 
 EXAMPLES = """\
@@ -24,8 +24,11 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("model", help="model folder or Hub name, or an export to ONNX")
     parser.add_argument(
-        "--dataset", required=True, help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`"
+        "--dataset",
+        required=True,
+        help="Hub name, local folder, folder that save_to_disk wrote, `ragas`, or `mirdata:NAME`",
     )
+    add_data_home(parser)
     parser.add_argument("--split", help="split to evaluate on (default: test, or the only split)")
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     add_label_arguments(parser)
@@ -45,6 +48,7 @@ def main(argv: list[str]) -> None:
         label_columns=args.label_columns,
         label_separator=args.label_separator,
         group_column=args.group_column,
+        data_home=args.data_home,
         batch_size=args.batch_size,
         output=args.output,
     )

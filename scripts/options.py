@@ -107,6 +107,24 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group-column", metavar="NAME", help="column with the recording that a clip comes from")
 
 
+def add_grouping(parser: argparse.ArgumentParser) -> None:
+    """The argument of a command that divides a dataset."""
+    parser.add_argument(
+        "--group-by",
+        metavar="NAME",
+        help="column whose values splits and folds keep together, such as concert or artist (default: recordings)",
+    )
+
+
+def add_data_home(parser: argparse.ArgumentParser) -> None:
+    """The argument that says where a dataset is that is named after a loader of mirdata."""
+    parser.add_argument(
+        "--data-home",
+        metavar="DIR",
+        help="folder of a dataset whose name begins with `mirdata:` (default: mirdata's own, ~/mir_datasets/NAME)",
+    )
+
+
 def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "DatasetDict":
     """Load the labelled clips that the arguments of a command name."""
     from ..data.loading import load_clips
@@ -118,7 +136,9 @@ def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "
         label_columns=args.label_columns,
         label_separator=args.label_separator,
         group_column=args.group_column,
+        group_by=getattr(args, "group_by", None),
         fold_column=fold_column,
+        data_home=args.data_home,
     )
 
 
@@ -148,8 +168,11 @@ def add_action(
         allow_abbrev=False,
     )
     parser.add_argument(
-        "dataset", metavar="DATASET", help="Hub name, local folder, folder that save_to_disk wrote, or ragas"
+        "dataset",
+        metavar="DATASET",
+        help="Hub name, local folder, folder that save_to_disk wrote, ragas, or mirdata:NAME",
     )
+    add_data_home(parser)
     parser.add_argument(
         "--audio-column", default="audio", metavar="NAME", help="column with the audio (default: audio)"
     )

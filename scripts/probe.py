@@ -7,7 +7,7 @@ import os
 import sys
 
 from .command import argument_parser, command
-from .options import add_label_arguments, positive
+from .options import add_data_home, add_grouping, add_label_arguments, positive
 
 
 DESCRIPTION = """\
@@ -32,9 +32,9 @@ An SSLAM model reads windows of the length that its feature extractor is set to.
 mean over its windows, weighted by their length.
 
 A dataset with a split `test` is probed once: the probe learns from all other splits and is tested on `test`. Other
-datasets are divided into --folds, so that each class is divided evenly and no recording is in two folds. Each fold is
-tested with a probe that learned from the other folds. Settings, such as the strength of the regularisation, are chosen
-by cross-validation within the training recordings.
+datasets are divided into --folds, so that each class is divided evenly and no recording, or with --group-by no concert
+or artist, is in two folds. Each fold is tested with a probe that learned from the other folds. Settings, such as the
+strength of the regularisation, are chosen by cross-validation within the training recordings.
 
 --shots adds a curve: the score of probes that learn from 1, 2, ... random recordings of each class.
 
@@ -61,10 +61,14 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argument_parser("probe", DESCRIPTION, EXAMPLES)
     parser.add_argument("model", help="model folder or Hub name")
     parser.add_argument(
-        "--dataset", required=True, help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`"
+        "--dataset",
+        required=True,
+        help="Hub name, local folder, folder that save_to_disk wrote, `ragas`, or `mirdata:NAME`",
     )
+    add_data_home(parser)
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     add_label_arguments(parser)
+    add_grouping(parser)
     parser.add_argument("--split", help="use this split only, divided into folds (default: all splits)")
     parser.add_argument(
         "--probe", choices=("linear", "attentive", "knn"), default="linear", help="kind of probe, see above"
@@ -149,6 +153,8 @@ def main(argv: list[str]) -> None:
         label_columns=args.label_columns,
         label_separator=args.label_separator,
         group_column=args.group_column,
+        group_by=args.group_by,
+        data_home=args.data_home,
         batch_size=args.batch_size,
         num_workers=args.num_workers,
         device=args.device,

@@ -50,7 +50,9 @@ def parse_recipe(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--dataset", help="Hub name, local folder, folder that save_to_disk wrote, or `ragas`")
+    parser.add_argument(
+        "--dataset", help="Hub name, local folder, folder that save_to_disk wrote, `ragas` or `mirdata:NAME`"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the newest complete checkpoint in the output folder"
     )

@@ -67,6 +67,15 @@ class DataArguments:
     group_column: str | None = field(
         default=None, metadata={"help": "Column with the recording that a clip comes from."}
     )
+    group_by: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column whose values splits and folds keep together: concert, artist, ... Default: recordings."
+        },
+    )
+    data_home: str | None = field(
+        default=None, metadata={"help": "Folder of a dataset whose name begins with mirdata:."}
+    )
     infer_groups: bool = field(
         default=False,
         metadata={"help": "Infer the recordings from the audio: clips that overlap belong to the same recording."},
@@ -108,6 +117,9 @@ class WindowArguments:
 
     audio_column: str = field(default="audio", metadata={"help": "Column with the audio."})
     split: str = field(default="train", metadata={"help": "Split of the dataset to train on."})
+    data_home: str | None = field(
+        default=None, metadata={"help": "Folder of a dataset whose name begins with mirdata:."}
+    )
     streaming: bool = field(
         default=False,
         metadata={"help": "Stream the dataset instead of downloading it first. Needs max_steps."},

@@ -15,7 +15,7 @@ from ..data.labels import classes_of_clips
 from ..data.loading import load_clips, name_of
 from ..data.ragas import is_ragas
 from ..data.readable import drop_unreadable, report_bad_clips
-from ..data.splits import check_clips, cut_from_train, folds_by_recording, shared_recordings
+from ..data.splits import check_clips, cut_from_train, folds_by_recording, groups_of_clips, shared_recordings, unit_of
 from .arguments import DataArguments
 
 
@@ -76,7 +76,9 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
         label_columns=data.label_columns,
         label_separator=data.label_separator,
         group_column=data.group_column,
+        group_by=data.group_by,
         fold_column=data.fold_column,
+        data_home=data.data_home,
     )
     if "train" not in clips:
         raise ValueError(f"{name} has no split 'train', only {', '.join(clips)}.")
@@ -94,7 +96,7 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
         parts = divisions[0].splits
     else:
         parts = _make_folds(clips, data)
-        divisions = _divide_by_folds(parts)
+        divisions = _divide_by_folds(parts, data)
     shared: set[str] = set()
     for division in divisions:
         train = division.splits["train"]
@@ -124,6 +126,7 @@ def _divide(clips: DatasetDict, data: DataArguments) -> Division:
             "of which is in the training set. The best epoch was chosen on these clips, so the scores are slightly "
             "too high."
         )
+    description += _grouping(splits["train"], data)
     for name, rows in splits.items():
         logger.info(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
     return Division("", splits, description)
@@ -135,7 +138,7 @@ def _make_folds(clips: DatasetDict, data: DataArguments) -> DatasetDict:
         raise ValueError("Leave out either folds or fold_column: fold_column has the folds of the dataset.")
     rows = concatenate_datasets(list(clips.values()))
     if data.folds is not None:
-        folds = folds_by_recording(classes_of_clips(rows), rows["recording"], data.folds, data.split_seed)
+        folds = folds_by_recording(classes_of_clips(rows), groups_of_clips(rows), data.folds, data.split_seed)
         return DatasetDict({f"fold-{number}": rows.select(fold) for number, fold in enumerate(folds)})
     names: Sequence[str] = rows["fold"][:]
     if len(set(names)) < 2:
@@ -148,12 +151,19 @@ def _make_folds(clips: DatasetDict, data: DataArguments) -> DatasetDict:
     )
 
 
-def _divide_by_folds(folds: DatasetDict) -> list[Division]:
+def _grouping(clips: Dataset, data: DataArguments) -> str:
+    """A sentence on what else than recordings the parts of the dataset keep together."""
+    if unit_of(clips) == "recording":
+        return ""
+    return f" The clips were divided by {data.group_by or 'group'}, so none is in two parts."
+
+
+def _divide_by_folds(folds: DatasetDict, data: DataArguments) -> list[Division]:
     """A division for each fold, which trains on the other folds. The scores are those of the last epoch."""
     description = (
         f"Cross-validation with {len(folds)} folds. No recording is in two folds, and each fold is held out from one "
         "run. The scores are for the last epoch, so nothing was chosen on the held-out clips."
-    )
+    ) + _grouping(next(iter(folds.values())), data)
     divisions = []
     for name, rows in folds.items():
         others = concatenate_datasets([fold for other, fold in folds.items() if other != name])

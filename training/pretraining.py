@@ -181,7 +181,11 @@ def _load_windows(
 ) -> WaveformWindows | StreamedWindows:
     """Windows of the recordings. Recordings that cannot be read are left out."""
     recordings: Dataset | IterableDataset = load_recordings(
-        dataset, audio_column=windows.audio_column, split=windows.split, streaming=windows.streaming
+        dataset,
+        audio_column=windows.audio_column,
+        split=windows.split,
+        streaming=windows.streaming,
+        data_home=windows.data_home,
     )
     transform = RollAndGain() if windows.roll_and_gain else None
     if windows.streaming:

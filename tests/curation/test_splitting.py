@@ -88,6 +88,40 @@ def test_table_and_data_set_agree(folder, tmp_path, capsys):
     assert table(tmp_path / "other") != rows
 
 
+def test_groups_stay_together(folder, tmp_path, capsys):
+    """Five concerts of four recordings of both classes, in splits, in folds and in what the check says of them."""
+    source = tmp_path / "in"
+    source.mkdir()
+    rows = ["file_name,label,recording,concert"]
+    for path in sorted(folder.rglob("*.wav")):
+        (source / path.name).hardlink_to(path)
+        recording = path.stem.partition("_")[0]
+        rows.append(f"{path.name},{path.parent.name},{recording},concert {int(recording) // 4}")
+    (source / "metadata.csv").write_text("\n".join(rows))
+    for number, arguments in enumerate((["--test-size", 0.2], ["--folds", 5])):
+        output = tmp_path / str(number)
+        assert split(source, output, "--group-by", "concert", *arguments) == 0
+        assert "No concert is in two " in capsys.readouterr().out
+        parts = defaultdict(set)
+        for row in table(output):
+            parts[row["group"]].add(row.get("split") or row["fold"])
+        assert len(parts) == 5
+        assert all(len(own) == 1 for own in parts.values())
+    # What was written remembers its groups
+    assert main(["check", str(tmp_path / "0")]) == 0
+    assert "No group is in two splits" in capsys.readouterr().out
+    by_recording = tmp_path / "by-recording"
+    assert split(source, by_recording, "--test-size", 0.2) == 0
+    assert main(["check", str(by_recording)]) == 0
+    columns = load_clips(str(by_recording))["train"].column_names
+    assert "concert" in columns
+    capsys.readouterr()
+    assert main(["check", str(by_recording), "--group-by", "concert"]) == 1
+    assert "concerts are in several splits: concert 0" in capsys.readouterr().out
+    assert split(source, tmp_path / "2", "--group-by", "concert", "--infer-groups") == 2
+    assert "--infer-groups" in capsys.readouterr().err
+
+
 def test_paths_stay_paths(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder.parent)
     assert split(Path("in"), tmp_path / "out") == 0

@@ -290,6 +290,29 @@ def test_a_name_that_is_not_utf8(tmp_path):
             load(str(tmp_path))
 
 
+def test_groups_for_splits(tmp_path):
+    for name in "abcd":
+        write_clip(tmp_path / f"{name}.wav")
+    table = tmp_path / "metadata.csv"
+    rows = ["a.wav,x,1,hall,150.5", "b.wav,y,1,hall,150.5", "c.wav,x,2,hall,160", "d.wav,y,3,park,170"]
+    table.write_text("\n".join(["file_name,raga,recording,concert,tonic", *rows]))
+    clips = load_clips(str(tmp_path), group_by="concert")["train"]
+    assert clips.column_names == ["audio", "label", "recording", "group", "tonic", "concert"]
+    assert clips["group"][:] == ["hall", "hall", "hall", "park"]
+    assert "group" not in load_clips(str(tmp_path))["train"].column_names
+    with pytest.raises(ValueError, match=r"no column 'artist'.*Pass another `group_by`"):
+        load_clips(str(tmp_path), group_by="artist")
+
+    # A dataset with a column of that name needs no argument, and the recordings can be asked for again
+    table.write_text(table.read_text().replace("concert", "group"))
+    assert load_clips(str(tmp_path))["train"]["group"][:] == ["hall", "hall", "hall", "park"]
+    assert "group" not in load_clips(str(tmp_path), group_by="recording")["train"].column_names
+
+    table.write_text(table.read_text().replace("d.wav,y,3,", "d.wav,y,1,"))
+    with pytest.raises(ValueError, match="clips in several groups: 1"):
+        load_clips(str(tmp_path))
+
+
 def test_bad_metadata(tmp_path):
     metadata = tmp_path / "metadata.csv"
     for text, message in {

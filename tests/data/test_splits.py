@@ -54,6 +54,22 @@ def test_split_with_recordings_of_several_classes():
     check_clips(train, test)
 
 
+def test_groups_take_the_place_of_recordings():
+    """Each concert has recordings of all classes."""
+    recordings = {name: [f"{concert}-{name}" for concert in range(10)] for name in "abc"}
+    clips = labelled(recordings, clips_each=2)
+    clips = clips.add_column("group", [f"concert {recording[0]}" for recording in clips["recording"]])
+    train, test = split_by_recording(clips, test_size=0.2)
+    assert len(test) == 12
+    assert set(test["label"]) == {0, 1, 2}
+    assert not set(train["group"]) & set(test["group"])
+    check_clips(train, test)
+    with pytest.raises(ValueError, match="Clips of the same group are in training and in evaluation"):
+        check_clips(train, train)
+    with pytest.raises(ValueError, match="cannot be split by group"):
+        split_by_recording(clips.filter(lambda row: row["group"] == "concert 1"))
+
+
 def test_split_that_is_impossible():
     with pytest.raises(ValueError, match="no class has two recordings"):
         split_by_recording(labelled({"a": ["1"], "b": ["2"]}))

@@ -20,7 +20,8 @@ RATE = 16000
 NAMES = ["bell", "drum", "voice"]
 PRETRAINING = ["sslam_stage1", "sslam_stage2", "sslam_tiny_stage1", "sslam_tiny_stage2"]
 FINE_TUNING = ["audioset_2m", "audioset_20k", "esc50", "speech_commands_v2", "spass_finetune", "spass_linear"]
-FROM_SCRATCH = ["carnatic_ragas", "carnatic_ragas_original", "default", "sslam_small"]
+COLLECTIONS = ["compmusic_carnatic", "compmusic_hindustani"]
+FROM_SCRATCH = [*COLLECTIONS, "carnatic_ragas", "carnatic_ragas_original", "default", "sslam_small"]
 
 
 def write_clips(folder: Path, table: list[dict], seconds: float) -> None:
@@ -74,6 +75,12 @@ def classes(folder: Path) -> list[str]:
     return ["--test-size", "0.3"]
 
 
+def concerts(folder: Path) -> list[str]:
+    rows = [{"file_name": f"{i}.wav", "raga": NAMES[i % 3], "concert": f"hall {i // 3}"} for i in range(6)]
+    write_clips(folder, rows, 1.0)
+    return ["--folds", "2"]
+
+
 DATA = {
     "audioset_2m": audioset,
     "audioset_20k": audioset,
@@ -82,6 +89,7 @@ DATA = {
     "spass_finetune": spass,
     "spass_linear": spass,
     **dict.fromkeys(FROM_SCRATCH, classes),
+    **dict.fromkeys(COLLECTIONS, concerts),
 }
 SMALL = {
     "hidden_size": 32,
@@ -124,7 +132,7 @@ def test_fine_tuning(name, encoder, tmp_path):
         more += ["--balanced-samples", "6"]
     assert train([*flags(name, tmp_path / "data", tmp_path / "run"), *more]) == 0
     finished = [path.parent for path in (tmp_path / "run").rglob("evaluation.json")]
-    assert len(finished) == (2 if name == "esc50" else 1)
+    assert len(finished) == (2 if name in ("esc50", *COLLECTIONS) else 1)
     for folder in finished:
         assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 2
         config = json.loads((folder / "config.json").read_text())
