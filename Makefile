@@ -69,11 +69,11 @@ static: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
 
-$(VENV)/installed: setup.py setup.cfg pyproject.toml tests/hear.txt $(LOCK)
+$(VENV)/installed: setup.py setup.cfg pyproject.toml tests/without_requirements.txt $(LOCK)
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip
 	$(INSTALL) --build-constraint $(LOCK) --editable ".[dev]"
-	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/hear.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/without_requirements.txt
 	touch $@
 
 $(CONSTRAINTS)/py%.txt:

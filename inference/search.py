@@ -70,8 +70,7 @@ def search(
             looked for in the index first. An audio file is embedded as the recordings in the index were.
         index: a folder that [`build_index`] wrote.
         top_k: number of recordings to find for each query.
-        where: an SQL condition on the columns of the features, such as `"label = 'dog'"`. It needs DuckDB
-            (`polyaudio[search]`).
+        where: an SQL condition on the columns of the features, such as `"label = 'dog'"`, for DuckDB.
         exact: compare all vectors even if there is an approximate index.
         model: where the model is that computed the features, if it has been moved. It must have the same weights.
         device: for the model; `"cpu"`, `"cuda"` and so on; by default the accelerator if there is one.

@@ -161,7 +161,7 @@ class VectorStore:
         try:
             import duckdb
         except ImportError as error:
-            raise ValueError("A filter (--where) needs a package: `pip install polyaudio[search]`.") from error
+            raise ValueError("A filter (--where) needs a package: `pip install duckdb`.") from error
         number = "polyaudio_row"
         is_match = np.zeros(self.rows, bool)
         # The condition gets the rows, and no file
