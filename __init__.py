@@ -19,13 +19,16 @@ _MODULE_OF = {
     "AudioTrainingArguments": ".training.arguments",
     "AugmentationArguments": ".augmentation.arguments",
     "DataArguments": ".training.arguments",
+    "DatasetRecordings": ".data.recordings",
     "Duplicate": ".inference.duplicates",
     "EATConfig": ".configuration.configuration_sslam",
+    "EmbeddingReport": ".inference.collection",
     "EventRules": ".data.event_rules",
     "ExportReport": ".export.exporting",
     "Hit": ".inference.search",
     "IndexReport": ".inference.search_index",
     "LoraArguments": ".training.arguments",
+    "PredictionReport": ".inference.prediction_files",
     "PretrainingArguments": ".training.arguments",
     "SAMAudioConfig": ".configuration.configuration_sam_audio",
     "SAMAudioFeatureExtractor": ".feature_extraction.feature_extraction_sam_audio",
@@ -49,14 +52,17 @@ _MODULE_OF = {
     "build_index": ".inference.search_index",
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
+    "embed_collection": ".inference.collection",
     "evaluate": ".evaluation.evaluate",
     "export_model": ".export.exporting",
     "export_web": ".export.web",
     "find_duplicates": ".inference.duplicates",
+    "find_recordings": ".data.recordings",
     "fine_tune": ".training.fine_tuning",
     "load_audio": ".data.audio",
     "plot_segment_attention": ".inference.attention_plots",
     "predict": ".inference.prediction",
+    "predict_collection": ".inference.prediction_files",
     "pretrain": ".training.pretraining",
     "probe": ".evaluation.probing",
     "read_recipe": ".training.recipes",
@@ -91,6 +97,8 @@ if TYPE_CHECKING:
     from .data.audio import load_audio as load_audio
     from .data.audio import stream_audio as stream_audio
     from .data.event_rules import EventRules as EventRules
+    from .data.recordings import DatasetRecordings as DatasetRecordings
+    from .data.recordings import find_recordings as find_recordings
     from .evaluation.evaluate import evaluate as evaluate
     from .evaluation.probing import probe as probe
     from .evaluation.tuning import tune_events as tune_events
@@ -107,10 +115,14 @@ if TYPE_CHECKING:
     from .inference.attention import save_segment_attention as save_segment_attention
     from .inference.attention import segment_attention as segment_attention
     from .inference.attention_plots import plot_segment_attention as plot_segment_attention
+    from .inference.collection import EmbeddingReport as EmbeddingReport
+    from .inference.collection import embed_collection as embed_collection
     from .inference.duplicates import Duplicate as Duplicate
     from .inference.duplicates import find_duplicates as find_duplicates
     from .inference.embedding import embed as embed
     from .inference.prediction import predict as predict
+    from .inference.prediction_files import PredictionReport as PredictionReport
+    from .inference.prediction_files import predict_collection as predict_collection
     from .inference.search import Hit as Hit
     from .inference.search import SearchResult as SearchResult
     from .inference.search import search as search

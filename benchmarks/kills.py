@@ -125,6 +125,7 @@ def make_jobs(work: Path) -> dict[str, Job]:
     train = ["--config", str(work / "train.yaml"), "--dataset", clips]
     pretrain = ["--config", str(work / "pretrain.yaml"), "--dataset", clips]
     embed = [clips, "--model", model, "--workers", "0", "--granularity", "frame", "--batch-size", "1"]
+    parquet = [clips, "--model", model, "--workers", "0", "--format", "parquet", "--shard-size", "1"]
     overwrite, labels = ["--overwrite"], ["--labels", *"abcdefgh"]
     return {
         "train": Job("train", train, [*train, "--lr", "1e-3"], "--output-dir", overwrite, weights, resumes=True),
@@ -143,6 +144,10 @@ def make_jobs(work: Path) -> dict[str, Job]:
         "embed": Job("embed", embed, embed, "--output", [], ("**/*.npy",)),
         "embed, one file": Job(
             "embed", [*embed, "--single-file"], [*embed, "--single-file"], "--output", [], ("features.npz",)
+        ),
+        "embed, parquet": Job(
+            *("embed", [*parquet, "--batch-size", "1"], [*parquet, "--batch-size", "1"]),
+            *("--output", [], ("data/*.parquet", "embed.json")),
         ),
         "evaluate": Job(
             *("evaluate", [model, "--dataset", clips], [model, "--dataset", clips, "--batch-size", "3"]),

@@ -65,7 +65,8 @@ def load_clips(
             - a folder written by `save_to_disk`;
             - a folder with `metadata.csv` or `metadata.jsonl`, whose column `file_name` has paths, relative to it or
               absolute;
-            - a folder with parquet files in `data/`, as `polyaudio dataset build` and `push_to_hub` write them;
+            - a parquet file, or a folder with parquet files, of which those in `data/` can be divided into splits, as
+              `polyaudio dataset build` and `push_to_hub` write them;
             - a folder with a folder of audio files for each class;
             - the name of a dataset on the Hugging Face Hub;
             - a loaded dataset with the same columns.
@@ -155,6 +156,7 @@ def load_recordings(
     audio_column: str = "audio",
     split: str = "train",
     streaming: bool = False,
+    keep_columns: Sequence[str] = (),
     seed: int = 42,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """
@@ -166,10 +168,11 @@ def load_recordings(
         split: the split to load. A dataset without splits has only `train`.
         streaming: return a stream of clips. Clips on the Hub are fetched as they are read. Local clips come in a
             random order.
+        keep_columns: other columns to keep.
         seed: seed of the synthesised dataset and of that order.
 
     Returns:
-        The clips, with only the column `audio` (`Audio(decode=False)`).
+        The clips, with only the column `audio` (`Audio(decode=False)`) and the kept ones.
 
     Raises:
         ValueError: the dataset, the split or the column does not exist, the column has no audio, there are no clips,
@@ -182,11 +185,12 @@ def load_recordings(
     rows = loaded.splits[split]
     where = f"{dataset}, split {split}"
     if isinstance(rows, datasets.IterableDataset):
-        return _only_audio_of_stream(rows, audio_column, where)
+        return _only_audio_of_stream(rows, audio_column, where, keep_columns)
     _check_audio_column(rows.features, audio_column, where)
+    _check_kept(rows.column_names, keep_columns, where)
     if len(rows) == 0:
         raise ValueError(f"{where}, has no clips.")
-    rows = loaded.audio(rows, audio_column, where)
+    rows = loaded.audio(rows, audio_column, where, keep_columns)
     return _as_stream(rows, seed) if streaming else rows
 
 
@@ -211,20 +215,35 @@ def _check_audio_column(features: Mapping[str, Any], column: str, where: str) ->
         raise ValueError(f"{where}: {column!r} holds {feature}, which is not audio. Pass another `audio_column`.")
 
 
-def _only_audio(rows: datasets.Dataset, audio_column: str) -> datasets.Dataset:
-    rows = rows.select_columns(audio_column)
+def _check_kept(columns: Sequence[str], keep_columns: Sequence[str], where: str) -> None:
+    missing = [name for name in keep_columns if name not in columns or name == "audio"]
+    if missing:
+        raise ValueError(
+            f"{where}, has no column {missing[0]!r} to keep; its columns are {listed(columns)}. Change `keep_columns`."
+        )
+
+
+def _only_audio(rows: datasets.Dataset, audio_column: str, keep_columns: Sequence[str] = ()) -> datasets.Dataset:
+    rows = rows.select_columns([audio_column, *keep_columns])
     if audio_column != "audio":
         rows = rows.rename_column(audio_column, "audio")
     return rows.cast_column("audio", datasets.Audio(decode=False))
 
 
-def _only_audio_of_stream(rows: datasets.IterableDataset, audio_column: str, where: str) -> datasets.IterableDataset:
+def _only_audio_of_stream(
+    rows: datasets.IterableDataset, audio_column: str, where: str, keep_columns: Sequence[str] = ()
+) -> datasets.IterableDataset:
     # With some formats, the columns are only known from the rows
-    _check_audio_column(rows.features or dict.fromkeys(next(iter(rows), ())), audio_column, where)
-    rows = rows.select_columns(audio_column)
+    columns = rows.features or dict.fromkeys(next(iter(rows), ()))
+    _check_audio_column(columns, audio_column, where)
+    _check_kept(list(columns), keep_columns, where)
+    if keep_columns and rows.features is None:
+        raise ValueError(f"{where}, does not say what its columns hold. Leave out `keep_columns`, or do not stream.")
+    kept = {name: columns[name] for name in keep_columns}
+    rows = rows.select_columns([audio_column, *keep_columns])
     if audio_column != "audio":
         rows = rows.rename_column(audio_column, "audio")
-    features = datasets.Features({"audio": datasets.Audio(decode=False)})
+    features = datasets.Features({"audio": datasets.Audio(decode=False), **kept})
     rows = rows.cast(features).map(hub_audio_only, features=features)
     try:
         is_empty = next(iter(rows), None) is None
@@ -252,9 +271,11 @@ class _Loaded(NamedTuple):
     splits: datasets.DatasetDict | datasets.IterableDatasetDict
     border: Border | None = None
 
-    def audio(self, rows: datasets.Dataset, audio_column: str, where: str) -> datasets.Dataset:
-        """The column `audio` of a split. Raises `ValueError` if its audio is outside the border."""
-        rows = _only_audio(rows, audio_column)
+    def audio(
+        self, rows: datasets.Dataset, audio_column: str, where: str, keep_columns: Sequence[str] = ()
+    ) -> datasets.Dataset:
+        """The column `audio` of a split, and kept ones. Raises `ValueError` if its audio is outside the border."""
+        rows = _only_audio(rows, audio_column, keep_columns)
         if self.border is not None:
             self.border.check(rows, where)
         return rows
@@ -276,7 +297,10 @@ def _load(
     if dataset == "ragas":
         return _Loaded(ragas.build_ragas(seed))
     folder = Path(dataset)
-    if not folder.is_dir():
+    if folder.suffix == ".parquet" and folder.is_file():
+        border = border_of_folder(folder.parent, is_open=False)
+        loaded = _load_parquet(folder, [folder])
+    elif not folder.is_dir():
         border = border_of_hub()
         try:
             loaded = datasets.load_dataset(dataset, **({"streaming": True} if streaming else {}))
@@ -294,17 +318,33 @@ def _load(
         loaded = datasets.load_from_disk(folder)
     elif any(folder.glob("data/*.parquet")):
         border = border_of_folder(folder, is_open=False)
-        try:
-            loaded = datasets.load_dataset(str(folder))
-        except datasets.exceptions.DatasetGenerationError as error:
-            raise ValueError(
-                f"The parquet files of {folder} cannot be read: {error.__cause__ or error}. Build or download them "
-                "again."
-            ) from error
+        loaded = _load_parquet(folder)
+    elif any(folder.glob("*.parquet")) and not any(map(_is_of_audio_folder, folder.iterdir())):
+        border = border_of_folder(folder, is_open=False)
+        loaded = _load_parquet(folder, sorted(folder.glob("*.parquet")))
     else:
         border = border_of_folder(folder, is_open=True)
         loaded = _load_audio_folder(folder, labelled)
     return _Loaded(loaded if isinstance(loaded, dict) else datasets.DatasetDict(train=loaded), border)
+
+
+def _is_of_audio_folder(path: Path) -> bool:
+    """Whether what is in a folder makes it one of audio files, with or without metadata."""
+    if path.name.startswith("."):
+        return False
+    return path.is_dir() or path.stem == "metadata" or path.suffix.lower() in AUDIO_EXTENSIONS
+
+
+def _load_parquet(folder: Path, files: Sequence[Path] = ()) -> Any:
+    """The splits of parquet files: of these, or of a folder as `datasets` finds them."""
+    try:
+        if files:
+            return datasets.load_dataset("parquet", data_files=list(map(str, files)))
+        return datasets.load_dataset(str(folder))
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise ValueError(
+            f"The parquet files of {folder} cannot be read: {error.__cause__ or error}. Build or download them again."
+        ) from error
 
 
 def _load_audio_folder(folder: Path, labelled: bool) -> datasets.DatasetDict:

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from .push import hub_errors
 
 
-def push_dataset(folder: str | os.PathLike, repo: str, *, private: bool = False) -> str:
+def push_dataset(folder: str | os.PathLike, repo: str, *, private: bool = False, again: str | None = None) -> str:
     """
     Upload the parquet files and the README.md of a dataset folder, and remove the parquet files that were in `data/`
     of the repository before.
@@ -20,6 +20,7 @@ def push_dataset(folder: str | os.PathLike, repo: str, *, private: bool = False)
         folder: a folder that `build_dataset` wrote.
         repo: the repository. It is created if it does not exist.
         private: create it as a private repository.
+        again: the command that tries again, for messages. By default one of `hf`.
 
     Returns:
         The address of the commit.
@@ -29,9 +30,11 @@ def push_dataset(folder: str | os.PathLike, repo: str, *, private: bool = False)
     """
     folder = Path(folder)
     api, outdated = HfApi(library_name="polyaudio"), "data/*.parquet"
-    again = ["hf", "upload", repo, str(folder), ".", "--repo-type", "dataset"]
-    again += ["--include", "README.md", "--include", outdated, "--delete", outdated]
-    with hub_errors(api.endpoint, repo, folder, shlex.join([*again, *(["--private"] if private else [])])):
+    if again is None:
+        words = ["hf", "upload", repo, str(folder), ".", "--repo-type", "dataset"]
+        words += ["--include", "README.md", "--include", outdated, "--delete", outdated]
+        again = shlex.join([*words, *(["--private"] if private else [])])
+    with hub_errors(api.endpoint, repo, folder, again):
         api.create_repo(repo, repo_type="dataset", private=private or None, exist_ok=True)
         if private and not api.repo_info(repo, repo_type="dataset").private:
             raise ValueError(

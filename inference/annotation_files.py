@@ -7,19 +7,26 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from ..data.folders import finite, write_whole
+from ..data.recordings import Recording
 from ..data.text import one_line
 from ..integration.version import __version__
 from .annotation import Annotation
+from .groups import read_groups
 
 
 # The version of the JAMS schema
 _JAMS_VERSION = "0.3.5"
+
+# The number of recordings that are saved before they are annotated
+_SAVED_AT_ONCE = 16
 
 # The usual sampling rate of models, in Hz
 _USUAL_RATE = 16_000
@@ -119,6 +126,39 @@ def output_names(files: Iterable[str]) -> dict[str, str]:
         return {}
     root = os.path.commonpath([os.path.dirname(path) for path in paths.values()])
     return {file: Path(os.path.relpath(path, root)).as_posix() for file, path in paths.items()}
+
+
+def save_recordings(
+    recordings: Iterator[Recording], folder: Path, failed: list[tuple[str, str]]
+) -> Iterator[dict[str, str]]:
+    """
+    Save recordings that are not files of their own below the folder of all outputs.
+
+    Args:
+        recordings: any number.
+        folder: the folder of all outputs.
+        failed: a list to which the name and the reason of each recording is added that has no audio.
+
+    Yields:
+        Some files at a time, with their names as [`output_names`] gives them.
+    """
+    used: Counter[str] = Counter()
+    for group in read_groups(recordings, _SAVED_AT_ONCE, failed):
+        names = {}
+        for recording in group:
+            # A name from an archive of somebody else must not lead out of the folder
+            parts = re.split(r"[/\\]|://", recording.name)
+            name = "/".join(part.replace("\0", "") for part in parts if part not in ("", ".", ".."))
+            used[name] += 1
+            name = name if used[name] == 1 else f"{name}#{used[name]}"
+            if isinstance(recording.audio, bytes):
+                path, content = folder / name, recording.audio
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, lambda new, content=content: new.write_bytes(content))
+                names[str(path)] = name
+            else:
+                names[recording.audio] = name
+        yield names
 
 
 def _format(name: str) -> Format:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..data.event_rules import EventRules
+from ..data.recordings import Recording
 from .exported import ExportedClassifier, ExportedEncoder, ExportedTimeline, find_export, refuse_options
 from .files import FileReader, FileResult
 from .timeline import Join, Timeline
@@ -44,7 +45,9 @@ class ClipClassifier(Protocol):
     def load(self) -> None:
         """Load the weights. Before, there are `labels_frames` only."""
 
-    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+    def run(
+        self, files: Sequence[str | Recording], *, num_workers: int, description: str | None
+    ) -> Iterator[FileResult]:
         """Yield for each file the probabilities of its windows: `(labels,)` or `(frames, labels)`, float32."""
 
 
@@ -60,7 +63,9 @@ class ClipEncoder(Protocol):
     frame_seconds: float | None
     reader: FileReader
 
-    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+    def run(
+        self, files: Sequence[str | Recording], *, num_workers: int, description: str | None
+    ) -> Iterator[FileResult]:
         """
         Yield for each file the features of its windows: a vector `(hidden_size,)` for the whole window or `None`, and
         vectors along its time `(n, hidden_size)` or `None`, float32.
@@ -75,15 +80,25 @@ def open_classifier(
     padding: str | None = None,
     batch_size: int = 8,
     device: str | None = None,
+    bf16: bool = False,
+    torch_compile: bool = False,
 ) -> ClipClassifier:
-    """The classifier of a model, a folder or a Hub name. The arguments are those of [`predict`]."""
+    """The classifier of a model, a folder or a Hub name. The arguments are those of [`Predictor`]."""
     model = _name_or_model(model)
     folder = find_export(model)
     if folder is None:
         return _torch_models(model).TorchClassifier(
-            model, feature_extractor, window=window, padding=padding, batch_size=batch_size, device=device
+            model,
+            feature_extractor,
+            window=window,
+            padding=padding,
+            batch_size=batch_size,
+            device=device,
+            bf16=bf16,
+            torch_compile=torch_compile,
         )
     refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=padding)
+    refuse_options(folder, device, bf16=bf16 or None, torch_compile=torch_compile or None)
     return ExportedClassifier(folder, batch_size)
 
 
@@ -97,8 +112,10 @@ def open_encoder(
     batch_size: int = 8,
     device: str | None = None,
     layer: "Layer | None" = None,
+    bf16: bool = False,
+    torch_compile: bool = False,
 ) -> ClipEncoder:
-    """The encoder of a model, a folder or a Hub name. The arguments are those of [`embed`]."""
+    """The encoder of a model, a folder or a Hub name. The arguments are those of [`Embedder`]."""
     model = _name_or_model(model)
     folder = find_export(model)
     if folder is None:
@@ -111,11 +128,12 @@ def open_encoder(
             batch_size=batch_size,
             device=device,
             layer=layer,
+            bf16=bf16,
+            torch_compile=torch_compile,
         )
     own_padding = None if padding == "longest" else padding
-    refuse_options(
-        folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding, layer=layer
-    )
+    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding)
+    refuse_options(folder, device, layer=layer, bf16=bf16 or None, torch_compile=torch_compile or None)
     return ExportedEncoder(folder, granularity, batch_size)
 
 

@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Running a model of torch on any number of audio files: reading, cutting and batching them."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
+from ..data.recordings import Recording
 from ..modeling.traits import traits_of
 from .files import BatchAnswers, FileReader, FileResult, Piece, collect_results
 
@@ -135,12 +137,13 @@ class _Batches(torch.utils.data.Dataset):
 def run_on_files(
     model: PreTrainedModel,
     reader: ClipReader,
-    files: Sequence[str],
+    files: Sequence[str | Recording],
     answer: Callable[[ModelOutput, Inputs], list[Any]],
     *,
     num_workers: int,
     description: str | None,
     options: Mapping[str, Any] | None = None,
+    bf16: bool = False,
 ) -> Iterator[FileResult]:
     """
     Run a model on audio files.
@@ -151,12 +154,13 @@ def run_on_files(
     Args:
         model: in evaluation mode, on its device.
         reader: reads the files.
-        files: paths of the files.
+        files: paths of files, or recordings.
         answer: takes the output of the model for a batch of windows, and their input, and returns a list with an
             answer for each window.
         num_workers: number of processes that read files.
         description: text of the progress bar; `None` for no progress bar.
         options: further arguments of the model.
+        bf16: as for [`run_model`].
 
     Yields:
         The answers for each file, or the error why it cannot be read.
@@ -175,7 +179,7 @@ def run_on_files(
         BatchAnswers(
             batch.pieces,
             batch.samples,
-            [one for inputs in batch.inputs for one in run_model(model, inputs, answer, options)],
+            [one for inputs in batch.inputs for one in run_model(model, inputs, answer, options, bf16=bf16)],
             batch.errors,
         )
         for batch in loader
@@ -197,6 +201,8 @@ def run_model(
     inputs: Inputs,
     answer: Callable[[ModelOutput, Inputs], Any],
     options: Mapping[str, Any] | None = None,
+    *,
+    bf16: bool = False,
 ) -> Any:
     """
     Run a model on one batch and return `answer` of its output.
@@ -205,6 +211,7 @@ def run_model(
         inputs: tensors of the batch, on any device.
         answer: takes the output of the model and its input, on the device of the model.
         options: further arguments of the model.
+        bf16: whether the model computes in bfloat16 where that is precise enough, by autocast.
 
     Raises:
         ValueError: the device has too little memory.
@@ -215,7 +222,9 @@ def run_model(
     }
     try:
         with torch.inference_mode():
-            return answer(model(**inputs, **(options or {})), inputs)
+            with torch.autocast(model.device.type, torch.bfloat16) if bf16 else contextlib.nullcontext():
+                outputs = model(**inputs, **(options or {}))
+            return answer(outputs, inputs)
     except torch.OutOfMemoryError as error:
         raise ValueError(
             "The device does not have enough memory. Lower batch_size (--batch-size) or window (--window)."

@@ -95,7 +95,13 @@ def embed(
 
 
 class Embedder:
-    """Computes the features of files with a model that is loaded once. The arguments are those of [`embed`]."""
+    """
+    Computes the features of files with a model that is loaded once. The arguments are those of [`embed`], and:
+
+    Args:
+        bf16: compute in bfloat16 where it is precise enough, by autocast.
+        torch_compile: compile the model.
+    """
 
     def __init__(
         self,
@@ -107,6 +113,8 @@ class Embedder:
         padding: str = "longest",
         batch_size: int = 8,
         device: str | None = None,
+        bf16: bool = False,
+        torch_compile: bool = False,
     ):
         if granularity not in ("utterance", "frame", "all"):
             raise ValueError(f"granularity must be 'utterance', 'frame' or 'all', got {granularity!r}.")
@@ -118,6 +126,8 @@ class Embedder:
             padding=padding,
             batch_size=batch_size,
             device=device,
+            bf16=bf16,
+            torch_compile=torch_compile,
         )
 
     def run(

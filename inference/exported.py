@@ -16,6 +16,7 @@ import numpy as np
 from ..data.digests import digest_of_file, digest_of_values
 from ..data.event_rules import EventRules
 from ..data.grid import WindowGrid
+from ..data.recordings import Recording
 from ..integration.limits import read_json
 from .files import BatchAnswers, FileReader, FileResult, Piece, collect_results
 from .timeline import Join, Timeline, WindowLayout, WindowLimits, choose_layout
@@ -268,7 +269,9 @@ class _OnFiles(ABC):
     def answers(self, windows: Sequence[np.ndarray], is_part: Sequence[bool]) -> list[Any]:
         """The answer for each window; `is_part` says which of them are parts of a clip."""
 
-    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+    def run(
+        self, files: Sequence[str | Recording], *, num_workers: int, description: str | None
+    ) -> Iterator[FileResult]:
         """Yield the answers for each file. They are read in this process, whatever `num_workers` is."""
         plan, errors = self.reader.plan(files)
         batches = map(self._answer, plan)

@@ -6,13 +6,13 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..data.audio import AUDIO_EXTENSIONS, AudioFileError, AudioInfo, audio_info, load_audio
+from ..data.audio import AudioFileError, AudioInfo, audio_info, load_audio
 from ..data.grid import WindowGrid
+from ..data.recordings import FileRecordings, Recording, Recordings, find_recordings, is_address
 from .progress import progress_bar
 
 
@@ -29,38 +29,46 @@ def find_files(paths: Iterable[str | os.PathLike]) -> list[str]:
     The audio files that `paths` name, in their order and without duplicates. Of a folder, all audio files below it.
 
     Raises:
-        ValueError: a folder has no audio files.
+        ValueError: a folder has no audio files, or a path is an address or an archive.
     """
-    files: dict[str, str] = {}
-    for given in paths:
-        path = os.fspath(given)
-        found = [path]
-        if os.path.isdir(path):
-            below = sorted(Path(path).rglob("*"))
-            found = [str(f) for f in below if f.suffix.lower() in AUDIO_EXTENSIONS and not f.name.startswith(".")]
-            if not found:
-                raise ValueError(f"There are no audio files in the folder {path}.")
-        for file in found:
-            files.setdefault(os.path.abspath(file), file)
-    return list(files.values())
+    found = find_recordings(paths)
+    others = [*found.archives, *filter(is_address, found.files)]
+    if others:
+        raise ValueError(
+            f"{others[0]} is not one audio file on this machine, so it cannot be read here. Use embed_collection or "
+            "predict_collection, or on the command line `embed --format parquet` or `predict`."
+        )
+    return list(found.files)
+
+
+def local_files(recordings: Recordings) -> list[str] | None:
+    """The paths of recordings that are all audio files on this machine, in their order; `None` for others."""
+    if not isinstance(recordings, FileRecordings) or recordings.archives or any(map(is_address, recordings.files)):
+        return None
+    return list(recordings.files)
 
 
 @dataclass(frozen=True)
 class Piece:
     """
-    A file, or windows of a long file that fit into a batch.
+    A recording, or windows of a long one that fit into a batch.
 
     Args:
-        file: its path.
+        recording: its name, and the file or the bytes to read.
         windows: number of windows. A whole clip counts as one for each minute.
         first: number of windows before it.
-        is_last: whether it reaches to the end of the file.
+        is_last: whether it reaches to the end of the recording.
     """
 
-    file: str
+    recording: Recording
     windows: int
     first: int = 0
     is_last: bool = True
+
+    @property
+    def file(self) -> str:
+        """The name of the recording: for a file that was given as a path, this path."""
+        return self.recording.name
 
     def is_part(self, windows: Sequence[np.ndarray]) -> bool:
         """Whether its clip has several windows; these ones are those of the piece."""
@@ -102,19 +110,20 @@ class FileReader:
     grid: WindowGrid | None
     batch_size: int
 
-    def plan(self, files: Sequence[str]) -> tuple[list[list[Piece]], dict[str, str]]:
+    def plan(self, files: Sequence[str | Recording]) -> tuple[list[list[Piece]], dict[str, str]]:
         """Batches of pieces of files of similar length, the longest first, and the errors of unreadable files."""
-        infos: dict[str, AudioInfo] = {}
+        infos: dict[str, tuple[Recording, AudioInfo]] = {}
         errors: dict[str, str] = {}
         for file in files:
+            recording = Recording(file, file) if isinstance(file, str) else file
             try:
-                infos[file] = audio_info(file)
+                infos[recording.name] = recording, audio_info(recording.audio)
             except AudioFileError as error:
-                errors[file] = str(error)
+                errors[recording.name] = str(error)
         batches: list[list[Piece]] = []
         room = 0
-        for file in sorted(infos, key=lambda file: infos[file].duration, reverse=True):
-            for piece in self.pieces(file, infos[file]):
+        for recording, info in sorted(infos.values(), key=lambda known: known[1].duration, reverse=True):
+            for piece in self.pieces(recording, info):
                 if not batches or piece.windows > room:
                     batches.append([])
                     room = self.batch_size
@@ -122,13 +131,15 @@ class FileReader:
                 room -= piece.windows
         return batches, errors
 
-    def pieces(self, file: str, info: AudioInfo) -> list[Piece]:
-        """Divide a file into pieces that fit into a batch."""
+    def pieces(self, recording: Recording, info: AudioInfo) -> list[Piece]:
+        """Divide a recording into pieces that fit into a batch."""
         if self.grid is None:
-            return [Piece(file, max(1, math.ceil(info.duration / _SECONDS_OF_A_WINDOW)))]
+            return [Piece(recording, max(1, math.ceil(info.duration / _SECONDS_OF_A_WINDOW)))]
         windows = len(self.grid.windows(info.samples_at(self.sampling_rate)))
         firsts = range(0, windows, self.batch_size)
-        return [Piece(file, min(self.batch_size, windows - first), first, first == firsts[-1]) for first in firsts]
+        return [
+            Piece(recording, min(self.batch_size, windows - first), first, first == firsts[-1]) for first in firsts
+        ]
 
     def read(self, pieces: Sequence[Piece]) -> tuple[list[Piece], list[list[np.ndarray]], dict[str, str]]:
         """The pieces that can be read, the windows `(samples,)` of each, and the errors of the other files."""
@@ -146,9 +157,9 @@ class FileReader:
     def read_piece(self, piece: Piece) -> list[np.ndarray]:
         """The windows of a piece. Raises `AudioFileError` where it cannot be read."""
         if self.grid is None:
-            return [load_audio(piece.file, self.sampling_rate)]
+            return [load_audio(piece.recording.audio, self.sampling_rate)]
         number = None if piece.is_last else piece.windows
-        return self.grid.read(piece.file, self.sampling_rate, piece.first, number)
+        return self.grid.read(piece.recording.audio, self.sampling_rate, piece.first, number)
 
     def weights(self, samples: Sequence[int]) -> list[int]:
         """The weights of the windows of a clip, which have these lengths in samples, in the answer for the clip."""

@@ -4,13 +4,14 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.event_rules import detect_events
+from ..data.recordings import Recording
 from .backends import ClipClassifier, open_classifier
 from .files import FileResult, find_files, weighted_mean
 
@@ -125,7 +126,11 @@ def predict(
 
 class Predictor:
     """
-    Labels files with a classifier that is loaded once. The arguments are those of [`predict`].
+    Labels files with a classifier that is loaded once. The arguments are those of [`predict`], and:
+
+    Args:
+        bf16: compute in bfloat16 where it is precise enough, by autocast.
+        torch_compile: compile the model.
 
     Attributes:
         gives_events: whether the model labels frames.
@@ -142,13 +147,22 @@ class Predictor:
         padding: str | None = None,
         batch_size: int = 8,
         device: str | None = None,
+        bf16: bool = False,
+        torch_compile: bool = False,
     ):
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}.")
         if threshold is not None and not 0 <= threshold < 1:
             raise ValueError(f"threshold must be at least 0 and below 1, got {threshold:g}.")
         self.classifier: ClipClassifier = open_classifier(
-            model, feature_extractor, window=window, padding=padding, batch_size=batch_size, device=device
+            model,
+            feature_extractor,
+            window=window,
+            padding=padding,
+            batch_size=batch_size,
+            device=device,
+            bf16=bf16,
+            torch_compile=torch_compile,
         )
         name = model if isinstance(model, str) else type(model).__name__
         self.gives_events = self.classifier.labels_frames
@@ -164,7 +178,7 @@ class Predictor:
                 self.rules = replace(self.rules, threshold=threshold, low_threshold=None)
 
     def run(
-        self, files: list[str], *, num_workers: int = 0, description: str | None = None
+        self, files: Sequence[str | Recording], *, num_workers: int = 0, description: str | None = None
     ) -> Iterator[FilePrediction]:
         """Yield the prediction for each file, the longest files first. `description` is the text of a progress bar."""
         for result in self.classifier.run(files, num_workers=num_workers, description=description):

@@ -11,6 +11,7 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, SequenceF
 from transformers.utils import ModelOutput
 
 from ..data.event_rules import EventRules
+from ..data.recordings import Recording
 from ..modeling.loading import (
     base_of,
     choose_device,
@@ -40,7 +41,10 @@ class TorchClassifier:
         padding: str | None,
         batch_size: int,
         device: str | None,
+        bf16: bool,
+        torch_compile: bool,
     ):
+        self.bf16, self.torch_compile = bf16, torch_compile
         self.device = choose_device(device)
         self.source, self.feature_extractor = model, feature_extractor
         self.settings: dict[str, Any] = {"window": window, "padding": padding, "batch_size": batch_size}
@@ -55,6 +59,8 @@ class TorchClassifier:
     def load(self) -> None:
         self.model = load_classifier(self.source)
         self.model.to(self.device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
+        if self.torch_compile:
+            self.model.compile()
         config = self.model.config
         if self.labels_frames:
             self.event_rules = EventRules.from_config(config)
@@ -68,7 +74,7 @@ class TorchClassifier:
 
     def run(
         self,
-        files: Sequence[str],
+        files: Sequence[str | Recording],
         *,
         num_workers: int,
         description: str | None,
@@ -80,6 +86,7 @@ class TorchClassifier:
             self._scores,
             num_workers=num_workers,
             description=description,
+            bf16=self.bf16,
         )
 
     def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[np.ndarray]:
@@ -110,7 +117,10 @@ class TorchEncoder:
         batch_size: int,
         device: str | None,
         layer: Layer | None = None,
+        bf16: bool = False,
+        torch_compile: bool = False,
     ):
+        self.bf16 = bf16
         config = load_config(model) if isinstance(model, str) else model.config
         if getattr(config, "is_encoder_decoder", False):
             raise ValueError(f"A model of type {config.model_type} is not an audio encoder.")
@@ -120,6 +130,8 @@ class TorchEncoder:
         encoder: PreTrainedModel = load_model(AutoModel, model)[0] if isinstance(model, str) else base_of(model)
         self.model = encoder.eval()
         self.model.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
+        if torch_compile:
+            self.model.compile()
         self.granularity, self.layer = granularity, layer
         self.options = {} if layer is None else {"output_hidden_states": True}
         if feature_extractor is None:
@@ -130,7 +142,9 @@ class TorchEncoder:
         self.clip_reader = ClipReader(config, feature_extractor, batch_size=batch_size, window=window, padding=padding)
         self.reader: FileReader = self.clip_reader.files
 
-    def run(self, files: Sequence[str], *, num_workers: int, description: str | None) -> Iterator[FileResult]:
+    def run(
+        self, files: Sequence[str | Recording], *, num_workers: int, description: str | None
+    ) -> Iterator[FileResult]:
         return run_on_files(
             self.model,
             self.clip_reader,
@@ -139,6 +153,7 @@ class TorchEncoder:
             num_workers=num_workers,
             description=description,
             options=self.options,
+            bf16=self.bf16,
         )
 
     def embed_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -161,7 +176,11 @@ class TorchEncoder:
             batch = places[start : start + reader.batch_size]
             windows = [[clips[clip][index]] for clip, index in batch]
             inputs = reader.extract(windows, [len(clips[clip]) > 1 for clip, _ in batch])
-            answers = [one for own in inputs for one in run_model(self.model, own, self._features, self.options)]
+            answers = [
+                one
+                for own in inputs
+                for one in run_model(self.model, own, self._features, self.options, bf16=self.bf16)
+            ]
             features.update(zip(batch, answers, strict=True))
         return [
             join_features(

@@ -2,15 +2,19 @@
 # Licensed under the MIT License; see LICENSE.
 """`polyaudio annotate`: find the events in recordings of any length."""
 
-import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .annotate_pictures import PICTURES, choose_formats, draw, write_attention
 from .command import argument_parser, command
-from .options import positive
+from .options import add_input_arguments, load_inputs, positive
 from .terminal import plain, print_error
 
+
+if TYPE_CHECKING:
+    from ..inference.annotation import Annotation, Annotator
 
 DESCRIPTION = """\
 Find the events in recordings of any length with a trained classifier, and write them for other programs.
@@ -18,6 +22,8 @@ Find the events in recordings of any length with a trained classifier, and write
 The model hears windows that overlap, and their scores are joined. A classifier of clips gives events in steps of
 --hop. A frame classifier gives events in steps of its frames, or of --resolution. The rules that make events of
 scores are those in the configuration of the model (see `polyaudio tune-events`), or --threshold.
+
+Members of archives, rows of datasets and what is at addresses are saved beside what is written about them.
 
 Each recording gets one file in each format: csv, jsonl (JSON lines), audacity (labels), raven (selections), jams,
 webvtt (subtitles), png (a plot), and html (a page that plays the recording along its events). Parts that cannot be
@@ -32,24 +38,21 @@ EXAMPLES = """\
   polyaudio annotate song.wav --model runs/ragas --output annotations --attention
 """
 
-_PICTURES = ("png", "html")
-_DEFAULT_FORMATS = ["csv", "html"]
-
 
 @command
 def main(argv: list[str]) -> int:
     from ..inference.annotation_files import FORMATS
 
     parser = argument_parser("annotate", DESCRIPTION, EXAMPLES)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="audio file, or folder with audio files")
+    add_input_arguments(parser)
     parser.add_argument("--model", required=True, help="model folder or Hub name, or an export to ONNX")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--formats",
         nargs="+",
-        choices=(*FORMATS, *_PICTURES),
+        choices=(*FORMATS, *PICTURES),
         metavar="FORMAT",
-        help=f"{', '.join((*FORMATS, *_PICTURES))} (default: csv html)",
+        help=f"{', '.join((*FORMATS, *PICTURES))} (default: csv html)",
     )
     parser.add_argument(
         "--window",
@@ -89,13 +92,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
     args = parser.parse_args(argv)
 
+    from ..data.recordings import share_of
     from ..inference.annotation import Annotator
-    from ..inference.annotation_files import output_names, write_annotation
+    from ..inference.annotation_files import output_names, save_recordings, write_annotation
     from ..inference.exported import ExportedTimeline
-    from ..inference.files import find_files
+    from ..inference.files import local_files
 
-    formats = _formats(args.formats)
-    files = find_files(args.files)
+    formats = choose_formats(args.formats)
+    recordings = load_inputs(parser, args)
+    files = local_files(recordings)
+    if files is None and args.attention:
+        parser.error("--attention is for audio files on this machine")
     annotator = Annotator(
         args.model,
         window=args.window,
@@ -114,12 +121,18 @@ def main(argv: list[str]) -> int:
         from ..inference.attention import segment_attention
 
         attentions = segment_attention(
-            files, timeline.model, timeline.feature_extractor, window=args.window, device=args.device
+            files or [], timeline.model, timeline.feature_extractor, window=args.window, device=args.device
         )
-    names, texts = output_names(files), [name for name in formats if name not in _PICTURES]
-    failed = events = unattended = 0
-    for annotation in annotator.run(files, description="Annotating"):
-        output = args.output / names[annotation.file]
+    texts = [name for name in formats if name not in PICTURES]
+    unread: list[tuple[str, str]] = []
+    if files is None:
+        groups = save_recordings(share_of(recordings, recordings.root()), args.output, unread)
+    else:
+        groups = iter([output_names(files)])
+    failed = events = unattended = total = 0
+    for name, annotation in _annotations(annotator, groups, None if files is None else "Annotating"):
+        total += 1
+        output = args.output / name
         write_annotation(annotation, output, texts, sampling_rate=annotator.sampling_rate)
         attention = None if attentions is None else next(attentions)
         problems = [f"{annotation.file}: {one.start:.3f} to {one.stop:.3f} s: {one.reason}" for one in annotation.gaps]
@@ -128,52 +141,30 @@ def main(argv: list[str]) -> int:
             problems.append(annotation.error)
         else:
             events += len(annotation.events)
-            _draw(annotation, output, formats)
+            draw(annotation, output, formats)
             if attention is not None and attention.error is not None:  # the recording has gaps
                 unattended += 1
                 problems.append(f"no attention: {attention.error}")
             elif attention is not None:
-                _write_attention(attention, output)
+                write_attention(attention, output)
         for problem in problems:
             print_error(f"polyaudio annotate: {problem}")
-    print(f"{events} events in {len(files) - failed} recordings, written to {plain(str(args.output))}")
+    print(f"{events} events in {total - failed} recordings, written to {plain(str(args.output))}")
+    for one, reason in unread:
+        print_error(f"polyaudio annotate: {one}: {reason}")
+    failed, total = failed + len(unread), total + len(unread)
     if failed:
-        print(f"polyaudio annotate: {failed} of {len(files)} files could not be read", file=sys.stderr)
+        print(f"polyaudio annotate: {failed} of {total} files could not be read", file=sys.stderr)
     return 1 if failed or unattended else 0
 
 
-def _formats(asked: list[str] | None) -> list[str]:
-    """The formats to write. Where matplotlib is not installed, there are no pictures."""
-    if importlib.util.find_spec("matplotlib") is not None:
-        return asked or _DEFAULT_FORMATS
-    pictures = [name for name in asked or _DEFAULT_FORMATS if name in _PICTURES]
-    if asked and pictures:
-        raise ValueError(f"The format {pictures[0]} needs matplotlib: `pip install matplotlib`. Or choose others.")
-    if pictures:
-        print_error(f"polyaudio annotate: no {pictures[0]} is written, because matplotlib is not installed")
-    return [name for name in asked or _DEFAULT_FORMATS if name not in _PICTURES]
-
-
-def _draw(annotation, output: Path, formats: list[str]) -> None:
-    if not set(formats) & set(_PICTURES):
-        return
-    from ..inference.annotation_page import write_page
-    from ..inference.annotation_plots import plot_annotation
-    from ..inference.pictures import compute_spectrogram
-
-    spectrogram = compute_spectrogram(annotation.file, annotation.duration)  # decodes the recording, so only once
-    if "png" in formats:
-        plot_annotation(annotation, output.with_name(f"{output.name}.png"), spectrogram=spectrogram)
-    if "html" in formats:
-        write_page(annotation, output.with_name(f"{output.name}.html"), spectrogram=spectrogram)
-
-
-def _write_attention(attention, output: Path) -> None:
-    from ..inference.attention import save_segment_attention
-    from ..inference.attention_plots import plot_segment_attention
-
-    plot_segment_attention(attention, output.with_name(f"{output.name}.attention.png"))
-    save_segment_attention(attention, output.with_name(f"{output.name}.attention.npz"))
+def _annotations(
+    annotator: "Annotator", groups: Iterator[dict[str, str]], description: str | None
+) -> Iterator[tuple[str, "Annotation"]]:
+    """The annotation of each file, with the name of its output."""
+    for names in groups:
+        for annotation in annotator.run(names, description=description):
+            yield names[annotation.file], annotation
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
+    from ..data.recordings import Recordings
+
 
 def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None) -> None:
     """The arguments of a command that runs a model on audio files; `padding` is the default of `--padding`."""
-    parser.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILE",
-        help="audio file, or folder; of a folder, all audio files below it are read",
-    )
+    add_input_arguments(parser)
     parser.add_argument("--model", required=True, help="model folder or Hub name, or an export to ONNX")
     parser.add_argument(
         "--batch-size",
@@ -52,6 +49,47 @@ def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None) -> N
         metavar="N",
         help="number of processes that read files (default: %(default)s)",
     )
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where it is precise enough")
+    parser.add_argument("--torch-compile", action="store_true", help="compile the model")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name recordings: files, lists of them, or a dataset."""
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="audio file; folder, of which all audio files below it are read; .tar or .parquet file with audio; "
+        "address such as https://... or hf://...; - for names from standard input and @LIST for those in the file "
+        "LIST, one a line",
+    )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="instead of files: Hub name, local folder, folder of save_to_disk, or ragas"
+    )
+    parser.add_argument("--split", default="train", help="split of the dataset (default: train)")
+    parser.add_argument(
+        "--streaming", action="store_true", help="fetch the clips of a dataset on the Hub as they are read"
+    )
+    parser.add_argument(
+        "--audio-column", default="audio", metavar="NAME", help="column with the audio (default: audio)"
+    )
+
+
+def load_inputs(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, keep_columns: Sequence[str] = ()
+) -> "Recordings":
+    """The recordings that the arguments of a command name."""
+    from ..data.recordings import DatasetRecordings, find_recordings, read_names
+
+    if args.dataset is None:
+        if args.streaming or args.split != "train":
+            parser.error("--split and --streaming need --dataset")
+        if not args.files:
+            parser.error("name files or a --dataset")
+        return find_recordings(read_names(args.files), audio_column=args.audio_column, keep_columns=keep_columns)
+    if args.files:
+        parser.error("name either files or a --dataset")
+    return DatasetRecordings(args.dataset, args.split, args.streaming, args.audio_column, tuple(keep_columns))
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:

@@ -217,6 +217,28 @@ def test_a_snapshot_in_the_cache_of_the_hub_holds_links(tmp_path):
     assert len(load_clips(str(folder.parent))["train"]) == 1
 
 
+def test_parquet_files(tmp_path):
+    rows = audio_column([wav_bytes(tmp_path / "clips" / f"{number}.wav") for number in range(4)])
+    rows = rows.add_column("label", ["cat", "dog"] * 2).add_column("recording", list("abcd"))
+    (tmp_path / "rows").mkdir()
+    for number in range(2):
+        rows.shard(2, number).to_parquet(tmp_path / "rows" / f"{number}.parquet")
+    for dataset, number in ((tmp_path / "rows", 4), (tmp_path / "rows" / "0.parquet", 2)):
+        clips = load_clips(dataset)["train"]
+        assert len(clips) == len(load_recordings(dataset)) == number
+        assert clips.features["label"].names == ["cat", "dog"]
+        assert clips[0]["audio"]["bytes"] == rows[0]["audio"]["bytes"]
+    (tmp_path / "rows" / "bad.parquet").write_bytes(b"no parquet")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_clips(tmp_path / "rows")
+
+
+def test_parquet_files_beside_audio_are_not_the_dataset(tmp_path):
+    write_clip(tmp_path / "cat" / "0.wav")
+    (tmp_path / "features.parquet").write_bytes(b"something else")
+    assert len(load_clips(tmp_path)["train"]) == 1
+
+
 def test_saved_and_parquet_data_cannot_leave_their_folder(tmp_path, monkeypatch):
     secret = str(write_clip(tmp_path / "secret.wav"))
     plain = audio_column([wav_bytes(tmp_path / "1.wav"), secret, {"bytes": b"", "path": secret}])

@@ -11,7 +11,11 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "commands", [["train", "pretrain"], ["convert", "embed, one file", "evaluate", "dataset build", "dataset mix"]]
+    "commands",
+    [
+        ["train", "pretrain"],
+        ["convert", "embed, one file", "embed, parquet", "evaluate", "dataset build", "dataset mix"],
+    ],
 )
 def test_kills_and_full_disks(project_root, commands):
     program = project_root / "benchmarks" / "kills.py"

@@ -4,6 +4,7 @@
 
 import csv
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,39 @@ def test_each_recording_gets_a_file_in_each_format(model, recordings, tmp_path, 
     ]
     line = json.loads((tmp_path / "b" / "noise.wav.jsonl").read_text())
     assert [event["offset"] for event in line["events"]] == pytest.approx([event.offset for event in second.events])
+
+
+def test_recordings_of_an_archive_are_saved_beside_their_annotations(model, recordings, tmp_path, capsys):
+    with tarfile.open(tmp_path / "clips.tar", "w") as archive:
+        archive.add(recordings / "a" / "noise.wav", "../../outside.wav")
+        archive.add(recordings / "b" / "noise.wav", "b.wav")
+        archive.add(recordings / "b" / "noise.wav", "outside.wav")
+    with tarfile.open(tmp_path / "cut.tar", "w") as archive:
+        archive.add(recordings / "a" / "noise.wav", "cut.wav")
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "cut.tar").read_bytes()[:2000])
+    output = tmp_path / "out"
+    call = ["--model", model, "--output", str(output), "--formats", "csv"]
+    assert main([*map(str, sorted(tmp_path.glob("*.tar"))), *call]) == 1
+    printed = capsys.readouterr()
+    assert "in 3 recordings" in printed.out
+    assert "1 of 4 files could not be read" in printed.err
+    assert {path.relative_to(output).as_posix() for path in output.rglob("*.*") if path.is_file()} == {
+        *("clips.tar/outside.wav", "clips.tar/outside.wav.csv"),
+        *("clips.tar/b.wav", "clips.tar/b.wav.csv"),
+        *("clips.tar/outside.wav#2", "clips.tar/outside.wav#2.csv"),
+    }
+    assert main([str(recordings), *call[:2], "--output", str(tmp_path / "files"), "--formats", "csv"]) == 0
+    for name, other in (("outside.wav", "a/noise.wav"), ("b.wav", "b/noise.wav")):
+        found, expected = output / "clips.tar" / f"{name}.csv", tmp_path / "files" / f"{other}.csv"
+        rows, expected_rows = (list(csv.reader(path.read_text().splitlines())) for path in (found, expected))
+        assert [row[1:] for row in rows] == [row[1:] for row in expected_rows]
+        assert len(rows) > 1
+        assert (output / "clips.tar" / name).read_bytes() == (recordings / other).read_bytes()
+    (tmp_path / "list.txt").write_text(f"{recordings / 'a' / 'noise.wav'}\n")
+    assert main([f"@{tmp_path}/list.txt", *call]) == 0
+    assert (output / "noise.wav.csv").exists()
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "clips.tar"), *call, "--attention"])
 
 
 def test_files_that_cannot_be_read_are_listed(model, recordings, tmp_path, capsys):
