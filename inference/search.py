@@ -198,8 +198,12 @@ def _hits(store: VectorStore, found: list[_Nearest]) -> list[list[Hit]]:
 
 
 def _hit(file: str, score: float, values: dict[str, Any], file_column: str) -> Hit:
-    others = {name: value for name, value in values.items() if name not in (file_column, "start", "end")}
-    return Hit(file, min(score, 1.0), values.get("start"), values.get("end"), others)
+    others = {name: value for name, value in values.items() if name != file_column}
+    start, end = others.get("start"), others.get("end")
+    if not isinstance(start, int | float) or not isinstance(end, int | float):  # files of others may mean other things
+        return Hit(file, min(score, 1.0), columns=others)
+    del others["start"], others["end"]
+    return Hit(file, min(score, 1.0), float(start), float(end), others)
 
 
 def _resolve(
