@@ -57,8 +57,6 @@ Shard = Callable[[], Iterator[Recording]]
 class Recordings(Protocol):
     """A collection of recordings: those that can be listed, and shards that are read one after the other."""
 
-    keep_columns: Sequence[str]
-
     def root(self) -> str:
         """The folder that has all of it, or the name of the dataset."""
 
@@ -69,7 +67,7 @@ class Recordings(Protocol):
         """The other recordings. Each shard is read as often as it is called."""
 
     def column_types(self) -> "dict[str, pa.DataType]":
-        """The types of `keep_columns`."""
+        """The types of the columns that recordings have."""
 
 
 def share_of(recordings: Recordings, root: str, rank: int = 0, world_size: int = 1) -> Iterator[Recording]:
@@ -164,6 +162,13 @@ def find_recordings(
     return FileRecordings(
         list(files.values()), list(archives.values()), audio_column, tuple(keep_columns), tuple(folders)
     )
+
+
+def recordings_of(given: str | os.PathLike | Iterable[str | os.PathLike] | Recordings) -> Recordings:
+    """A collection, or what [`find_recordings`] finds at a path or at several."""
+    if isinstance(given, str | os.PathLike):
+        return find_recordings([given])
+    return find_recordings(given) if isinstance(given, Iterable) else given
 
 
 def read_names(inputs: Iterable[str]) -> list[str]:

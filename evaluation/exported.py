@@ -13,6 +13,7 @@ from ..data.audio import audio_info
 from ..data.events import Event, events_to_frames, shifted_events
 from ..data.labels import FRAMES, MULTI_LABEL, task_of
 from ..data.readable import audio_file, drop_unreadable, report_bad_clips
+from ..data.recordings import Recording
 from ..inference.exported import ExportedClassifier
 from ..inference.progress import progress_bar
 from .answers import join_logits, make_timelines, score_logits, score_timelines, with_labels_of
@@ -94,7 +95,8 @@ def _answers(classifier: ExportedClassifier, clips: Dataset) -> Iterator[tuple[i
     with progress_bar(len(clips), "Evaluating", unit="clip") as bar:
         for row, clip in enumerate(clips.select_columns("audio")):
             file = audio_file(clip["audio"])
-            for piece in reader.pieces(cast(str, file), audio_info(file)):  # bytes are read as files are
+            recording = Recording(f"row {row}", cast(str | bytes, file))
+            for piece in reader.pieces(recording, audio_info(file)):
                 windows = reader.read_piece(piece)
                 waiting += [(row, window, piece.is_part(windows)) for window in windows]
                 if len(waiting) >= classifier.batch_size:

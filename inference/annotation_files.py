@@ -3,6 +3,7 @@
 """Writes annotations of recordings in the formats of other programs."""
 
 import csv
+import functools
 import io
 import itertools
 import json
@@ -152,9 +153,9 @@ def save_recordings(
             used[name] += 1
             name = name if used[name] == 1 else f"{name}#{used[name]}"
             if isinstance(recording.audio, bytes):
-                path, content = folder / name, recording.audio
+                path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, lambda new, content=content: new.write_bytes(content))
+                write_whole(path, functools.partial(Path.write_bytes, data=recording.audio))
                 names[str(path)] = name
             else:
                 names[recording.audio] = name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.digests import digest_of_file
-from ..data.recordings import Recording, Recordings, find_recordings, share_of
+from ..data.recordings import Recording, Recordings, recordings_of, share_of
 from .embedding import Embedder
 from .exported import digest_of_export, find_export
 from .feature_store import (
@@ -147,12 +147,8 @@ def embed_collection(
     for name, value in (("shard_size", shard_size), ("processes", processes)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
-    if isinstance(recordings, str | os.PathLike):
-        recordings = find_recordings([recordings])
-    elif isinstance(recordings, Iterable):
-        recordings = find_recordings(recordings)
     work = _Work(
-        recordings,
+        recordings_of(recordings),
         os.fspath(model) if isinstance(model, os.PathLike) else model,
         Path(output),
         {

@@ -3,6 +3,7 @@
 """Vectors of recordings in Parquet files, which `datasets`, DuckDB and polars open."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -153,15 +154,13 @@ class FeatureStore:
         Raises:
             OSError: the disk is full, or the folder cannot be written to.
         """
-        import pyarrow.parquet
-
         if not rows:
             return
         audio = {row.file: row.audio for row in rows}
         self._drop(audio.keys() & self._audio.keys())
         table = self._table(rows)
         path = self.data / f"train-{digest_of_values(sorted(audio.items()))[:16]}.parquet"
-        write_whole(path, lambda new: pyarrow.parquet.write_table(table, new, compression="zstd"))
+        write_whole(path, functools.partial(_write_shard, table))
         self._add_to_index(audio, states)
 
     def _table(self, rows: Sequence[StoredRow]) -> "pa.Table":
@@ -220,10 +219,7 @@ class FeatureStore:
                 is_old = pyarrow.compute.is_in(table["file"], value_set=pa.array(sorted(names), pa.string()))
                 rest = table.filter(pyarrow.compute.invert(is_old))
                 if len(rest):
-                    write_whole(
-                        path,
-                        lambda new, rest=rest: pyarrow.parquet.write_table(rest, new, compression="zstd"),
-                    )
+                    write_whole(path, functools.partial(_write_shard, rest))
                 else:
                     path.unlink()
         for name in names:
@@ -255,6 +251,12 @@ class FeatureStore:
             os.write(descriptor, text)
         finally:
             os.close(descriptor)
+
+
+def _write_shard(table: "pa.Table", path: Path) -> None:
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(table, path, compression="zstd")
 
 
 def file_state(path: str) -> tuple[int, int, int] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.folders import write_whole
-from ..data.recordings import Recordings, find_recordings, share_of
+from ..data.recordings import Recordings, recordings_of, share_of
 from .collection import FailedRecording
 from .exported import find_export
 from .groups import read_groups
@@ -109,10 +109,6 @@ def predict_collection(
         raise ValueError(f"{output} must end with {', '.join(PREDICTION_FORMATS)}.")
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}.")
-    if isinstance(recordings, str | os.PathLike):
-        recordings = find_recordings([recordings])
-    elif isinstance(recordings, Iterable):
-        recordings = find_recordings(recordings)
     settings = {
         "top_k": top_k,
         "threshold": threshold,
@@ -124,7 +120,7 @@ def predict_collection(
     }
     parts = output.absolute().with_name(f".{output.name}.parts")
     name = os.fspath(model) if isinstance(model, os.PathLike) else model
-    work = _Work(recordings, name, parts, settings, num_workers, device, description)
+    work = _Work(recordings_of(recordings), name, parts, settings, num_workers, device, description)
     place = launched_place(device)
     if place.world_size > 1 and processes > 1:
         raise ValueError("The processes were launched already. Leave out processes (--processes).")
