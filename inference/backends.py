@@ -111,9 +111,9 @@ def open_encoder(
     padding: str = "longest",
     batch_size: int = 8,
     device: str | None = None,
+    layer: "Layer | None" = None,
     bf16: bool = False,
     torch_compile: bool = False,
-    layer: "Layer | None" = None,
 ) -> ClipEncoder:
     """The encoder of a model, a folder or a Hub name. The arguments are those of [`Embedder`]."""
     model = _name_or_model(model)
@@ -127,21 +127,13 @@ def open_encoder(
             padding=padding,
             batch_size=batch_size,
             device=device,
+            layer=layer,
             bf16=bf16,
             torch_compile=torch_compile,
-            layer=layer,
         )
     own_padding = None if padding == "longest" else padding
-    refuse_options(
-        folder,
-        device,
-        feature_extractor=feature_extractor,
-        window=window,
-        padding=own_padding,
-        layer=layer,
-        bf16=bf16 or None,
-        torch_compile=torch_compile or None,
-    )
+    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding)
+    refuse_options(folder, device, layer=layer, bf16=bf16 or None, torch_compile=torch_compile or None)
     return ExportedEncoder(folder, granularity, batch_size)
 
 

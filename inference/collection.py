@@ -45,6 +45,8 @@ from .progress import progress_bar
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from ..modeling.traits import Layer
+
 
 @dataclass(frozen=True)
 class FailedRecording:
@@ -90,6 +92,7 @@ def embed_collection(
     processes: int = 1,
     shard_size: int = 512,
     device: str | None = None,
+    layer: "Layer | None" = None,
     bf16: bool = False,
     torch_compile: bool = False,
     overwrite: bool = False,
@@ -112,7 +115,7 @@ def embed_collection(
         output: folder to write to.
         rows: `"recording"` for one vector for each recording, `"window"` for one for each window.
         dtype: of the vectors, `"float32"` or `"float16"`.
-        window, padding, batch_size, device: as for [`embed`].
+        window, padding, batch_size, device, layer: as for [`embed`].
         num_workers: number of processes that read files, for each process that computes.
         processes: number of processes on this machine. They are started with `spawn`, so a script that calls this
             function with more than one needs `if __name__ == "__main__":`.
@@ -148,7 +151,14 @@ def embed_collection(
         recordings_of(recordings),
         os.fspath(model) if isinstance(model, os.PathLike) else model,
         Path(output),
-        {"window": window, "padding": padding, "batch_size": batch_size, "bf16": bf16, "torch_compile": torch_compile},
+        {
+            "window": window,
+            "padding": padding,
+            "batch_size": batch_size,
+            "layer": layer,
+            "bf16": bf16,
+            "torch_compile": torch_compile,
+        },
         rows,
         dtype,
         num_workers,
@@ -297,6 +307,7 @@ class _Work:
             embedder.encoder.reader.sampling_rate,
             self.rows,
             self.dtype,
+            layer=self.settings["layer"],
         )
 
 

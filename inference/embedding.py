@@ -16,6 +16,8 @@ from .files import find_files, join_features
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, SequenceFeatureExtractor
 
+    from ..modeling.traits import Layer
+
 
 @dataclass(frozen=True)
 class FileFeatures:
@@ -46,6 +48,7 @@ def embed(
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | None = None,
+    layer: "Layer | None" = None,
 ) -> list[FileFeatures]:
     """
     Compute the features of audio files of any sampling rate and number of channels.
@@ -63,6 +66,8 @@ def embed(
             `"all"` for the last hidden state (SSLAM: class token and patches, SAMAudio: segments).
         padding: as for [`predict`], except that the default masks the padding.
         window, batch_size, num_workers, device: as for [`predict`].
+        layer: the layer that the features are from: the number of layers below it, where negative numbers count from
+            the end, or `"mean"` for the mean over the layers; by default the last layer.
 
     Returns:
         The features of each file, in the order of the files. A file that cannot be read has an `error`.
@@ -89,6 +94,7 @@ def embed(
         padding=padding,
         batch_size=batch_size,
         device=device,
+        layer=layer,
     )
     features = {one.file: one for one in embedder.run(files, num_workers=num_workers)}
     return [features[file] for file in files]
@@ -113,6 +119,7 @@ class Embedder:
         padding: str = "longest",
         batch_size: int = 8,
         device: str | None = None,
+        layer: "Layer | None" = None,
         bf16: bool = False,
         torch_compile: bool = False,
     ):
@@ -126,6 +133,7 @@ class Embedder:
             padding=padding,
             batch_size=batch_size,
             device=device,
+            layer=layer,
             bf16=bf16,
             torch_compile=torch_compile,
         )

@@ -40,7 +40,7 @@ class FeatureSettings:
     Args:
         model: name of the model, for messages. A model that was moved or renamed is the same.
         weights: its digest, see `digest_of_model`.
-        granularity, window, padding: arguments of [`embed`].
+        granularity, window, padding, layer: arguments of [`embed`].
     """
 
     model: str
@@ -48,6 +48,7 @@ class FeatureSettings:
     granularity: str
     window: float | None
     padding: str
+    layer: int | str | None = None
 
 
 class FeatureFolder:
@@ -246,7 +247,7 @@ def _settle(path: Path, settings: FeatureSettings, files: list[str]) -> str:
             f"{path.parent} has features of other weights than {settings.model} has now: those of {kept_model}, as it "
             "was then. Choose another output folder."
         )
-    for name in ("granularity", "window", "padding"):
+    for name in ("granularity", "window", "padding", "layer"):
         value = getattr(settings, name)
         if kept.get(name) != value:
             raise ValueError(

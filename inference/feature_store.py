@@ -61,7 +61,7 @@ class StoreSettings:
     rows: Rows
     dtype: Precision
     granularity: str = "utterance"
-    layer: int | None = None
+    layer: int | str | None = None
 
 
 @dataclass(frozen=True)

@@ -197,8 +197,12 @@ def _hits(store: VectorStore, found: list[_Nearest]) -> list[list[Hit]]:
 
 
 def _hit(file: str, score: float, values: dict[str, Any], file_column: str) -> Hit:
-    others = {name: value for name, value in values.items() if name not in (file_column, "start", "end")}
-    return Hit(file, min(score, 1.0), values.get("start"), values.get("end"), others)
+    others = {name: value for name, value in values.items() if name != file_column}
+    start, end = others.get("start"), others.get("end")
+    if not isinstance(start, int | float) or not isinstance(end, int | float):  # files of others may mean other things
+        return Hit(file, min(score, 1.0), columns=others)
+    del others["start"], others["end"]
+    return Hit(file, min(score, 1.0), float(start), float(end), others)
 
 
 def _resolve(
@@ -234,6 +238,7 @@ def _embed(
 ) -> dict[str, np.ndarray]:
     """The vectors of audio files, `(vectors, size)` each, computed as those of the index were."""
     from .backends import open_encoder
+    from .collection import digest_of
 
     settings = index.settings
     if "weights" not in settings:
@@ -250,7 +255,7 @@ def _embed(
         layer=settings.get("layer"),
         device=device,
     )
-    if _digest(model) != settings["weights"]:  # not earlier, because it is that of the files that are there by now
+    if digest_of(model) != settings["weights"]:  # not earlier, because it is that of the files that are there by now
         raise ValueError(
             f"{model} has other weights or settings than the model that computed the features, {settings['model']}. "
             "Name a folder with that one (--model)."
@@ -266,14 +271,3 @@ def _embed(
         if vectors[result.file].shape[1] != index.store.size:
             raise ValueError(f"{model} gives vectors of another size than those of the index. Build the index again.")
     return vectors
-
-
-def _digest(model: str) -> str:
-    from .exported import digest_of_export, find_export
-
-    export = find_export(model)
-    if export is not None:
-        return digest_of_export(export)
-    from ..modeling.digests import digest_of_model
-
-    return digest_of_model(model)

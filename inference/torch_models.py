@@ -116,9 +116,9 @@ class TorchEncoder:
         padding: str,
         batch_size: int,
         device: str | None,
+        layer: Layer | None = None,
         bf16: bool = False,
         torch_compile: bool = False,
-        layer: Layer | None = None,
     ):
         self.bf16 = bf16
         config = load_config(model) if isinstance(model, str) else model.config

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .command import argument_parser, command
 from .embed_parquet import PARQUET_ONLY, add_parquet_arguments, leave, write_parquet
-from .options import add_run_arguments, load_inputs
+from .options import add_run_arguments, layer, load_inputs
 from .terminal import print_error
 
 
@@ -57,6 +57,12 @@ def main(argv: list[str]) -> int:
         choices=("all", "frame", "utterance"),
         help="which features to write, see above; parquet files have utterance",
     )
+    parser.add_argument(
+        "--layer",
+        type=layer,
+        metavar="N",
+        help="number of layers below the features, from the end if negative, or mean (default: last layer)",
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write the features to")
     parser.add_argument(
         "--format", choices=("npy", "safetensors", "parquet"), default="npy", help="file format (default: npy)"
@@ -96,11 +102,14 @@ def _write_arrays(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         padding=args.padding,
         batch_size=args.batch_size,
         device=device_of(place, args.device),
+        layer=args.layer,
         bf16=args.bf16,
         torch_compile=args.torch_compile,
     )
     model_name = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
-    settings = FeatureSettings(model_name, digest_of(args.model), args.granularity, args.window, args.padding)
+    settings = FeatureSettings(
+        model_name, digest_of(args.model), args.granularity, args.window, args.padding, args.layer
+    )
     output = FeatureFolder(Path(args.output), settings, files, args.format, args.single_file)
     if place.world_size > 1:
         files = [str(one.audio) for one in share_of(found, found.root(), place.rank, place.world_size)]

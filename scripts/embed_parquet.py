@@ -77,6 +77,7 @@ def write_parquet(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         processes=args.processes,
         shard_size=args.shard_size,
         device=args.device,
+        layer=args.layer,
         bf16=args.bf16,
         torch_compile=args.torch_compile,
         overwrite=args.overwrite,

@@ -18,6 +18,8 @@ vectors.
 
 The index refers to FEATURES. If they change, a search says so, and this command builds the index again."""
 
+_LOW_RECALL = 0.98
+
 EXAMPLES = """\
   polyaudio index features --output index
   polyaudio index clips.parquet --vector-column embedding --file-column path --output index
@@ -57,6 +59,8 @@ def main(argv: list[str]) -> None:
             f"approximate search: recall at 10 of {recall.recall:.3f} against exact search, "
             f"on {recall.sampled} of its own vectors (expansion {recall.expansion})"
         )
+        if recall.recall < _LOW_RECALL:
+            print("These vectors are hard to index. Search with --exact where that is too little.")
 
 
 if __name__ == "__main__":

@@ -142,6 +142,11 @@ def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "
     )
 
 
+def layer(text: str) -> int | str:
+    """A type of arguments: the number of a layer, or `mean`."""
+    return text if text == "mean" else int(text)
+
+
 def positive(kind: type, or_zero: bool = False):
     """A type of arguments: a finite number above 0, or also 0."""
 

@@ -18,6 +18,7 @@ from polyaudio import (
     SSLAMModel,
     build_index,
     embed,
+    embed_collection,
     search,
 )
 from polyaudio.inference.backends import open_encoder
@@ -187,3 +188,26 @@ def test_another_model_than_that_of_the_features_is_refused(tones, sam_audio, ss
         search(query, tmp_path / "index", model=sslam)
     (result,) = search(query, tmp_path / "index", model=sam_audio, top_k=1)
     assert result.hits[0].score == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("rows", "dtype", "layer"), [("recording", "float32", 1), ("window", "float16", "mean")])
+def test_collections_that_embed_wrote(tones, sslam, tmp_path, rows, dtype, layer):
+    embed_collection(tones, sslam, tmp_path / "features", rows=rows, dtype=dtype, window=0.64, layer=layer)
+    report = build_index(tmp_path / "features", tmp_path / "index")
+    assert report.rows > 8 if rows == "window" else report.rows == 8
+    query = tones / "high" / "2.wav"
+    (result,) = search(query, tmp_path / "index", top_k=3)
+    assert result.hits[0].file == "high/2.wav"
+    assert result.hits[0].score == pytest.approx(1, abs=1e-3)
+    assert result.hits[0].end > result.hits[0].start
+
+
+def test_features_of_another_layer_are_not_mixed(tones, sslam, tmp_path):
+    embed_collection(tones, sslam, tmp_path / "features", layer=1)
+    with pytest.raises(ValueError, match="layer=1 instead of None"):
+        embed_collection(tones, sslam, tmp_path / "features")
+    command = [str(tones), "--model", sslam, "--granularity", "utterance", "--workers", "0"]
+    command += ["--output", str(tmp_path / "arrays")]
+    assert embed_command([*command, "--layer", "mean"]) == 0
+    assert embed_command([*command, "--layer", "-1"]) == 2
+    assert embed_command([*command, "--layer", "mean"]) == 0

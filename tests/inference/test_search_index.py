@@ -66,6 +66,13 @@ def test_other_columns_and_kinds_of_numbers(tmp_path, dtype):
     assert (result.hits[0].file, result.hits[0].columns) == ("7.wav", {"file": "7.wav"})
 
 
+def test_columns_of_others_that_are_no_times_stay_columns(tmp_path):
+    write_vectors(tmp_path / "vectors.parquet", VECTORS, FILES, start=["noon"] * 200, end=["night"] * 200)
+    build_index(tmp_path / "vectors.parquet", tmp_path / "index")
+    hit = search("3.wav", tmp_path / "index", top_k=1)[0].hits[0]
+    assert (hit.start, hit.columns) == (None, {"start": "noon", "end": "night"})
+
+
 def test_an_index_is_replaced_and_nothing_else(features, tmp_path):
     build_index(features, tmp_path / "index", approximate=False)
     build_index(features, tmp_path / "index")
