@@ -172,7 +172,9 @@ def measure(folder: Path, clips: int, actions: list[str], workers: int) -> Itera
     """For each action its run on a collection of so many clips, and what it found."""
     plans, data = plan(clips), folder / str(clips)
     if not data.exists():
-        write(data, plans)
+        unfinished = data.with_suffix(".incomplete")
+        write(unfinished, plans)
+        unfinished.rename(data)
     report = folder / f"{clips}.json"
     for action in actions:
         flags = ["--output", str(report)] if action == "check" else []
