@@ -335,7 +335,9 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         else:
             input_values, tonic, confidence = self.tonic_pitch(waveforms, lengths, tonic, melody)
         if self.frontend == "tonic_pitch+chroma":
-            chroma, _, _ = self.tonic_chroma(waveforms, lengths, tonic)
+            num_lines = len(self.tonic_chroma.frequencies)
+            power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, num_lines)
+            chroma = self.tonic_chroma.features(power, 1 + lengths // self.hop_length, tonic)
             input_values = torch.cat([input_values, chroma], dim=2)
         return {"input_values": input_values, "tonic": tonic, "tonic_confidence": confidence}
 

@@ -23,15 +23,15 @@ _WHITENING, _FLOOR = 0.5, 1e-4
 # Power, relative to the mean of the clip, at which the compression turns from linear to logarithmic
 _KNEE = 0.03
 # Peaks of the salience of a frame between which the melody is chosen
-_CANDIDATES = 8
+_CANDIDATES = 6
 # The salience, in its root mean square over the clip, that a step of 20 cents from a frame to the next must be worth,
 # and the most that any step must be worth
 _STEP_COST, _LARGEST_COST = 0.15, 8.0
-# A pitch depends on the 2**6 frames before it and after it
-_ROUNDS = 6
+# Paths reach 2**5 frames back and forth
+_ROUNDS = 5
 # From the worth of paths to the odds of their candidates, and from the salience of a frame to the odds of a melody
 _SHARPNESS = 1.0
-_VOICING_SLOPE, _VOICING_THRESHOLD = 3.0, 1.5
+_VOICING_SLOPE, _VOICING_THRESHOLD = 3.0, 1.7
 _SILENT = 1e-6
 _NO_PEAK = 10.0
 

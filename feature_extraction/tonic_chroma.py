@@ -106,25 +106,29 @@ class TonicChroma:
             frames: `(batch_size,)`, int64, the number of frames of each clip.
             tonic: as above.
         """
-        mean = _mean_power(power, frames)
         searched = 1 + (frames - 1) // _SEARCH_EVERY
+        mean = _mean_power(power, frames)
         estimate, confidence = self._find_tonic(power[..., ::_SEARCH_EVERY], mean, searched, tonic)
+        return self.features(power, frames, estimate), estimate, confidence
 
-        lowest = self.f_min * 2 ** (torch.log2(estimate / self.f_min) % 1)
+    def features(self, power: torch.Tensor, frames: torch.Tensor, tonic: torch.Tensor) -> torch.Tensor:
+        """The features alone, `(batch_size, frames, bins_per_octave)`, for a known tonic, `(batch_size,)`."""
+        lowest = self.f_min * 2 ** (torch.log2(tonic / self.f_min) % 1)
         octaves = self.num_octaves - 1
         steps = torch.arange(octaves * self.bins_per_octave, device=power.device) / self.bins_per_octave
         filters = self._filters(lowest[:, None] * 2**steps, self.bins_per_octave)
-        bands = torch.log1p(filters @ power / (_KNEE * mean))
-        features = bands.unflatten(1, (octaves, self.bins_per_octave)).mean(1)
-        return features.transpose(1, 2), estimate, confidence
+        bands = torch.log1p(filters @ power / (_KNEE * _mean_power(power, frames)))
+        return bands.unflatten(1, (octaves, self.bins_per_octave)).mean(1).transpose(1, 2)
+
+    @property
+    def search_hop_length(self) -> int:
+        """Samples from one of the frames in which the tonic is sought to the next."""
+        return _SEARCH_EVERY * self.hop_length
 
     def find_tonic(
-        self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic: float | torch.Tensor | None = None
+        self, power: torch.Tensor, frames: torch.Tensor, tonic: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The tonic and its confidence alone, in a part of the time; arguments, returns and errors as above."""
-        hop_length = _SEARCH_EVERY * self.hop_length
-        power = power_spectrogram(waveforms, lengths, self.n_fft, hop_length, len(self.frequencies))
-        frames = 1 + lengths // hop_length
+        """The tonic and its confidence alone, from `power` every `search_hop_length` samples; see `from_power`."""
         return self._find_tonic(power, _mean_power(power, frames), frames, tonic)
 
     def _find_tonic(

@@ -5,6 +5,7 @@
 import torch
 
 from .melody import Melody, MelodyTracker
+from .spectrogram import power_spectrogram
 from .tonic_chroma import TonicChroma
 
 
@@ -35,20 +36,21 @@ class TonicPitch:
     def __init__(self, sampling_rate: int, n_fft: int = 4096, hop_length: int = 320, num_bins: int = 60):
         self.hop_length, self.num_bins = hop_length, num_bins
         self.melody = MelodyTracker(sampling_rate, max(1, n_fft // 4), hop_length)
-        self.chroma = TonicChroma(sampling_rate, n_fft, hop_length)
+        # The tonic needs fewer frames than the melody
+        self.chroma = TonicChroma(sampling_rate, n_fft, 2 * hop_length)
 
     def __call__(
         self,
         waveforms: torch.Tensor,
         lengths: torch.Tensor,
-        tonic: float | torch.Tensor | None = None,
+        tonic: torch.Tensor | None = None,
         melody: Melody | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
             waveforms: `(batch_size, samples)`, float32, zero after the end of each clip; at least `n_fft` samples.
             lengths: `(batch_size,)`, int64, samples of each clip, each at least `n_fft // 2 + 1`.
-            tonic: in Hz, one for all clips or `(batch_size,)`; estimated where it is NaN, or for all if not given.
+            tonic: in Hz, `(batch_size,)`; estimated where it is NaN, or for all if not given.
             melody: of `1 + samples // hop_length` frames; tracked if not given.
 
         Returns:
@@ -59,7 +61,9 @@ class TonicPitch:
         Raises:
             ValueError: a given tonic is not positive or not finite.
         """
-        tonic, confidence = self.chroma.find_tonic(waveforms, lengths, tonic)
+        hop_length, num_lines = self.chroma.search_hop_length, len(self.chroma.frequencies)
+        power = power_spectrogram(waveforms, lengths, self.chroma.n_fft, hop_length, num_lines)
+        tonic, confidence = self.chroma.find_tonic(power, 1 + lengths // hop_length, tonic)
         if melody is None:
             melody = self.melody(waveforms, lengths)
         return self.features(melody, 1 + lengths // self.hop_length, tonic), tonic, confidence
