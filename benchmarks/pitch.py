@@ -6,9 +6,9 @@ Pitch trackers over synthesised ragas, whose true pitch is known.
     pip install swift-f0 torchcrepe
     python benchmarks/pitch.py [--recordings 8] [--crepe tiny|full]
 
-Raw pitch accuracy: the frames with a melody whose pitch is right within 50 cents. Raw chroma accuracy: the same in any
-octave. Voicing recall: the frames with a melody that are taken for such. False alarm: the others that are, too. A rival
-that is not installed is left out.
+Raw pitch accuracy: the frames with a melody whose pitch is right within 50 cents. Raw chroma accuracy: the same in
+any octave. Voicing recall: the frames with a melody that are taken for such. False alarm: the others that are taken
+for such. A rival that is not installed is left out.
 """
 
 import argparse
