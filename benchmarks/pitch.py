@@ -4,7 +4,7 @@
 Pitch trackers over synthesised ragas, whose true pitch is known.
 
     pip install swift-f0 torchcrepe
-    python benchmarks/pitch.py [--recordings 8] [--crepe tiny|full]
+    python benchmarks/pitch.py [--recordings 8] [--seed 0] [--crepe tiny|full|none]
 
 Raw pitch accuracy: the frames with a melody whose pitch is right within 50 cents. Raw chroma accuracy: the same in
 any octave. Voicing recall: the frames with a melody that are taken for such. False alarm: the others that are taken
@@ -117,13 +117,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, default=8, help=f"for each condition, of {SECONDS} s")
     parser.add_argument("--seed", type=int, default=0, help="of the first recording")
-    parser.add_argument("--crepe", default="tiny", choices=["tiny", "full"], help="the model of torchcrepe")
+    parser.add_argument("--crepe", default="tiny", choices=["tiny", "full", "none"], help="the model of torchcrepe")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
     trackers: dict[str, Tracker] = {"polyaudio": melody_tracker()}
-    for name, load in (("swift-f0", swift_f0), (f"torchcrepe {args.crepe}", lambda: crepe(args.crepe))):
+    rivals: dict[str, Callable[[], Tracker]] = {"swift-f0": swift_f0}
+    if args.crepe != "none":
+        rivals[f"torchcrepe {args.crepe}"] = lambda: crepe(args.crepe)
+    for name, load in rivals.items():
         try:
             trackers[name] = load()
         except ImportError as error:
