@@ -2,7 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Feature extractor of SAMAudio: log-mel frames, tonic-relative pitch or the waveform itself, over whole batches."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.feature_extraction_utils import BatchFeature
@@ -236,12 +236,15 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
             raise ValueError("`truncation=True` needs `max_length`, the number of samples to cut clips to.")
         padding_strategy = self._get_padding_strategies(padding=padding, max_length=max_length)
 
+        clips = None
         if raw_speech is None and tracks is not None:
-            clips, sizes = None, [1 + int(times[-1] * self.sampling_rate) for times in tracks[1]]
+            sizes = [1 + int(times[-1] * self.sampling_rate) for times in tracks[1]]
         else:
-            clips, _ = as_mono_waveforms(raw_speech)
+            clips, _ = as_mono_waveforms(raw_speech)  # type: ignore[arg-type]  # it refuses None
+            if truncation:
+                clips = [clip[:max_length] for clip in clips]
             sizes = [len(clip) for clip in clips]
-        if truncation:
+        if truncation and max_length is not None:
             sizes = [min(size, max_length) for size in sizes]
         sizes = [max(size, self.n_fft) for size in sizes]
         longest = max(sizes)
@@ -252,12 +255,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         lengths = torch.tensor(sizes, device=device)
         tonics = self._as_tonics(tonic, lengths)
         melody = None if tracks is None else self._melody_of(tracks, lengths, longest)
-        if clips is None:
-            features = self._extract_track(melody, lengths, tonics)
-        else:
-            if truncation:
-                clips = [clip[:max_length] for clip in clips]
-            features = self._extract(_stack(clips, longest).to(device), lengths, tonics, melody, center)
+        waveforms = None if clips is None else _stack(clips, longest).to(device)
+        features = self._extract(waveforms, lengths, tonics, melody, center)
         input_values = features["input_values"]
         num_frames = lengths
         if self.frontend != "waveform":
@@ -301,12 +300,14 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
 
     def _extract(
         self,
-        waveforms: torch.Tensor,
+        waveforms: torch.Tensor | None,
         lengths: torch.Tensor,
         tonic: torch.Tensor,
         melody: Melody | None,
         center: bool,
     ) -> dict[str, torch.Tensor]:
+        if waveforms is None:
+            return self._extract_track(cast(Melody, melody), lengths, tonic)
         if self.frontend == "waveform":
             return {"input_values": waveforms}
         # In blocks a batch takes a third to a half of the time on a CPU

@@ -4,6 +4,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 
@@ -112,7 +113,7 @@ class WaveformFrontEnd(SampleFrontEnd):
         return samples * attention_mask.to(samples.dtype), attention_mask
 
 
-FRONT_ENDS = {
+FRONT_ENDS: dict[str, Callable[[SAMAudioFeatureExtractor], SampleFrontEnd]] = {
     "log_mel": LogMelFrontEnd,
     "tonic_chroma": TonicChromaFrontEnd,
     "tonic_pitch": TonicPitchFrontEnd,
