@@ -48,18 +48,18 @@ def test_a_glide_and_an_oscillation_are_followed(tracker, lowest):
     frequencies = lowest * 2 ** (cents / 1200)
     melody = track(tracker, tones(frequencies))
     error = 1200 * np.log2(pitch_of(melody)[0].numpy() / frequencies[np.minimum(np.arange(201) * HOP, len(time) - 1)])
-    assert np.median(np.abs(error[5:-5])) < 8
+    assert np.median(np.abs(error[5:-5])) < 4.5  # between the bins, which are 20 cents apart
     assert np.abs(error[5:-5]).max() < 50
     assert melody.voicing[0, 5:-5].min() > 0.5
 
 
 def test_a_melody_stands_over_a_drone_of_the_same_pitches(tracker):
-    """The drone is softer, and sounds all the time, also through the rests."""
+    """Each of the three strings is half as loud, and sounds all the time, also through the rests."""
     tonic, cents = 140.0, np.array([0, 386, 702, 1200, 906, 702, 498, 204, 0, 204])
     frequencies = tonic * 2 ** (np.repeat(cents, RATE // 2) / 1200)
     rests = np.tile(np.repeat([1.0, 0.0], [RATE * 2 // 5, RATE // 10]), len(cents))
     drone = sum(tones(np.full(len(frequencies), tonic * ratio)) for ratio in (0.5, 0.75, 1))
-    melody = track(tracker, tones(frequencies) * torch.from_numpy(rests).float() + 0.1 * drone)
+    melody = track(tracker, tones(frequencies) * torch.from_numpy(rests).float() + 0.5 * drone)
     truth = frequencies[np.minimum(np.arange(len(frequencies) // HOP) * HOP, len(frequencies) - 1)]
     error = 1200 * np.log2(pitch_of(melody)[0, : len(truth)].numpy() / truth)
     place = np.arange(len(truth)) * HOP / RATE % 0.5
@@ -67,6 +67,15 @@ def test_a_melody_stands_over_a_drone_of_the_same_pitches(tracker):
     assert (np.abs(error[is_note]) < 30).mean() > 0.97
     voicing = melody.voicing[0, : len(truth)].numpy()
     assert voicing[is_note].mean() > voicing[is_rest].mean() + 0.4
+
+
+def test_what_comes_after_a_loud_stroke_decides_too(tracker):
+    frequencies = 200 * 2 ** (np.repeat([0, 200, 400, 200, 0, 300], RATE // 2) / 1200)
+    clip, start, length = tones(frequencies), 18_880, 2240
+    clip[start : start + length] += 2.5 * tones(np.full(length, 523.0))
+    frames = np.arange(start // HOP + 1, (start + length) // HOP)
+    pitch = pitch_of(track(tracker, clip))[0].numpy()[frames]
+    assert (np.abs(1200 * np.log2(pitch / frequencies[frames * HOP])) < 50).all()
 
 
 def test_the_melody_of_a_concert_with_drums_is_found(tracker):
