@@ -43,6 +43,7 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
     )
 
     log_mel, tonic_chroma = SAMAudioFeatureExtractor(), SAMAudioFeatureExtractor("tonic_chroma")
+    tonic_pitch = SAMAudioFeatureExtractor("tonic_pitch")
     transform = torchaudio.transforms.MelSpectrogram(RATE, n_fft=1024, hop_length=256, n_mels=80).to(device)
     yield compare(
         f"Log-mel frames {what}, and pitch relative to the tonic",
@@ -57,6 +58,9 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
                 transform(waveforms.to(device)) + 1e-8
             ),
             "SAMAudioFeatureExtractor, tonic_chroma": lambda: tonic_chroma(
+                arrays, sampling_rate=RATE, return_tensors="pt", device=device
+            ),
+            "SAMAudioFeatureExtractor, tonic_pitch": lambda: tonic_pitch(
                 arrays, sampling_rate=RATE, return_tensors="pt", device=device
             ),
         },

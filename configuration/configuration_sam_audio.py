@@ -12,15 +12,18 @@ from ..integration.limits import CheckedConfigMixin
 
 
 # Number of values in a frame of each front end, if the configuration does not say
-FRONTENDS = {"log_mel": 80, "tonic_chroma": 36, "waveform": 1}
+FRONTENDS = {"log_mel": 80, "tonic_chroma": 36, "tonic_pitch": 64, "tonic_pitch+chroma": 100, "waveform": 1}
 
-# Number of frames that a classifier reads in one pass, 122.88 s with the defaults of the feature extractor. The chroma
-# of a clip follows from the tonic and the level of the whole clip, so it is not cut.
-WINDOW_FRAMES = {"log_mel": 7680, "tonic_chroma": 0, "waveform": 1_966_080}
+# Front ends that measure pitch from the tonic. Their features follow from the tonic and the level of the whole clip.
+TONIC_FRONTENDS = ("tonic_chroma", "tonic_pitch", "tonic_pitch+chroma")
 
-# The value of the padding of each front end. No frame of a clip has it: log(mel + 1e-8) is at least -18.43, and the
-# energies of pitch classes are at least 0. bfloat16 keeps both. Padding of a waveform looks like silence.
-PADDING_VALUES = {"log_mel": -18.5, "tonic_chroma": -1.0, "waveform": None}
+# Number of frames that a classifier reads in one pass, 122.88 s with the defaults of the feature extractor. 0 does not
+# cut clips.
+WINDOW_FRAMES = {"log_mel": 7680, "waveform": 1_966_080} | dict.fromkeys(TONIC_FRONTENDS, 0)
+
+# The value of the padding of each front end. No frame of a clip has it: log(mel + 1e-8) is at least -18.43, and all
+# values relative to the tonic are at least 0. bfloat16 keeps both. Padding of a waveform looks like silence.
+PADDING_VALUES = {"log_mel": -18.5, "waveform": None} | dict.fromkeys(TONIC_FRONTENDS, -1.0)
 
 
 @strict
@@ -33,10 +36,11 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
 
     Args:
         frontend (`str`, *optional*, defaults to `"log_mel"`):
-            Input of the model: `"log_mel"` or `"tonic_chroma"` frames of shape
-            `(batch_size, frames, feature_size)`, or the `"waveform"` of shape `(batch_size, samples)`.
+            Input of the model: `"log_mel"`, `"tonic_chroma"`, `"tonic_pitch"` or `"tonic_pitch+chroma"` frames of
+            shape `(batch_size, frames, feature_size)`, or the `"waveform"` of shape `(batch_size, samples)`.
         feature_size (`int`, *optional*):
-            Number of values in a frame. The default is 80 mel bins, 36 pitch classes or 1 sample of a waveform.
+            Number of values in a frame. The default is 80 mel bins, 36 pitch classes of `"tonic_chroma"`, 64 values of
+            `"tonic_pitch"`, 100 of both, or 1 sample of a waveform.
         padding_value (`float`, *optional*):
             Value of the frames with which the feature extractor pads, by default that of the front end. Where the
             `attention_mask` is missing, the model takes these frames for padding. `None` for a waveform, whose
@@ -45,8 +49,8 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             Number of input frames (samples of a waveform) that the classifier reads in one pass in evaluation, a
             multiple of `inputs_to_logits_ratio`. It cuts longer clips into windows of this length and answers with the
             mean over the windows. 0 reads whole clips, as the original does. The default is 122.88 s, rounded up to
-            such a multiple, and 0 for `"tonic_chroma"`, whose features have one tonic for the whole clip. In training
-            the model always reads whole clips.
+            such a multiple, and 0 for features relative to the tonic, of which a clip has one. In training the model
+            always reads whole clips.
         conv_dim (`list[int]`, *optional*, defaults to `[64, 128, 256, 512]`):
             Output channels of each convolution of the encoder.
         conv_kernel (`list[int]`, *optional*, defaults to `[3, 3, 3, 3]`):
@@ -112,7 +116,7 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
     keys_to_ignore_at_inference = ["classification_loss", "masked_segment_loss", "contrastive_loss"]
 
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
-    frontend: Literal["log_mel", "tonic_chroma", "waveform"] = "log_mel"
+    frontend: Literal["log_mel", "tonic_chroma", "tonic_pitch", "tonic_pitch+chroma", "waveform"] = "log_mel"
     feature_size: int | None = None
     padding_value: float | int | None = None
     window_frames: int | None = None

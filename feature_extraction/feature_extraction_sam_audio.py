@@ -2,24 +2,36 @@
 # Licensed under the MIT License; see LICENSE.
 """Feature extractor of SAMAudio: log-mel frames, tonic-relative pitch or the waveform itself, over whole batches."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
-from ..configuration.configuration_sam_audio import FRONTENDS, PADDING_VALUES
+from ..configuration.configuration_sam_audio import FRONTENDS, PADDING_VALUES, TONIC_FRONTENDS
 from ..integration.limits import check_sizes
 from ..integration.saving import PortableFeatureExtractorMixin
 from .batch_output import as_batch_feature
+from .melody import Melody
 from .padding import PaddingMixin, frames_to_hear
+from .pitch_track import PitchTrack, as_pitch_tracks, melody_of_track
 from .spectrogram import mel_filters, power_spectrogram
-from .tonic_chroma import TonicChroma
+from .tonic_chroma import TonicChroma, check_tonic
+from .tonic_pitch import NUM_EXTRAS, TonicPitch
 from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
 
 
 # Samples of a window, and samples from one window to the next
-_FRAMES = {"log_mel": (1024, 256), "tonic_chroma": (4096, 640), "waveform": (1, 1)}
+_FRAMES = {
+    "log_mel": (1024, 256),
+    "tonic_chroma": (4096, 640),
+    "tonic_pitch": (4096, 320),
+    "tonic_pitch+chroma": (4096, 320),
+    "waveform": (1, 1),
+}
+
+# Values of a frame that are no pitch classes which the caller chooses the number of, and one more
+_FEWEST_VALUES = {"tonic_pitch": NUM_EXTRAS + 1, "tonic_pitch+chroma": FRONTENDS["tonic_pitch"] + 1}
 
 # The original adds it to the mel energies before the logarithm
 MEL_FLOOR = 1e-8
@@ -36,19 +48,25 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         frontend (`str`, *optional*, defaults to `"log_mel"`):
             - `"log_mel"`: `log(mel + 1e-8)` of the power spectrum on torchaudio's (HTK) mel scale, as in the original.
             - `"tonic_chroma"`: pitch classes relative to the tonic, which is given or estimated from the clip.
+            - `"tonic_pitch"`: the melody relative to the tonic, with voicing and register. It is found in the clip, or
+              given as a pitch track.
+            - `"tonic_pitch+chroma"`: both, side by side.
             - `"waveform"`: the samples themselves.
         feature_size (`int`, *optional*):
-            Number of values in a frame: mel bins (80 by default), pitch classes of an octave (36 by default), or 1 for
-            a waveform.
+            Number of values in a frame: mel bins (80 by default); pitch classes of an octave (36 by default); for
+            `"tonic_pitch"` pitch classes of an octave and 4 values more, see [`TonicPitch`] (60 + 4 by default); for
+            both 64 + 36 by default, of which the 64 are fixed; or 1 for a waveform.
         sampling_rate (`int`, *optional*, defaults to 16000):
             Sampling rate of the audio, in Hz.
         padding_value (`float`, *optional*):
             Value of padding frames. The default is just below silence, so that models recognise padding without an
-            `attention_mask`: -18.5 for `"log_mel"` and -1 for `"tonic_chroma"`. For `"waveform"` it is 0.
+            `attention_mask`: -18.5 for `"log_mel"`, -1 for features relative to the tonic. For `"waveform"` it is 0.
         n_fft (`int`, *optional*):
-            Samples of a window: 1024 by default for `"log_mel"`, 4096 for `"tonic_chroma"`.
+            Samples of a window: 1024 by default for `"log_mel"`, 4096 for features relative to the tonic. The windows
+            in which the melody is tracked are a quarter of that.
         hop_length (`int`, *optional*):
-            Samples from one window to the next: 256 by default for `"log_mel"`, 640 for `"tonic_chroma"`.
+            Samples from one window to the next: 256 by default for `"log_mel"`, 640 for `"tonic_chroma"`, 320 for
+            `"tonic_pitch"`.
         return_attention_mask (`bool`, *optional*, defaults to `True`):
             Whether calls return `attention_mask` by default.
 
@@ -102,21 +120,28 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         )
         if self.padding_side != "right":
             raise ValueError(f"`padding_side` must be 'right', got {self.padding_side!r}.")
+        fewest = _FEWEST_VALUES.get(frontend, 1)
+        if feature_size < fewest:
+            raise ValueError(f"`feature_size` must be at least {fewest} for {frontend!r}, got {feature_size}.")
         self.frontend = frontend
         self.n_fft = n_fft
         self.hop_length = hop_length
         if frontend == "log_mel":
             self.mel_filters = mel_filters(self.n_fft, feature_size, sampling_rate)
         elif frontend == "tonic_chroma":
-            self.tonic_chroma = TonicChroma(
-                sampling_rate, n_fft=self.n_fft, hop_length=self.hop_length, bins_per_octave=feature_size
-            )
+            self.tonic_chroma = TonicChroma(sampling_rate, self.n_fft, self.hop_length, feature_size)
+        elif frontend == "tonic_pitch":
+            self.tonic_pitch = TonicPitch(sampling_rate, self.n_fft, self.hop_length, feature_size - NUM_EXTRAS)
+        elif frontend == "tonic_pitch+chroma":
+            self.tonic_pitch = TonicPitch(sampling_rate, self.n_fft, self.hop_length)
+            num_chroma = feature_size - FRONTENDS["tonic_pitch"]
+            self.tonic_chroma = TonicChroma(sampling_rate, self.n_fft, self.hop_length, num_chroma)
         elif feature_size != 1:
             raise ValueError(f"`frontend='waveform'` has `feature_size=1`, got {feature_size}.")
 
     def __call__(
         self,
-        raw_speech: RawSpeech,
+        raw_speech: RawSpeech | None,
         sampling_rate: int | None = None,
         padding: bool | str | PaddingStrategy = True,
         max_length: int | None = None,
@@ -126,6 +151,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         return_tensors: str | TensorType | None = None,
         device: str | torch.device = "cpu",
         tonic=None,
+        pitch: PitchTrack | None = None,
+        pitch_times: PitchTrack | None = None,
         center: bool = True,
         **kwargs,
     ) -> BatchFeature:
@@ -136,7 +163,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
             raw_speech (`np.ndarray`, `torch.Tensor`, `list[float]` or a list of those):
                 One mono clip of shape `(samples,)`, or a batch of mono clips: an array of shape
                 `(batch_size, samples)` or a list of clips of any lengths. Floats in [-1, 1], or 8, 16 or 32 bit
-                integer PCM. A clip shorter than a window is padded with zeros to one window.
+                integer PCM. A clip shorter than a window is padded with zeros to one window. `None` for
+                `"tonic_pitch"` from a pitch track and a tonic alone; a clip then ends with its track.
             sampling_rate (`int`, *optional*):
                 Sampling rate of `raw_speech` in Hz. It must be the rate of the extractor; a warning asks for it.
             padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `True`):
@@ -155,13 +183,20 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
             device (`str` or `torch.device`, *optional*, defaults to `"cpu"`):
                 Where the features are computed. Torch tensors stay there.
             tonic (`float` or a sequence of `float`, *optional*):
-                Tonic of the clips in Hz, one number or one for each clip, for `frontend="tonic_chroma"` only. Where it
-                is not given or NaN, it is estimated.
+                Tonic of the clips in Hz, one number or one for each clip, for features relative to the tonic only.
+                Where it is not given or NaN, it is estimated.
+            pitch (`np.ndarray`, `torch.Tensor`, `list[float]` or a list of those, *optional*):
+                For `"tonic_pitch"` and `"tonic_pitch+chroma"` only, the pitch of the melody in Hz, as annotations and
+                other trackers give it: an array of shape `(values,)`, or for a batch a list with one for each clip. 0,
+                negative numbers and NaN mean that there is no melody. It replaces the pitch that is found in the clip.
+            pitch_times (as `pitch`, *optional*):
+                The time of each value of `pitch` in seconds from the beginning of the clip, ascending. Between two
+                values up to 0.1 s apart the pitch is interpolated; farther from any value there is no melody.
             center (`bool`, *optional*, defaults to `True`):
                 Whether to reflect the clips at both ends, so that a frame is centred on each multiple of
                 `hop_length`. With `False`, a clip is a part of a recording with half of `n_fft` samples more at
                 either end, and gets the frames of the recording: `1 + (samples - n_fft) // hop_length`. For
-                `frontend="tonic_chroma"` only `True`, because all its frames depend on the whole clip.
+                features relative to the tonic only `True`, because all frames depend on the whole clip.
             kwargs:
                 Ignored, as by the extractors of transformers.
 
@@ -171,40 +206,57 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
               A clip has `1 + samples // hop_length` frames.
             - `attention_mask` (if asked for): int32, `(batch_size, frames)` or `(batch_size, samples)`, 1 for the clip
               and 0 for padding.
-            - `tonic` (`frontend="tonic_chroma"` only): float32, `(batch_size,)`, the tonic of each clip in Hz.
-            - `tonic_confidence` (`frontend="tonic_chroma"` only): float32, `(batch_size,)`, the confidence of the
+            - `tonic` (features relative to the tonic only): float32, `(batch_size,)`, the tonic of each clip in Hz.
+            - `tonic_confidence` (features relative to the tonic only): float32, `(batch_size,)`, the confidence of the
               estimate from 0 to 1, or 1 for a given tonic.
 
         Raises:
             ValueError: an empty batch or clip, NaN or infinity, more than one channel, another sampling rate, a length
                 that is not positive, clips of different lengths with `return_tensors` but without padding, or a tonic
-                that does not fit.
+                or a pitch track that does not fit.
             TypeError: the input is not audio.
         """
         check_sampling_rate(sampling_rate, self.sampling_rate, self.__class__.__name__)
         check_length("max_length", max_length)
         check_length("pad_to_multiple_of", pad_to_multiple_of)
-        if tonic is not None and self.frontend != "tonic_chroma":
-            raise ValueError(f"`tonic` belongs only to 'tonic_chroma', this extractor has frontend={self.frontend!r}.")
-        if not center and self.frontend == "tonic_chroma":
-            raise ValueError("`center=False` does not go with 'tonic_chroma', whose frames depend on the whole clip.")
+        has_tonic = self.frontend in TONIC_FRONTENDS
+        if tonic is not None and not has_tonic:
+            raise ValueError(
+                f"`tonic` belongs only to {', '.join(map(repr, TONIC_FRONTENDS))}, this extractor has "
+                f"frontend={self.frontend!r}."
+            )
+        if not center and has_tonic:
+            raise ValueError(
+                f"`center=False` does not go with {self.frontend!r}, whose frames depend on the whole clip."
+            )
+        if pitch is not None and "tonic_pitch" not in self.frontend:
+            raise ValueError(f"`pitch` belongs only to 'tonic_pitch', this extractor has frontend={self.frontend!r}.")
+        tracks = None if pitch is None and pitch_times is None else as_pitch_tracks(pitch, pitch_times)
         if truncation and max_length is None:
             raise ValueError("`truncation=True` needs `max_length`, the number of samples to cut clips to.")
         padding_strategy = self._get_padding_strategies(padding=padding, max_length=max_length)
 
-        clips, _ = as_mono_waveforms(raw_speech)
-        if truncation:
-            clips = clips[:, :max_length] if isinstance(clips, torch.Tensor) else [clip[:max_length] for clip in clips]
-        sizes = [max(len(clip), self.n_fft) for clip in clips]
+        clips = None
+        if raw_speech is None and tracks is not None:
+            sizes = [1 + int(times[-1] * self.sampling_rate) for times in tracks[1]]
+        else:
+            clips, _ = as_mono_waveforms(raw_speech)  # type: ignore[arg-type]  # it refuses None
+            if truncation:
+                clips = [clip[:max_length] for clip in clips]
+            sizes = [len(clip) for clip in clips]
+        if truncation and max_length is not None:
+            sizes = [min(size, max_length) for size in sizes]
+        sizes = [max(size, self.n_fft) for size in sizes]
         longest = max(sizes)
         if padding_strategy == PaddingStrategy.MAX_LENGTH and max_length is not None:
             longest = max(longest, max_length)
         if pad_to_multiple_of is not None:
             longest += -longest % pad_to_multiple_of
-        waveforms = _stack(clips, longest).to(device)
         lengths = torch.tensor(sizes, device=device)
-
-        features = self._extract(waveforms, lengths, tonic, center)
+        tonics = self._as_tonics(tonic, lengths)
+        melody = None if tracks is None else self._melody_of(tracks, lengths, longest)
+        waveforms = None if clips is None else _stack(clips, longest).to(device)
+        features = self._extract(waveforms, lengths, tonics, melody, center)
         input_values = features["input_values"]
         num_frames = lengths
         if self.frontend != "waveform":
@@ -217,33 +269,77 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
             features["attention_mask"] = attention_mask.to(torch.int32)
 
         is_padded = padding_strategy != PaddingStrategy.DO_NOT_PAD
-        row_lengths = [input_values.shape[1]] * len(clips) if is_padded else num_frames.tolist()
+        row_lengths = [input_values.shape[1]] * len(sizes) if is_padded else num_frames.tolist()
         return as_batch_feature(features, row_lengths, return_tensors)
 
-    def _extract(self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic, center: bool) -> dict[str, torch.Tensor]:
-        if self.frontend == "waveform":
-            return {"input_values": waveforms}
-        tonic = torch.as_tensor(float("nan") if tonic is None else tonic, dtype=torch.float32, device=waveforms.device)
-        if tonic.ndim > 1 or tonic.numel() not in (1, len(waveforms)):
+    def _as_tonics(self, tonic, lengths: torch.Tensor) -> torch.Tensor:
+        """The tonic of each clip, `(batch_size,)`, NaN where it is not given."""
+        tonic = torch.as_tensor(float("nan") if tonic is None else tonic, dtype=torch.float32, device=lengths.device)
+        if tonic.ndim > 1 or tonic.numel() not in (1, len(lengths)):
             raise ValueError(
-                f"`tonic` must be one number or one for each of the {len(waveforms)} clips, got the shape "
+                f"`tonic` must be one number or one for each of the {len(lengths)} clips, got the shape "
                 f"{tuple(tonic.shape)}."
             )
-        tonic = tonic.expand(len(waveforms))
+        return tonic.expand(len(lengths))
+
+    def _melody_of(
+        self, tracks: tuple[list[torch.Tensor], list[torch.Tensor]], lengths: torch.Tensor, samples: int
+    ) -> Melody:
+        if len(tracks[0]) != len(lengths):
+            raise ValueError(f"`pitch` has {len(tracks[0])} tracks for {len(lengths)} clips.")
+        melody = melody_of_track(*tracks, 1 + samples // self.hop_length, self.hop_length / self.sampling_rate)
+        return Melody(*(values.to(lengths.device) for values in melody))
+
+    def _extract_track(self, melody: Melody, lengths: torch.Tensor, tonic: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The features of pitch tracks without audio."""
+        if self.frontend != "tonic_pitch" or tonic.isnan().any():
+            raise ValueError("Without audio, only 'tonic_pitch' has features, and it needs the `tonic` of each track.")
+        check_tonic(tonic)
+        input_values = self.tonic_pitch.features(melody, 1 + lengths // self.hop_length, tonic)
+        return {"input_values": input_values, "tonic": tonic, "tonic_confidence": torch.ones_like(tonic)}
+
+    def _extract(
+        self,
+        waveforms: torch.Tensor | None,
+        lengths: torch.Tensor,
+        tonic: torch.Tensor,
+        melody: Melody | None,
+        center: bool,
+    ) -> dict[str, torch.Tensor]:
+        if waveforms is None:
+            return self._extract_track(cast(Melody, melody), lengths, tonic)
+        if self.frontend == "waveform":
+            return {"input_values": waveforms}
         # In blocks a batch takes a third to a half of the time on a CPU
         clips = len(waveforms) if waveforms.device.type != "cpu" else max(1, _BLOCK_SAMPLES // waveforms.shape[1])
-        blocks = zip(waveforms.split(clips), lengths.split(clips), tonic.split(clips), strict=True)
-        features = [self._extract_block(*block, center) for block in blocks]
+        blocks = list(zip(waveforms.split(clips), lengths.split(clips), tonic.split(clips), strict=True))
+        melodies: list[Melody | None] = [None] * len(blocks)
+        if melody is not None:
+            melodies = [Melody(*one) for one in zip(*(values.split(clips) for values in melody), strict=True)]
+        features = [self._extract_block(*block, one, center) for block, one in zip(blocks, melodies, strict=True)]
         return {name: torch.cat([block[name] for block in features]) for name in features[0]}
 
     def _extract_block(
-        self, waveforms: torch.Tensor, lengths: torch.Tensor, tonic: torch.Tensor, center: bool
+        self,
+        waveforms: torch.Tensor,
+        lengths: torch.Tensor,
+        tonic: torch.Tensor,
+        melody: Melody | None,
+        center: bool,
     ) -> dict[str, torch.Tensor]:
         if self.frontend == "log_mel":
             power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, center=center)
             mel = power.transpose(1, 2) @ self.mel_filters.to(power)
             return {"input_values": mel.add_(MEL_FLOOR).log_()}
-        input_values, tonic, confidence = self.tonic_chroma(waveforms, lengths, tonic)
+        if self.frontend == "tonic_chroma":
+            input_values, tonic, confidence = self.tonic_chroma(waveforms, lengths, tonic)
+        else:
+            input_values, tonic, confidence = self.tonic_pitch(waveforms, lengths, tonic, melody)
+        if self.frontend == "tonic_pitch+chroma":
+            num_lines = len(self.tonic_chroma.frequencies)
+            power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, num_lines)
+            chroma = self.tonic_chroma.features(power, 1 + lengths // self.hop_length, tonic)
+            input_values = torch.cat([input_values, chroma], dim=2)
         return {"input_values": input_values, "tonic": tonic, "tonic_confidence": confidence}
 
     def infer_attention_mask(self, input_values: torch.Tensor) -> torch.Tensor | None:
@@ -258,6 +354,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         output = super().to_dict()
         output.pop("mel_filters", None)
         output.pop("tonic_chroma", None)
+        output.pop("tonic_pitch", None)
         return output
 
 

@@ -4,6 +4,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 
@@ -67,6 +68,44 @@ class TonicChromaFrontEnd(SAMAudioFrontEnd):
         return self.chroma.from_power(power, num_frames)[0]
 
 
+class TonicPitchFrontEnd(SAMAudioFrontEnd):
+    """`frontend="tonic_pitch"`. The tonic is estimated, and the melody tracked."""
+
+    def __init__(self, extractor: SAMAudioFeatureExtractor):
+        super().__init__(extractor)
+        self.pitch = extractor.tonic_pitch
+        melody, chroma = self.pitch.melody, self.pitch.chroma
+        self.search_hop_length = chroma.search_hop_length
+        self.melody_power = CentredPower(melody.n_fft, melody.hop_length, melody.num_lines)
+        self.tonic_power = CentredPower(chroma.n_fft, self.search_hop_length, len(chroma.frequencies))
+
+    def features(self, waveforms: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        return self.features_and_tonic(waveforms, lengths, num_frames)[0]
+
+    def features_and_tonic(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `features`, and the tonic `(batch_size,)` in Hz."""
+        power = self.tonic_power(waveforms, lengths).transpose(1, 2)
+        tonic, _ = self.pitch.chroma.find_tonic(power, 1 + lengths // self.search_hop_length)
+        melody = self.pitch.melody.from_power(self.melody_power(waveforms, lengths).transpose(1, 2), num_frames)
+        return self.pitch.features(melody, num_frames, tonic), tonic
+
+
+class TonicPitchAndChromaFrontEnd(TonicPitchFrontEnd):
+    """`frontend="tonic_pitch+chroma"`."""
+
+    def __init__(self, extractor: SAMAudioFeatureExtractor):
+        super().__init__(extractor)
+        self.chroma = extractor.tonic_chroma
+        self.power = CentredPower(extractor.n_fft, extractor.hop_length, len(self.chroma.frequencies))
+
+    def features(self, waveforms: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        pitch, tonic = self.features_and_tonic(waveforms, lengths, num_frames)
+        power = self.power(waveforms, lengths).transpose(1, 2)
+        return torch.cat([pitch, self.chroma.features(power, num_frames, tonic)], dim=2)
+
+
 class WaveformFrontEnd(SampleFrontEnd):
     """`frontend="waveform"`, the samples themselves."""
 
@@ -74,7 +113,12 @@ class WaveformFrontEnd(SampleFrontEnd):
         return samples * attention_mask.to(samples.dtype), attention_mask
 
 
-FRONT_ENDS = {"log_mel": LogMelFrontEnd, "tonic_chroma": TonicChromaFrontEnd}
+FRONT_ENDS: dict[str, Callable[[SAMAudioFeatureExtractor], SampleFrontEnd]] = {
+    "log_mel": LogMelFrontEnd,
+    "tonic_chroma": TonicChromaFrontEnd,
+    "tonic_pitch": TonicPitchFrontEnd,
+    "tonic_pitch+chroma": TonicPitchAndChromaFrontEnd,
+}
 
 
 def sample_front_end(extractor: SAMAudioFeatureExtractor) -> SampleFrontEnd:

@@ -106,29 +106,42 @@ class TonicChroma:
             frames: `(batch_size,)`, int64, the number of frames of each clip.
             tonic: as above.
         """
-        own = torch.arange(power.shape[-1], device=power.device) < frames[:, None]
-        mean = (power.mean(1) * own).sum(-1) / frames
-        mean = mean.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]
+        searched = 1 + (frames - 1) // _SEARCH_EVERY
+        mean = _mean_power(power, frames)
+        estimate, confidence = self._find_tonic(power[..., ::_SEARCH_EVERY], mean, searched, tonic)
+        return self.features(power, frames, estimate), estimate, confidence
 
-        estimate, confidence = self._estimate(power, mean, frames)
-        if tonic is not None:
-            given = torch.as_tensor(tonic, dtype=torch.float32, device=power.device).expand(len(power))
-            is_given = ~given.isnan()
-            is_wrong = is_given & ~((given >= torch.finfo(torch.float32).tiny) & given.isfinite())
-            if is_wrong.any():
-                raise ValueError(
-                    f"A tonic is a frequency in Hz, finite and greater than 0, not {given[is_wrong].tolist()}."
-                )
-            estimate = torch.where(is_given, given, estimate)
-            confidence = confidence.masked_fill(is_given, 1.0)
-
-        lowest = self.f_min * 2 ** (torch.log2(estimate / self.f_min) % 1)
+    def features(self, power: torch.Tensor, frames: torch.Tensor, tonic: torch.Tensor) -> torch.Tensor:
+        """The features alone, `(batch_size, frames, bins_per_octave)`, for a known tonic, `(batch_size,)`."""
+        lowest = self.f_min * 2 ** (torch.log2(tonic / self.f_min) % 1)
         octaves = self.num_octaves - 1
         steps = torch.arange(octaves * self.bins_per_octave, device=power.device) / self.bins_per_octave
         filters = self._filters(lowest[:, None] * 2**steps, self.bins_per_octave)
-        bands = torch.log1p(filters @ power / (_KNEE * mean))
-        features = bands.unflatten(1, (octaves, self.bins_per_octave)).mean(1)
-        return features.transpose(1, 2), estimate, confidence
+        bands = torch.log1p(filters @ power / (_KNEE * _mean_power(power, frames)))
+        return bands.unflatten(1, (octaves, self.bins_per_octave)).mean(1).transpose(1, 2)
+
+    @property
+    def search_hop_length(self) -> int:
+        """Samples from one of the frames in which the tonic is sought to the next."""
+        return _SEARCH_EVERY * self.hop_length
+
+    def find_tonic(
+        self, power: torch.Tensor, frames: torch.Tensor, tonic: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tonic and its confidence alone, from `power` every `search_hop_length` samples; see `from_power`."""
+        return self._find_tonic(power, _mean_power(power, frames), frames, tonic)
+
+    def _find_tonic(
+        self, power: torch.Tensor, mean: torch.Tensor, frames: torch.Tensor, tonic: float | torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The tonic, given or estimated, and its confidence from the `frames` that are searched."""
+        estimate, confidence = self._estimate(power, mean, frames)
+        if tonic is None:
+            return estimate, confidence
+        given = torch.as_tensor(tonic, dtype=torch.float32, device=power.device).expand(len(power))
+        check_tonic(given)
+        is_given = ~given.isnan()
+        return torch.where(is_given, given, estimate), confidence.masked_fill(is_given, 1.0)
 
     def _filters(self, centres: torch.Tensor, bins_per_octave: int) -> torch.Tensor:
         """
@@ -147,14 +160,13 @@ class TonicChroma:
         self, power: torch.Tensor, mean: torch.Tensor, frames: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Tonic in Hz and confidence, `(batch_size,)` each, from `power`, its `mean` and the clips' own `frames`."""
-        bands = self.search_filters.to(power.device) @ power[..., ::_SEARCH_EVERY]
+        bands = self.search_filters.to(power.device) @ power
         bands = torch.log(bands / mean + 1e-3)
-        own_frames = 1 + (frames - 1) // _SEARCH_EVERY
-        behind_end = torch.arange(bands.shape[-1], device=power.device) >= own_frames[:, None]
+        behind_end = torch.arange(bands.shape[-1], device=power.device) >= frames[:, None]
         ranked = bands.masked_fill(behind_end[:, None], torch.inf).sort(-1).values
-        rank = (_DRONE_QUANTILE * (own_frames - 1)).long()
+        rank = (_DRONE_QUANTILE * (frames - 1)).long()
         drone = ranked.gather(2, rank[:, None, None].expand(-1, bands.shape[1], 1))
-        melody = _above_surroundings(bands).masked_fill(behind_end[:, None], 0).sum(-1) / own_frames[:, None]
+        melody = _above_surroundings(bands).masked_fill(behind_end[:, None], 0).sum(-1) / frames[:, None]
         salience = _above_surroundings(drone)[..., 0] + _MELODY_WEIGHT * melody
 
         weights = torch.tensor(_OCTAVE_WEIGHTS, device=power.device)
@@ -172,6 +184,20 @@ class TonicChroma:
         string = salience.masked_fill((ratio < 0.65) | (ratio > 0.77), 0).amax(1)
         is_upper = (2 * tonic < _HIGHEST_TONIC) & (string < _STRING_SALIENCE)
         return torch.where(is_upper, 2 * tonic, tonic), confidence
+
+
+def check_tonic(tonic: torch.Tensor) -> None:
+    """Raise `ValueError` if a tonic that is not NaN is no frequency in Hz."""
+    is_wrong = ~tonic.isnan() & ~((tonic >= torch.finfo(torch.float32).tiny) & tonic.isfinite())
+    if is_wrong.any():
+        raise ValueError(f"A tonic is a frequency in Hz, finite and greater than 0, not {tonic[is_wrong].tolist()}.")
+
+
+def _mean_power(power: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """The mean of `(batch_size, bins, frames)` over the frames of each clip, `(batch_size, 1, 1)`, above 0."""
+    own = torch.arange(power.shape[-1], device=power.device) < frames[:, None]
+    mean = (power.mean(1) * own).sum(-1) / frames
+    return mean.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]
 
 
 def _above_surroundings(bands: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from ..configuration.configuration_sam_audio import SAMAudioConfig
+from ..configuration.configuration_sam_audio import TONIC_FRONTENDS, SAMAudioConfig
 from ..data.grid import WindowGrid
 from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
 from ..feature_extraction.samples import SampleFrontEnd
@@ -25,8 +25,8 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     `config.window_frames`, which together have the frames of the whole clip. The classifier does the same with the
     frames of long clips.
 
-    The features of `tonic_chroma` follow from the tonic of the whole clip, so such a clip is read whole unless a
-    window is asked for. Each window then has its own tonic.
+    Features relative to the tonic follow from the whole clip, so such a clip is read whole unless a window is asked
+    for. Each window then has its own tonic.
     """
 
     lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "convolutions": ["conv"]}
@@ -52,13 +52,13 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
             config.window_frames = max(config.window_frames, self._frames_of(config, feature_extractor, crop_seconds))
 
     def set_window(self, config: SAMAudioConfig, grid: WindowGrid) -> None:
-        is_whole = config.frontend == "tonic_chroma"
+        is_whole = config.frontend in TONIC_FRONTENDS
         config.window_frames = 0 if is_whole else grid.step // grid.hop
 
     def window_grid(
         self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor, seconds: float | None = None
     ) -> WindowGrid | None:
-        if config.frontend == "tonic_chroma":
+        if config.frontend in TONIC_FRONTENDS:
             return super().window_grid(config, feature_extractor, seconds)
         frames = config.window_frames if seconds is None else self._frames_of(config, feature_extractor, seconds)
         if not frames:

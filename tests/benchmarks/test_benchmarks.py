@@ -17,7 +17,12 @@ def make_step(batch_size, clone_batch, stage, frames):
     return lambda: matrix.T @ matrix
 """
 RIVALS = {
-    "extraction": {"SSLAMFeatureExtractor", "ASTFeatureExtractor", "SAMAudioFeatureExtractor, tonic_chroma"},
+    "extraction": {
+        "SSLAMFeatureExtractor",
+        "ASTFeatureExtractor",
+        "SAMAudioFeatureExtractor, tonic_chroma",
+        "SAMAudioFeatureExtractor, tonic_pitch",
+    },
     "forward": {"SSLAM", "SSLAM, eager attention", "SAMAudio", "SAMAudio, eager attention", "Wav2Vec2"},
     "training": {"SSLAM", "SAMAudio", "AST, as published", "Wav2Vec2"},
     "pretraining": {"float32", "float32, activation checkpointing", "bfloat16 by autocast", "other.py"},

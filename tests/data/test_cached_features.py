@@ -27,7 +27,7 @@ def clips(tmp_path_factory):
     return load_clips(str(folder))["train"]
 
 
-@pytest.mark.parametrize("frontend", ["log_mel", "tonic_chroma"])
+@pytest.mark.parametrize("frontend", ["log_mel", "tonic_chroma", "tonic_pitch"])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_whole_clips(clips, frontend, num_workers):
     feature_extractor = SAMAudioFeatureExtractor(frontend)

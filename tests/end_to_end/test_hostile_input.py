@@ -31,6 +31,7 @@ RATE = 16_000
 EXTRACTORS = {
     "log_mel": SAMAudioFeatureExtractor("log_mel"),
     "tonic_chroma": SAMAudioFeatureExtractor("tonic_chroma"),
+    "tonic_pitch": SAMAudioFeatureExtractor("tonic_pitch"),
     "waveform": SAMAudioFeatureExtractor("waveform"),
     "sslam": SSLAMFeatureExtractor(),
 }
@@ -115,7 +116,7 @@ def check_features(name: str, features, sizes: list[int]) -> None:
     assert not values.requires_grad
     for tensor in features.values():
         assert torch.isfinite(tensor).all()
-    if name == "tonic_chroma":
+    if name in ("tonic_chroma", "tonic_pitch"):
         assert features["tonic"].shape == features["tonic_confidence"].shape == (len(sizes),)
         assert ((features["tonic_confidence"] >= 0) & (features["tonic_confidence"] <= 1)).all()
 
@@ -185,7 +186,7 @@ def test_sslam_is_kaldis(clip):
 @given(clips=st.lists(CLIPS, min_size=1, max_size=5), as_tensors=st.booleans(), tonic=st.floats(60, 500))
 def test_a_batch_is_its_clips(name, clips, as_tensors, tonic):
     # With the tonic given: without, silence and noise leave a choice between equals to the last bit.
-    options = {"tonic": tonic} if name == "tonic_chroma" else {}
+    options = {"tonic": tonic} if name in ("tonic_chroma", "tonic_pitch") else {}
     batch = extract(name, [torch.from_numpy(clip) if as_tensors else clip for clip in clips], **options)
     check_features(name, batch, [len(clip) for clip in clips])
     for row, clip in enumerate(clips):

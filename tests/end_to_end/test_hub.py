@@ -281,10 +281,13 @@ def test_extractors_that_were_pushed_load_again(hub, owner):
         "configuration_sam_audio.py",
         "feature_extraction_sam_audio.py",
         "limits.py",
+        "melody.py",
         "padding.py",
+        "pitch_track.py",
         "saving.py",
         "spectrogram.py",
         "tonic_chroma.py",
+        "tonic_pitch.py",
         "waveform_input.py",
     }
     assert hub.repo("tester/by-save").private

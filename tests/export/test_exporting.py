@@ -34,7 +34,7 @@ SMALL = {**SSLAM, "num_hidden_layers": 1, "window_frames": 128, **LABELS}
 SEVERAL = {"problem_type": "multi_label_classification"}
 ONE = {"problem_type": "single_label_classification"}
 EXTRACTOR = SSLAMFeatureExtractor(max_length=128)
-CHROMA = {**SAM_AUDIO, "conv_stride": [2, 2], "frontend": "tonic_chroma", **LABELS}
+SHORT_STRIDES = {**SAM_AUDIO, "conv_stride": [2, 2], **LABELS}
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:
@@ -171,10 +171,11 @@ def test_an_encoder_gives_what_embed_writes(tmp_path, name):
     assert embedding == {"size": 32, "seconds_per_frame": clip.frame_seconds}
 
 
-def test_the_tonic_is_estimated_in_the_program(tmp_path):
+@pytest.mark.parametrize("frontend", ["tonic_chroma", "tonic_pitch", "tonic_pitch+chroma"])
+def test_the_tonic_and_the_melody_are_found_in_the_program(tmp_path, frontend):
     torch.manual_seed(0)
-    model = decided(SAMAudioForAudioClassification(SAMAudioConfig(**CHROMA, **ONE)))
-    extractor = SAMAudioFeatureExtractor("tonic_chroma")
+    model = decided(SAMAudioForAudioClassification(SAMAudioConfig(frontend=frontend, **SHORT_STRIDES, **ONE)))
+    extractor = SAMAudioFeatureExtractor(frontend)
     export_model(model, tmp_path / "exported", feature_extractor=extractor, front_end=True)
     for seed, seconds in enumerate((0.2, 1.0, 4.0)):
         expected = torch_logits(model, extractor, [sound(seconds, seed)])

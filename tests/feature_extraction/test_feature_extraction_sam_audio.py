@@ -7,7 +7,7 @@ from transformers import AutoFeatureExtractor
 from polyaudio import SAMAudioFeatureExtractor, SSLAMFeatureExtractor
 
 
-FRONTENDS = ["log_mel", "tonic_chroma", "waveform"]
+FRONTENDS = ["log_mel", "tonic_chroma", "tonic_pitch", "tonic_pitch+chroma", "waveform"]
 RATE = 16000
 
 
@@ -76,7 +76,13 @@ def test_a_clip_alone_equals_the_clip_in_a_batch(extractor, as_type):
 
 def test_frames_of_a_clip(extractor):
     features = extractor(clip(2.0), sampling_rate=RATE, return_tensors="np")
-    expected = {"log_mel": (1, 126, 80), "tonic_chroma": (1, 51, 36), "waveform": (1, 32000)}[extractor.frontend]
+    expected = {
+        "log_mel": (1, 126, 80),
+        "tonic_chroma": (1, 51, 36),
+        "tonic_pitch": (1, 101, 64),
+        "tonic_pitch+chroma": (1, 101, 100),
+        "waveform": (1, 32000),
+    }[extractor.frontend]
     assert features.input_values.shape == expected
     assert np.isfinite(features.input_values).all()
 

@@ -11,6 +11,8 @@ RATE = 16000
 EXTRACTORS = {
     "log_mel": SAMAudioFeatureExtractor(),
     "tonic_chroma": SAMAudioFeatureExtractor("tonic_chroma"),
+    "tonic_pitch": SAMAudioFeatureExtractor("tonic_pitch"),
+    "tonic_pitch+chroma": SAMAudioFeatureExtractor("tonic_pitch+chroma"),
     "sslam": SSLAMFeatureExtractor(max_length=64, mask_padding=True),
     "sslam_that_hears_padding": SSLAMFeatureExtractor(max_length=64),
 }
@@ -56,7 +58,7 @@ def test_pad_finds_the_padding_of_features_without_a_mask(extractor, batch):
 
 
 def test_models_know_the_padding_of_new_extractors():
-    for frontend in ("log_mel", "tonic_chroma"):
+    for frontend in ("log_mel", "tonic_chroma", "tonic_pitch", "tonic_pitch+chroma"):
         assert SAMAudioConfig(frontend=frontend).padding_value == SAMAudioFeatureExtractor(frontend).padding_value
     assert SAMAudioConfig(frontend="waveform").padding_value is None
     assert SSLAMConfig().padding_value == SSLAMFeatureExtractor().padding_value

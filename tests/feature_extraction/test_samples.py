@@ -47,7 +47,7 @@ def test_clips_of_a_batch_are_reflected_at_their_own_ends():
 def front_ends() -> dict:
     heard, masked = SSLAMFeatureExtractor(max_length=128), SSLAMFeatureExtractor(max_length=128, mask_padding=True)
     found = {"sslam": (heard, SSLAMFrontEnd(heard, True)), "sslam, masked": (masked, SSLAMFrontEnd(masked, False))}
-    for name in ("log_mel", "tonic_chroma", "waveform"):
+    for name in ("log_mel", "tonic_chroma", "tonic_pitch", "tonic_pitch+chroma", "waveform"):
         extractor = SAMAudioFeatureExtractor(name)
         found[name] = (extractor, sample_front_end(extractor))
     return found

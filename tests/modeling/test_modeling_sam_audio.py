@@ -433,6 +433,7 @@ def test_windows_are_two_minutes_by_default():
     assert SAMAudioConfig().window_frames == 7680  # of 16 ms
     assert SAMAudioConfig(frontend="waveform").window_frames == 7680 * 256
     assert SAMAudioConfig(frontend="tonic_chroma").window_frames == 0
+    assert SAMAudioConfig(frontend="tonic_pitch").window_frames == 0
     assert SAMAudioConfig(window_frames=0).window_frames == 0
     strides = SAMAudioConfig(conv_dim=[8, 8], conv_kernel=[3, 3], conv_stride=[7, 3])
     assert strides.window_frames == 7686  # a multiple of 21

@@ -70,8 +70,9 @@ def test_crops_in_training_lengthen_the_window():
     assert config.window_frames == 16_000
 
 
-def test_a_recording_has_one_tonic():
-    config, extractor = SAMAudioConfig(frontend="tonic_chroma"), SAMAudioFeatureExtractor("tonic_chroma")
+@pytest.mark.parametrize("frontend", ["tonic_chroma", "tonic_pitch", "tonic_pitch+chroma"])
+def test_a_recording_has_one_tonic(frontend):
+    config, extractor = SAMAudioConfig(frontend=frontend), SAMAudioFeatureExtractor(frontend)
     traits = traits_of(config)
     assert traits.window_grid(config, extractor) is None
     grid = traits.window_grid(config, extractor, 10.0)
