@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,13 +184,15 @@ def main() -> int:
                 check_result(output, expected, broken, check)
             killed: Counter[str] = Counter()
             output = work / f"{kind}-killed"
-            while sum(killed.values()) < args.kills:
+            while killed.total() - killed["nothing"] < args.kills:
                 words = command(work / "clips", work / kind, output, rng.choice((1, 2)), args.shard_size)
                 what = kill_at_random(
                     words, 0.5 * start + rng.uniform(0, 2 * work_seconds / args.kills + 0.5 * start), rng
                 )
                 killed[what] += 1
-                if (output / "data").exists() and any((output / "data").glob("*.parquet")):
+                if what == "nothing":  # there is nothing left to do
+                    shutil.rmtree(output)
+                elif (output / "data").exists() and any((output / "data").glob("*.parquet")):
                     counts = read(output)[1]
                     check.expect(max(counts.values()) == 1, f"after a kill of {what}: clips more than once")
             seconds_of(command(work / "clips", work / kind, output, 2, args.shard_size))
