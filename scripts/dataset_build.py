@@ -5,7 +5,8 @@
 import argparse
 
 from ..data.folders import check_output
-from .options import add_action, add_label_arguments, add_output_arguments, default_workers, load_labelled
+from .dataset_options import add_action, add_label_arguments, add_output_arguments, load_labelled
+from .options import default_workers
 
 
 DESCRIPTION = """\

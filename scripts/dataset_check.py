@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.folders import write_json
-from .options import (
+from .dataset_options import (
     add_action,
     add_cache_argument,
     add_grouping,

@@ -5,7 +5,7 @@
 import argparse
 from pathlib import Path
 
-from .options import add_action, add_label_arguments, add_workers_argument, load_labelled
+from .dataset_options import add_action, add_label_arguments, add_workers_argument, load_labelled
 
 
 DESCRIPTION = """\

@@ -5,7 +5,7 @@
 import argparse
 
 from ..data.folders import check_output
-from .options import (
+from .dataset_options import (
     add_action,
     add_cache_argument,
     add_grouping,

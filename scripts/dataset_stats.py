@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..data.folders import write_json
-from .options import add_action, add_workers_argument
+from .dataset_options import add_action, add_workers_argument
 
 
 DESCRIPTION = """\

@@ -7,7 +7,8 @@ import os
 import sys
 
 from .command import argument_parser, command
-from .options import add_data_home, add_grouping, add_label_arguments, positive
+from .dataset_options import add_data_home, add_grouping, add_label_arguments
+from .options import positive
 
 
 DESCRIPTION = """\

@@ -5,7 +5,7 @@
 import sys
 
 from .command import argument_parser, command
-from .options import add_label_arguments
+from .dataset_options import add_label_arguments
 
 
 DESCRIPTION = """\
