@@ -209,9 +209,12 @@ class AdapterLoadingMixin(_ModelBase):
 
 def _check_task(model: Any, name: Any) -> None:
     """Raise `ValueError` if a model for one task was loaded from a classifier for the other one."""
+    architectures = model.config.architectures or []
+    if not (isinstance(architectures, list) and all(isinstance(one, str) for one in architectures)):
+        raise ValueError(f"The config.json of {name} must have a list of class names in `architectures`.")
     names = [base.__name__ for base in type(model).__mro__]
     tasks = {task for task in _TASKS for name in names if name.endswith(task)}
-    saved = {task for task in _TASKS for name in model.config.architectures or () if name.endswith(task)}
+    saved = {task for task in _TASKS for one in architectures if one.endswith(task)}
     if tasks and saved and not tasks & saved:
         (task,), (other,) = tasks, saved
         raise ValueError(
