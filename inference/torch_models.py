@@ -221,4 +221,5 @@ def load_timeline(
 
 
 def _array(features: torch.Tensor | None) -> np.ndarray | None:
-    return None if features is None else features.detach().float().cpu().numpy()
+    # A copy: views, such as class tokens, would keep the outputs of the whole batch in memory
+    return None if features is None else features.detach().float().cpu().numpy().copy()

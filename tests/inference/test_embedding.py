@@ -11,6 +11,7 @@ from transformers import AutoModel, T5Config, T5Model
 
 from builders import SSLAM, TONES, write_tones
 from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForAudioClassification, embed
+from polyaudio.inference.backends import open_encoder
 from polyaudio.inference.embedding import FileFeatures
 from polyaudio.scripts.embed import main
 
@@ -43,6 +44,16 @@ def test_the_command_gives_the_same_numbers(folder, model, tmp_path, capsys, gra
         assert clip.features.shape[-1] == SSLAM["hidden_size"]
         name = Path(clip.file).relative_to(folder)
         np.testing.assert_array_equal(clip.features, np.load(tmp_path / f"{name}.npy"))
+
+
+@pytest.mark.parametrize("granularity", ["utterance", "frame", "all"])
+def test_features_do_not_keep_the_outputs_of_the_model(folder, model, granularity):
+    encoder = open_encoder(model, granularity=granularity)
+    files = sorted(map(str, folder.rglob("*.wav")))
+    for result in encoder.run(files, num_workers=0, description=None):
+        arrays = [array for window in result.windows for array in window if array is not None]
+        assert arrays
+        assert all(array.base is None for array in arrays)
 
 
 def test_a_loaded_model_gives_the_same(folder, model):
