@@ -169,7 +169,7 @@ def found(report: Path, plans: list[Plan]) -> str:
 
 
 def measure(folder: Path, clips: int, actions: list[str], workers: int) -> Iterator[tuple[str, Run, str]]:
-    """For each action its run on a collection of so many clips, and what it found."""
+    """Run each action on a collection of this size. Yields the action, its run and what it found."""
     plans, data = plan(clips), folder / str(clips)
     if not data.exists():
         unfinished = data.with_suffix(".incomplete")

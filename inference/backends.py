@@ -97,8 +97,8 @@ def open_classifier(
             bf16=bf16,
             torch_compile=torch_compile,
         )
-    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=padding)
-    refuse_options(folder, device, bf16=bf16 or None, torch_compile=torch_compile or None)
+    computing = {"bf16": bf16 or None, "torch_compile": torch_compile or None}
+    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=padding, **computing)
     return ExportedClassifier(folder, batch_size)
 
 
@@ -132,8 +132,10 @@ def open_encoder(
             torch_compile=torch_compile,
         )
     own_padding = None if padding == "longest" else padding
-    refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding)
-    refuse_options(folder, device, layer=layer, bf16=bf16 or None, torch_compile=torch_compile or None)
+    computing = {"layer": layer, "bf16": bf16 or None, "torch_compile": torch_compile or None}
+    refuse_options(
+        folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding, **computing
+    )
     return ExportedEncoder(folder, granularity, batch_size)
 
 

@@ -119,7 +119,7 @@ def embed_collection(
         num_workers: number of processes that read files, for each process that computes.
         processes: number of processes on this machine. They are started with `spawn`, so a script that calls this
             function with more than one needs `if __name__ == "__main__":`.
-        shard_size: number of recordings in a Parquet file. At most so many are lost in each process that is killed.
+        shard_size: number of recordings in a Parquet file. A process that is killed loses at most these.
         bf16: compute in bfloat16 where it is precise enough, by autocast.
         torch_compile: compile the model.
         overwrite: compute again what is there already.

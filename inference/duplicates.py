@@ -196,7 +196,7 @@ def _named(store: VectorStore, groups: _Groups) -> list[list[Duplicate]]:
 
 
 def _components(ours: np.ndarray, theirs: np.ndarray, total: int) -> np.ndarray:
-    """For each of so many things, the number of its group; the things of a pair are in one group."""
+    """The group of each recording, by number. The recordings of a pair are in one group."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..data.digests import digest_of_array, digest_of_file
 from ..data.folders import write_json, write_whole
 from ..data.locks import locked
-from ..integration.limits import read_json
+from .feature_settings import check_settings, read_settings
 
 
 try:
@@ -234,26 +234,9 @@ def _settle(path: Path, settings: FeatureSettings, files: list[str]) -> str:
         root = os.path.commonpath(folders)
         write_json(path, asdict(settings) | {"root": root})
         return root
-    try:
-        kept = read_json(path)
-        root, kept_model = os.fspath(kept["root"]), kept["model"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path} is damaged, so nobody knows what the features in {path.parent} were computed with. Choose "
-            "another output folder."
-        ) from error
-    if kept.get("weights") != settings.weights:
-        raise ValueError(
-            f"{path.parent} has features of other weights than {settings.model} has now: those of {kept_model}, as it "
-            "was then. Choose another output folder."
-        )
-    for name in ("granularity", "window", "padding", "layer"):
-        value = getattr(settings, name)
-        if kept.get(name) != value:
-            raise ValueError(
-                f"{path.parent} has features with {name}={kept.get(name)} instead of {value}. Choose another "
-                "output folder."
-            )
+    kept = read_settings(path)
+    check_settings(path.parent, kept, asdict(settings))
+    root = os.fspath(kept["root"])
     elsewhere = [folder for folder in folders if os.path.commonpath([root, folder]) != root]
     if elsewhere:
         raise ValueError(

@@ -20,7 +20,7 @@ from ..data.digests import digest_of_file, digest_of_values
 from ..data.folders import INCOMPLETE, write_json, write_whole
 from ..data.locks import locked
 from ..data.recordings import Recording
-from ..integration.limits import read_json
+from .feature_settings import check_settings, read_settings
 
 
 if TYPE_CHECKING:
@@ -288,25 +288,8 @@ def _settle(path: Path, settings: StoreSettings, root: str, columns: list[str]) 
             raise ValueError(f"{path.parent} has parquet files of something else. Choose another output folder.")
         write_json(path, content)
         return root
-    try:
-        kept = read_json(path)
-        kept_root, kept_model = os.fspath(kept["root"]), kept["model"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path} is damaged, so nobody knows what the features in {path.parent} were computed with. Choose "
-            "another output folder."
-        ) from error
+    kept = read_settings(path)
     if "rows" not in kept:
         raise ValueError(f"{path.parent} has features of another format. Choose another output folder.")
-    if kept.get("weights") != settings.weights:
-        raise ValueError(
-            f"{path.parent} has features of other weights than {settings.model} has now: those of {kept_model}, as it "
-            "was then. Choose another output folder."
-        )
-    for name, value in content.items():
-        if name not in ("model", "weights", "root") and kept.get(name) != value:
-            raise ValueError(
-                f"{path.parent} has features with {name}={kept.get(name)} instead of {value}. Choose another "
-                "output folder."
-            )
-    return kept_root
+    check_settings(path.parent, kept, content)
+    return os.fspath(kept["root"])

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..data.recordings import Recording, fetch
 
 
-# Encoded audio of at most about so many bytes waits in memory for the model
+# Bytes of encoded audio that may wait in memory for the model
 _MOST_BYTES = 2**28
 _DOWNLOADS = 8  # at once
 

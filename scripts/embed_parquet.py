@@ -41,7 +41,7 @@ def add_parquet_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive(int),
         default=512,
         metavar="N",
-        help="number of recordings in a file; at most so many are lost in a process that is killed (default: 512)",
+        help="number of recordings in a file; a process that is killed loses at most these (default: 512)",
     )
     parquet.add_argument(
         "--push", metavar="REPO", help="upload the vectors as a dataset to this repository on the Hub"

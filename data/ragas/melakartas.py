@@ -91,7 +91,7 @@ NAMES = [
 
 _LOWER_PAIRS = ("R1 G1", "R1 G2", "R1 G3", "R2 G2", "R2 G3", "R3 G3")
 _UPPER_PAIRS = ("D1 N1", "D1 N2", "D1 N3", "D2 N2", "D2 N3", "D3 N3")
-# An oscillation reaches this share of the way to the swara below and above, at most so many cents
+# An oscillation reaches this share of the way to the swara below and above, at most this many cents
 _SHARE_DOWN, _SHARE_UP, _WIDEST = 0.3, 0.5, 120
 
 
