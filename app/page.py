@@ -60,72 +60,80 @@ def build_app(
         gr.Markdown(_TITLE)
         with gr.Row():
             with gr.Column(scale=1):
-                recording = gr.Audio(
-                    label="Recording",
-                    sources=["upload", "microphone"],
-                    type="filepath",
-                    buttons=["download"],  # and none that shares it with others
-                    elem_id="recording",
-                )
-                names = list(analysts)
-                model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
-                button = gr.Button("Analyse", variant="primary", elem_id="analyse")
-                if examples:
-                    gr.Examples([[os.fspath(example)] for example in examples], inputs=recording, cache_examples=False)
+                recording, model, button = _inputs(gr, list(analysts), examples)
             with gr.Column(scale=1):
                 labels = gr.Label(label="Labels", elem_id="labels")
-        picture = gr.Image(
-            label="Over time",
-            show_label=False,  # it would hide the title of the picture
-            type="filepath",
-            format="png",
-            buttons=["download", "fullscreen"],
-            interactive=False,
-            elem_id="picture",
-        )
-        notes = gr.HTML(visible=False, elem_id="notes")
-        events = gr.Dataframe(
-            headers=["onset", "offset", "label", "score"],
-            datatype=["number", "number", "str", "number"],
-            label="Events, in seconds",
-            interactive=False,
-            elem_id="events",
-        )
-        files = gr.Files(label="Files", interactive=False, elem_id="files")
+        outputs = [labels, *_outputs_over_time(gr)]
 
         def analyse(path: str | None, name: str, progress: Any = gr.Progress()) -> list[Any]:  # noqa: B008
             if path is None:
-                raise error_for_people("Upload or record a sound first.")
-            folder = Path(tempfile.mkdtemp(dir=files.GRADIO_CACHE))
+                raise _error_for_people(gr, "Upload or record a sound first.")
+            folder = Path(tempfile.mkdtemp(dir=labels.GRADIO_CACHE))
             try:
                 found = analysts[name].analyse(Path(path), folder, lambda share, text: progress(share, desc=text))
             except BaseException as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 if isinstance(error, ValueError | OSError):
-                    raise error_for_people(str(error).replace(path, Path(path).name)) from error
+                    raise _error_for_people(gr, str(error).replace(path, Path(path).name)) from error
                 raise
-            return values(found)
+            return _values(gr, found)
 
-        def values(found: Analysis) -> list[Any]:
-            return [
-                {one.label: one.score for one in found.labels},
-                str(found.picture),
-                gr.HTML("".join(f"<p>{html.escape(note)}</p>" for note in found.notes), visible=bool(found.notes)),
-                [list(row) for row in found.rows],
-                [str(file) for file in found.files],
-            ]
-
-        def error_for_people(message: str) -> Exception:
-            return gr.Error(html.escape(message), duration=None, print_exception=False)
-
-        button.click(
-            analyse,
-            [recording, model],
-            [labels, picture, notes, events, files],
-            show_progress_on=labels,
-            api_name="analyse",
-        )
+        button.click(analyse, [recording, model], outputs, show_progress_on=labels, api_name="analyse")
     return app
+
+
+def _inputs(gr: Any, names: list[str], examples: Sequence[str | os.PathLike]) -> list[Any]:
+    """The recording, the choice of a model, and the button."""
+    recording = gr.Audio(
+        label="Recording",
+        sources=["upload", "microphone"],
+        type="filepath",
+        buttons=["download"],  # and none that shares it with others
+        elem_id="recording",
+    )
+    model = gr.Dropdown(names, value=names[0], label="Model", visible=len(names) > 1, elem_id="model")
+    button = gr.Button("Analyse", variant="primary", elem_id="analyse")
+    if examples:
+        gr.Examples([[os.fspath(example)] for example in examples], inputs=recording, cache_examples=False)
+    return [recording, model, button]
+
+
+def _outputs_over_time(gr: Any) -> list[Any]:
+    """What is below the labels: the picture, notes, events and files, in the order of `_values`."""
+    picture = gr.Image(
+        label="Over time",
+        show_label=False,  # it would hide the title of the picture
+        type="filepath",
+        format="png",
+        buttons=["download", "fullscreen"],
+        interactive=False,
+        elem_id="picture",
+    )
+    notes = gr.HTML(visible=False, elem_id="notes")
+    events = gr.Dataframe(
+        headers=["onset", "offset", "label", "score"],
+        datatype=["number", "number", "str", "number"],
+        label="Events, in seconds",
+        interactive=False,
+        elem_id="events",
+    )
+    files = gr.Files(label="Files", interactive=False, elem_id="files")
+    return [picture, notes, events, files]
+
+
+def _values(gr: Any, found: Analysis) -> list[Any]:
+    """What the outputs show: the labels, and those of `_outputs_over_time`."""
+    return [
+        {one.label: one.score for one in found.labels},
+        str(found.picture),
+        gr.HTML("".join(f"<p>{html.escape(note)}</p>" for note in found.notes), visible=bool(found.notes)),
+        [list(row) for row in found.rows],
+        [str(file) for file in found.files],
+    ]
+
+
+def _error_for_people(gr: Any, message: str) -> Exception:
+    return gr.Error(html.escape(message), duration=None, print_exception=False)
 
 
 def _named(models: Sequence[str]) -> dict[str, str]:

@@ -43,6 +43,39 @@ _PAGE = ("title", "window", "hop", "join", "resolution", "threshold", "web_runti
 @command
 def main(argv: list[str]) -> int:
     parser = argument_parser("export", DESCRIPTION, EXAMPLES)
+    _add_arguments(parser)
+    _add_page_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.format == "web":
+        if args.encoder:
+            parser.error("--encoder: a page needs a classifier")
+        return _export_page(args)
+    for name in _PAGE:
+        if getattr(args, name) is not None:
+            parser.error(f"--{name.replace('_', '-')} is for --format web")
+
+    from ..export.exporting import export_model
+
+    report = export_model(
+        args.model,
+        args.output,
+        what="encoder" if args.encoder else None,
+        format=args.format,
+        front_end=args.front_end,
+        precision=args.precision,
+        calibration=args.calibration,
+        files=args.check,
+        dataset=args.dataset,
+        split=args.split,
+        limit=args.limit,
+        overwrite=args.overwrite,
+    )
+    _print_report(report)
+    print(f"written to {plain(str(report.folder))}")
+    return 0
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model folder or Hub name")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
@@ -84,35 +117,6 @@ def main(argv: list[str]) -> int:
         "regression the difference as a share of the output, 0.1), with --dataset the loss of accuracy or mAP (0.01)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an exported model in that folder")
-    _add_page_arguments(parser)
-    args = parser.parse_args(argv)
-    if args.format == "web":
-        if args.encoder:
-            parser.error("--encoder: a page needs a classifier")
-        return _export_page(args)
-    for name in _PAGE:
-        if getattr(args, name) is not None:
-            parser.error(f"--{name.replace('_', '-')} is for --format web")
-
-    from ..export.exporting import export_model
-
-    report = export_model(
-        args.model,
-        args.output,
-        what="encoder" if args.encoder else None,
-        format=args.format,
-        front_end=args.front_end,
-        precision=args.precision,
-        calibration=args.calibration,
-        files=args.check,
-        dataset=args.dataset,
-        split=args.split,
-        limit=args.limit,
-        overwrite=args.overwrite,
-    )
-    _print_report(report)
-    print(f"written to {plain(str(report.folder))}")
-    return 0
 
 
 def _add_page_arguments(parser: argparse.ArgumentParser) -> None:
