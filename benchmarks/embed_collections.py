@@ -100,7 +100,7 @@ def read(output: Path) -> tuple[dict[str, np.ndarray], Counter[str]]:
 
 
 def kill_at_random(words: list[str], after: float, rng: random.Random) -> str:
-    """Run a command, kill it after so many seconds, and return what was killed; `"nothing"` if it had ended."""
+    """Run a command, kill it after a number of seconds, and return what was killed; `"nothing"` if it had ended."""
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as process:

@@ -67,7 +67,7 @@ def log_mel(waveforms: torch.Tensor, settings: Settings) -> torch.Tensor:
 
 
 def classifiers(settings: Settings, batch_size: int) -> dict[str, Rival]:
-    """Our classifiers and what they are compared with, on so many clips."""
+    """Our classifiers and what they are compared with, on this number of clips."""
     size, frames = encoder_size(settings), num_frames(settings)
     waveforms = 0.1 * torch.randn(batch_size, clip_seconds(settings) * RATE)
     patches = torch.randn(batch_size, frames, 128)

@@ -25,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 Run = Callable[[], object]
 
-# In a round something is called as often as it takes to fill so many seconds
+# In a round something is called as often as it takes to fill this number of seconds
 SECONDS_OF_A_ROUND = 0.2
-# What takes so many seconds the first time is called once in a round, without a trial of how long it takes warm
+# What takes longer than this in seconds the first time is called once in a round, and not timed warm before
 SLOW = 3
 
 PRODUCTS = re.compile(r"(^|_|::)(add|b|baddb|addb)?mm(_|$)|mkldnn_linear|convolution|conv\dd|attention")

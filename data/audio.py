@@ -282,7 +282,7 @@ def _check_rate(name: str, rate: int) -> None:
 
 
 def _check_length(name: str, samples: int, rate: int, channels: int = 1) -> None:
-    """Raise `AudioFileError` if a part with so many channels in memory is too long."""
+    """Raise `AudioFileError` if a part with this number of channels is too long for the memory."""
     most = _MOST_SAMPLES / max(rate, _USUAL_RATE) / channels
     if samples / rate > most:
         raise AudioFileError(

@@ -375,7 +375,7 @@ def _checked(name: str, value: Any) -> float | tuple[float, ...]:
 
 
 def _mirrored(scores: np.ndarray, before: int, after: int) -> np.ndarray:
-    """The scores with so many cells of their mirror image before and after them."""
+    """The scores with their mirror image: `before` cells of it in front and `after` cells behind."""
     return np.pad(scores, ((before, after), (0, 0)), mode="symmetric")
 
 

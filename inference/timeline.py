@@ -275,7 +275,7 @@ class TimelineStream:
             starts = [layout.first_start(number) + index * layout.step for number, index in enumerate(self._next)]
             number = int(np.argmin(starts))
             start, is_first = starts[number], self._next[number] == 0
-            # The sample after the first window tells that this window is not the whole recording
+            # One sample more than the first window shows that it is not the whole recording
             if start + layout.size + is_first > end:
                 # The last window of a pass is shorter. A rest of less than 25 ms, one frame, gets none.
                 is_needed = is_first or start - layout.step + layout.length + shortest <= end

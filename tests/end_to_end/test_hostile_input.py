@@ -99,7 +99,7 @@ WRAPPINGS = {
 
 
 def check_features(name: str, features, sizes: list[int]) -> None:
-    """Finite, of the documented shape and dtype, for clips of so many samples, padded to the longest."""
+    """Finite, of the documented shape and dtype, for clips of these numbers of samples, padded to the longest."""
     extractor = EXTRACTORS[name]
     if name == "sslam":
         frames = [1 + (max(size, 400) - 400) // 160 for size in sizes]

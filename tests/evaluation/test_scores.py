@@ -212,7 +212,7 @@ def strict(path) -> dict:
     """JSON as the standard has it, without NaN and infinity."""
 
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 

@@ -42,7 +42,7 @@ RULES = {"threshold": 0.6, "low_threshold": 0.4, "median_filter": 0.5, "max_gap"
 
 
 def tones(names: Sequence[str], seconds: float, rate: int = RATE) -> np.ndarray:
-    """One tone after the other in noise, each of so many seconds."""
+    """One tone after the other in noise, each of the given length in seconds."""
     frequencies = np.repeat([TONES[name] for name in names], round(seconds * rate))
     noise = np.random.default_rng(0).standard_normal(len(frequencies))
     return 0.2 * np.sin(2 * np.pi * np.cumsum(frequencies) / rate) + 0.01 * noise

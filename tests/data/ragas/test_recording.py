@@ -83,7 +83,7 @@ def clean():
 
 
 def loudness_at(recording, cents):
-    """The mean level of a recording, in nepers, at its pitch and so many cents above it."""
+    """The mean level of a recording, in nepers, at its pitch and at an interval in cents above it."""
     size, hop = 800, SAMPLING_RATE // CONTROL_RATE
     time = np.arange(size) / SAMPLING_RATE
     levels = []
