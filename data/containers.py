@@ -44,6 +44,9 @@ _BYTES = {
     "DOUBLE": 8,
 }
 
+# The most samples of a frame of FLAC, and its fewest bytes: of the header, of a channel with one value, and of the sum
+_FLAC_SAMPLES, _FLAC_BYTES = 2**16 - 1, 10
+
 # How much of a file is looked at at a time.
 _BLOCK_SIZE = 2**20
 
@@ -128,6 +131,8 @@ def _problem_of(reader: soundfile.SoundFile, source: str | BinaryIO) -> str | No
         return _NO_LENGTH
     if reader.format == "OGG":
         return _problem_of_ogg(source)
+    if reader.format == "FLAC" and reader.frames > _most_samples_of_flac(source):
+        return f"has a damaged header: the file is too small for the length in it. {GET_AGAIN}"
     if reader.format == "NIST":
         promised = _samples_of_nist(source)
         return CUT_OFF if promised is not None and promised > reader.frames else None
@@ -185,6 +190,12 @@ def _problem_of_ogg(source: str | BinaryIO) -> str | None:
                     return CUT_OFF
                 return None if header[14:18] == first[14:18] else _SEVERAL
     return None
+
+
+def _most_samples_of_flac(source: str | BinaryIO) -> int:
+    """The most samples that a FLAC file of this size can hold: frames that are as long and as small as they can be."""
+    with opened_source(source) as file:
+        return file.seek(0, io.SEEK_END) // _FLAC_BYTES * _FLAC_SAMPLES
 
 
 def _samples_of_nist(source: str | BinaryIO) -> int | None:

@@ -251,12 +251,15 @@ def test_flac_that_claims_a_wrong_length(tmp_path):
         load_audio(claiming(data, 0), 16_000)
     with pytest.raises(AudioFileError, match="cut off or damaged"):
         load_audio(claiming(data, 2**24), 16_000)
+    for read in (audio_info, decode_audio):
+        with pytest.raises(AudioFileError, match="damaged header: the file is too small for the length in it"):
+            read(claiming(data, 2**36 - 1))
 
 
 def test_files_that_decode_to_hours(tmp_path):
-    """A few bytes can claim, and hold, days of silence. Parts of such a file can be read."""
+    """Some hundred kilobytes can claim, and hold, hours of silence. Parts of such a file can be read."""
     soundfile.write(tmp_path / "claim.flac", tone(), 44_100)
-    data = claiming((tmp_path / "claim.flac").read_bytes(), 10 * 3600 * 44_100)
+    data = claiming((tmp_path / "claim.flac").read_bytes(), 10 * 3600 * 44_100) + bytes(2**18)
     with pytest.raises(AudioFileError, match=r"too long: 10\.0 hours decode to 5\.9 GiB, and at most 3\.4 hours"):
         decode_audio(data)
     for read in (lambda data: load_audio(data, 16_000), check_audio):
@@ -265,7 +268,7 @@ def test_files_that_decode_to_hours(tmp_path):
     assert len(load_audio(data, 16_000, duration=0.5)) == 8_000
     assert audio_info(data).duration == 36_000
     soundfile.write(tmp_path / "claim8.flac", tone(), 8_000)
-    data = claiming((tmp_path / "claim8.flac").read_bytes(), 10 * 3600 * 8_000)
+    data = claiming((tmp_path / "claim8.flac").read_bytes(), 10 * 3600 * 8_000) + bytes(2**18)
     with pytest.raises(AudioFileError, match=r"10\.0 hours decode to 1\.1 GiB, and at most 9\.3 hours"):
         decode_audio(data)
 
