@@ -26,10 +26,12 @@ _RANGE = 1e-3  # nor do sounds 60 dB below the clip's loudest peak
 _PEAKS = 2**16  # of a clip, of which keys are made at a time
 _FAN_OUT = 5  # a peak makes keys with every two of this many peaks that follow it ...
 _FAN_FRAMES = 63  # ... within a second
+_CONTEXT_SPAN = 2**11  # above the differences of two steps in bins or in semitones
 
 # Keys of intervals
 _LOWEST_PEAK = 8  # bin: below it, intervals are too inexact for keys
 _STEPS = 60  # per octave, for the intervals in a key
+_CONTEXT_SEMITONES = 0.5  # the unit of the first step in a context
 _GAP_STEPS = 2  # per octave, for the time gaps in a key: most survive a change of speed by 3 semitones
 
 
@@ -41,8 +43,8 @@ class Keys(NamedTuple):
         keys: `(number,)`, int64, unique.
         frames: `(number,)`, int32, where a key first occurs.
         pitches: `(number,)`, float32, mean pitch of its peaks there in semitones; 0 for keys not made of intervals.
-        contexts: `(number,)`, float32, the step from its last peak to the next one. Of many clips that share a key,
-            those with the same audio have nearly the same context.
+        contexts: `(number,)`, float32, the steps from its last peak to the next one and from there to the one after
+            it, in one number. Of many clips that share a key, those with the same audio have nearly the same context.
     """
 
     keys: np.ndarray
@@ -100,7 +102,7 @@ def _in_parts(find: Callable[[np.ndarray, np.ndarray], Keys], values: np.ndarray
 
 def _find_keys(bins: np.ndarray, frames: np.ndarray) -> Keys:
     keys, anchors, contexts = [], [], []
-    steps = _steps_to_next(bins)
+    contexts_of_peaks = _contexts(bins, 1)
     for first, second, third in _triples(len(bins)):
         gaps = frames[second] - frames[first], frames[third] - frames[second]
         key = bins[first]
@@ -109,7 +111,7 @@ def _find_keys(bins: np.ndarray, frames: np.ndarray) -> Keys:
         is_near = sum(gaps) <= _FAN_FRAMES
         keys.append(key[is_near])
         anchors.append(frames[first][is_near])
-        contexts.append(steps[third][is_near])
+        contexts.append(contexts_of_peaks[third][is_near])
     all_keys = np.concatenate(keys)
     return _each_once(all_keys, np.concatenate(anchors), np.zeros(len(all_keys)), np.concatenate(contexts))
 
@@ -117,7 +119,7 @@ def _find_keys(bins: np.ndarray, frames: np.ndarray) -> Keys:
 def _find_interval_keys(pitches: np.ndarray, frames: np.ndarray) -> Keys:
     """Keys that do not change when all `pitches`, in semitones, are shifted."""
     keys, anchors, means, contexts = [], [], [], []
-    steps = _steps_to_next(pitches)
+    contexts_of_peaks = _contexts(pitches, _CONTEXT_SEMITONES)
     gap_codes = np.round(_GAP_STEPS * np.log2(1 + np.arange(_FAN_FRAMES + 1))).astype(np.int64)
     for first, second, third in _triples(len(pitches)):
         gaps = frames[second] - frames[first], frames[third] - frames[second]
@@ -132,13 +134,17 @@ def _find_interval_keys(pitches: np.ndarray, frames: np.ndarray) -> Keys:
         keys.append(key)
         anchors.append(frames[first][is_near])
         means.append((one + two + three) / 3)
-        contexts.append(steps[third][is_near])
+        contexts.append(contexts_of_peaks[third][is_near])
     return _each_once(*map(np.concatenate, (keys, anchors, means, contexts)))
 
 
-def _steps_to_next(values: np.ndarray) -> np.ndarray:
-    """How much higher the next peak is than each peak; 0 for the last one."""
-    return np.diff(values, append=values[-1:])
+def _contexts(values: np.ndarray, unit: float) -> np.ndarray:
+    """
+    For each peak the step to the next one, in whole units, and the step from there to the one after it, in one number
+    that sorts by the first and then by the second. Steps beyond the last peak are 0.
+    """
+    steps = np.diff(values, append=values[-1:])
+    return np.round(steps / unit) * _CONTEXT_SPAN + np.append(steps[1:], np.zeros(min(1, len(steps))))
 
 
 def _triples(number: int) -> Iterable[tuple[slice, slice, slice]]:

@@ -6,8 +6,8 @@ import io
 from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
+import scipy  # which imports its modules when they are used
 import soundfile
-from scipy import ndimage, signal
 
 from .instruments import INSTRUMENTS, SAMPLES_PER_FRAME, SAMPLING_RATE, sum_of_harmonics
 from .performance import CONTROL_RATE, Contour, smooth
@@ -199,7 +199,7 @@ def _applause(rng: np.random.Generator) -> np.ndarray:
     claps = rng.standard_normal(samples) * (rng.random(samples) < 300 / SAMPLING_RATE) * rise
     time = np.arange(round(0.03 * SAMPLING_RATE)) / SAMPLING_RATE
     clap = rng.standard_normal(len(time)) * np.exp(-time / 0.006)
-    return signal.fftconvolve(claps, clap)[:samples].astype(np.float32)
+    return scipy.signal.fftconvolve(claps, clap)[:samples].astype(np.float32)
 
 
 def in_hall(sound: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -208,7 +208,7 @@ def in_hall(sound: np.ndarray, strength: float, rng: np.random.Generator) -> np.
     time = np.arange(round(decay * SAMPLING_RATE)) / SAMPLING_RATE
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / decay) * np.minimum(time / 0.02, 1)
     tail *= 0.9 * strength / np.sqrt(np.sum(tail**2))
-    return sound + signal.fftconvolve(sound, tail)[: len(sound)].astype(np.float32)
+    return sound + scipy.signal.fftconvolve(sound, tail)[: len(sound)].astype(np.float32)
 
 
 def drifting(frames: int, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -234,7 +234,7 @@ def replayed(values: np.ndarray, rate: int, cents: np.ndarray, order: int) -> np
     places = np.arange(len(values)) * (CONTROL_RATE / rate)
     speed = np.interp(places, np.arange(len(cents)), 2 ** (cents / 1200))
     passed = np.concatenate([[0.0], np.cumsum(speed[:-1])])
-    return ndimage.map_coordinates(values, [passed], order=order, mode="mirror").astype(values.dtype)
+    return scipy.ndimage.map_coordinates(values, [passed], order=order, mode="mirror").astype(values.dtype)
 
 
 def aged(sound: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -254,7 +254,7 @@ def through_mp3(sound: np.ndarray, strength: float) -> np.ndarray:
     buffer = io.BytesIO()
     soundfile.write(
         buffer,
-        signal.resample_poly(sound / peak * 0.9, 441, 160),
+        scipy.signal.resample_poly(sound / peak * 0.9, 441, 160),
         _MP3_RATE,
         format="MP3",
         subtype="MPEG_LAYER_III",
@@ -262,5 +262,5 @@ def through_mp3(sound: np.ndarray, strength: float) -> np.ndarray:
         compression_level=_MP3_LEVEL * strength,
     )
     decoded, _ = soundfile.read(io.BytesIO(buffer.getvalue()), dtype="float32")
-    decoded = signal.resample_poly(decoded, 160, 441)[: len(sound)] * (peak / 0.9)
+    decoded = scipy.signal.resample_poly(decoded, 160, 441)[: len(sound)] * (peak / 0.9)
     return np.pad(decoded, (0, len(sound) - len(decoded))).astype(np.float32)

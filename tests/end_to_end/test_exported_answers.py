@@ -26,9 +26,8 @@ SECONDS = (0.02, 0.3, 0.64, 0.655, 1.0, 1.2951, 5.13, 10.3)
 
 
 def sslam(ending: str, mask_padding: bool = False, **settings) -> tuple:
-    config = polyaudio.SSLAMConfig(
-        **SSLAM, window_frames=64, initializer_range=0.2, mask_padding=mask_padding, **settings
-    )
+    sizes = {**SSLAM, "num_hidden_layers": 1, "window_frames": 64, "initializer_range": 0.2}
+    config = polyaudio.SSLAMConfig(**sizes, mask_padding=mask_padding, **settings)
     extractor = polyaudio.SSLAMFeatureExtractor(max_length=64, mask_padding=mask_padding)
     return getattr(polyaudio, f"SSLAM{ending}")(config), extractor
 

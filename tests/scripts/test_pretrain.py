@@ -238,17 +238,16 @@ def pretrain_process(recipe: Path, recordings: Path, output: Path, *flags: str, 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(recordings, run_with_signal, tmp_path):
     """Killed in the middle of an epoch; student, teacher and decoder end up the same to the last bit."""
     recipe = write_recipe(tmp_path, max_steps=12, save_steps=5)  # three updates an epoch
-    whole = pretrain_process(recipe, recordings, tmp_path / "whole")
-    arguments = ["--config", recipe, "--dataset", recordings, "--output-dir", tmp_path / "killed"]
-    killed = run_with_signal(signal.SIGKILL, 7, "polyaudio.scripts.pretrain", *arguments)
+    arguments = ["--config", str(recipe), "--dataset", str(recordings), "--output-dir"]
+    assert pretrain([*arguments, str(tmp_path / "whole")]) == 0
+    killed = run_with_signal(signal.SIGKILL, 7, "polyaudio.scripts.pretrain", *arguments, tmp_path / "killed")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (tmp_path / "killed" / "checkpoint-5").is_dir()
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     # One more that it was writing when it was killed
     (tmp_path / "killed" / "checkpoint-10").mkdir()
     (tmp_path / "killed" / "checkpoint-10" / "trainer_state.json").write_text("{")
-    resumed = pretrain_process(recipe, recordings, tmp_path / "killed", "--resume")
-    assert (resumed.wait(), whole.wait()) == (0, 0)
+    assert pretrain([*arguments, str(tmp_path / "killed"), "--resume"]) == 0
 
     expected, found = (load_file(tmp_path / run / "model.safetensors") for run in ("whole", "killed"))
     assert expected.keys() == found.keys()
@@ -272,8 +271,9 @@ def test_two_processes_learn_what_one_learns_from_all_their_batches(recordings, 
     shutil.copytree(recordings, even, ignore=shutil.ignore_patterns("8.wav"))
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     two = pretrain_process(recipe, even, tmp_path / "two", launcher=launcher)
-    one = pretrain_process(recipe, even, tmp_path / "one", "--gradient-accumulation-steps", "2")
-    assert (two.wait(), one.wait()) == (0, 0)
+    arguments = ["--config", str(recipe), "--dataset", str(even), "--output-dir", str(tmp_path / "one")]
+    assert pretrain([*arguments, "--gradient-accumulation-steps", "2"]) == 0
+    assert two.wait() == 0
 
     histories = [json.loads((tmp_path / run / "trainer_state.json").read_text()) for run in ("one", "two")]
     for name in ("loss", "frame_loss", "utterance_loss") + ("source_retention_loss",) * (stage == 2):
