@@ -23,6 +23,8 @@ _FLOOR = 1e-3
 _SILENT = 1e-6
 # Half of the width in which a tonic counts as right: 25 cents and half of a step
 _HALF_WIDTH = 2
+# Steps on either side of a candidate without another one
+_APART = 7
 # Swaras of an octave in just intonation. A held drone tunes the first ones exactly.
 _EXACT, _OTHERS = (1, 4 / 3, 3 / 2), (16 / 15, 9 / 8, 6 / 5, 5 / 4, 45 / 32, 8 / 5, 5 / 3, 9 / 5, 15 / 8)
 _EXACT_CENTS, _OTHER_CENTS = 15, 25
@@ -84,9 +86,10 @@ class MultipitchTonic:
     def evidence(self, power: torch.Tensor, frames: torch.Tensor) -> TonicEvidence:
         """
         Args:
-            power: `(batch_size, num_lines, frames)`, power spectra about every 0.16 s.
+            power: `(batch_size, num_lines, frames)` or with more lines, power spectra about every 0.16 s.
             frames: `(batch_size,)`, int64, the number of frames of each clip.
         """
+        power = power[:, : self.num_lines]
         own = torch.arange(power.shape[-1], device=power.device) < frames[:, None]
         level = power.mean(1)
         mean = ((level * own).sum(1) / frames).clamp(min=torch.finfo(torch.float32).tiny)
@@ -149,18 +152,20 @@ class MultipitchTonic:
         return _F_MIN * 2 ** ((_FIRST + mean) / _BINS), confidence
 
     def candidates(self, evidence: TonicEvidence, number: int) -> list[TonicCandidate]:
-        """The most probable tonics of one recording, at least 60 cents apart. Their probabilities sum to at most 1."""
+        """
+        The most probable tonics of one recording, at most `number`. They are the peaks of the probability, at least 40
+        cents apart. Their probabilities sum to at most 1.
+        """
         probability = self.scores(evidence.curves)[0].double().softmax(0)
-        mass = _around(probability[None])[0]
-        place = torch.arange(len(mass))
-        found = []
-        for _ in range(number):
-            best = int(mass.argmax())
-            near = torch.where((place - best).abs() <= _HALF_WIDTH, probability, 0.0)
-            mean = float((near * place).sum() / near.sum())
-            found.append(TonicCandidate(_F_MIN * 2 ** ((_FIRST + mean) / _BINS), float(near.sum())))
-            mass = mass.masked_fill((place - best).abs() <= 2 * _HALF_WIDTH + 1, -1)
-        return found
+        mass = _around(probability[None])
+        around = torch.nn.functional.max_pool1d(mass, 2 * _APART + 1, stride=1, padding=_APART)
+        peaks = torch.where(mass >= around, mass, 0.0)[0]
+        best = peaks.argsort(descending=True)[: min(number, int((peaks > 0).sum()))]
+        place = torch.arange(len(probability))
+        near = torch.where((place - best[:, None]).abs() <= _HALF_WIDTH, probability, 0.0)
+        total = near.sum(1)
+        frequency = _F_MIN * 2 ** ((_FIRST + near @ place.double() / total) / _BINS)
+        return [TonicCandidate(*one) for one in zip(frequency.tolist(), total.tolist(), strict=True)]
 
 
 def joined(parts: TonicEvidence) -> TonicEvidence:

@@ -67,7 +67,7 @@ def estimate_tonic(
         number: of candidates to return, at most 10.
 
     Returns:
-        The candidates, the most probable first, at least 60 cents apart. Their probabilities sum to at most 1. A tonic
+        The candidates, the most probable first, at least 40 cents apart. Their probabilities sum to at most 1. A tonic
         in two octaves is two candidates.
 
     Raises:

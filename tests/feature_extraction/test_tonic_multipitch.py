@@ -67,7 +67,7 @@ def test_candidates_are_probabilities_of_different_tonics(finder):
     assert probabilities == sorted(probabilities, reverse=True)
     assert 0 < sum(probabilities) <= 1
     pitches = sorted(1200 * np.log2(one.frequency) for one in found)
-    assert np.diff(pitches).min() > 50
+    assert np.diff(pitches).min() > 40
     tonic, _ = finder.find(evidence)
     assert found[0].frequency == pytest.approx(tonic.item(), rel=1e-5)
 
