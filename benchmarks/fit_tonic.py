@@ -12,7 +12,7 @@ A softmax regression over all possible tonics, with a penalty on large weights. 
 import argparse
 
 import torch
-from tonic_recordings import CONDITIONS, recording_of
+from tonic_recordings import CONDITIONS, UNSEEN, recording_of
 
 from polyaudio.data.ragas import SAMPLING_RATE
 from polyaudio.feature_extraction.tonic_multipitch import MultipitchTonic, tonic_target
@@ -29,6 +29,8 @@ def examples(clips: int, recordings: int) -> tuple[torch.Tensor, torch.Tensor]:
     finder = MultipitchTonic(SAMPLING_RATE, 4096)
     features, tonics = [], []
     for condition in CONDITIONS:
+        if condition in UNSEEN:
+            continue
         for seed in range(clips + recordings):
             samples, tonic = recording_of(condition, seed, None if seed < clips else MINUTE)
             features.append(finder.features(recording_evidence([samples], finder).curves))

@@ -96,7 +96,11 @@ CONDITIONS: dict[str, Synthesizer] = {
     "drums": _concert(concert=Concert(strokes=1)),
     "concert=0.5": _concert(concert=Concert.of(0.5)),
     "concert=1": _concert(concert=Concert.of(1.0)),
+    "no Pa, concert=0.5": _concert(_WITHOUT_PA, Concert.of(0.5)),
 }
+
+# Not in the fit
+UNSEEN = ("no Pa, concert=0.5",)
 
 
 def recording_of(condition: str, seed: int, seconds: float | None = None) -> tuple[np.ndarray, float]:
