@@ -45,6 +45,7 @@ _MODULE_OF = {
     "SSLAMPreTrainedModel": ".modeling.modeling_sslam",
     "SearchResult": ".inference.search",
     "SegmentAttention": ".inference.attention",
+    "Tonic": ".inference.tonic",
     "WebReport": ".export.web",
     "WindowArguments": ".training.arguments",
     "annotate": ".inference.annotation",
@@ -53,6 +54,7 @@ _MODULE_OF = {
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
     "embed_collection": ".inference.collection",
+    "estimate_tonic": ".inference.tonic",
     "evaluate": ".evaluation.evaluate",
     "export_model": ".export.exporting",
     "export_web": ".export.web",
@@ -128,6 +130,8 @@ if TYPE_CHECKING:
     from .inference.search import search as search
     from .inference.search_index import IndexReport as IndexReport
     from .inference.search_index import build_index as build_index
+    from .inference.tonic import Tonic as Tonic
+    from .inference.tonic import estimate_tonic as estimate_tonic
     from .modeling.modeling_sam_audio import SAMAudioForAudioClassification as SAMAudioForAudioClassification
     from .modeling.modeling_sam_audio import SAMAudioForPreTraining as SAMAudioForPreTraining
     from .modeling.modeling_sam_audio import SAMAudioModel as SAMAudioModel

@@ -21,6 +21,8 @@ from .tonic_pitch import NUM_EXTRAS, TonicPitch
 from .waveform_input import RawSpeech, as_mono_waveforms, check_length, check_sampling_rate
 
 
+_TONIC_ESTIMATORS = ("drone", "multipitch")
+
 # Samples of a window, and samples from one window to the next
 _FRAMES = {
     "log_mel": (1024, 256),
@@ -69,10 +71,13 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
             `"tonic_pitch"`.
         return_attention_mask (`bool`, *optional*, defaults to `True`):
             Whether calls return `attention_mask` by default.
+        tonic_estimator (`str`, *optional*, defaults to `"drone"`):
+            How features relative to the tonic find it: `"drone"` in what sounds most of the time, as models that were
+            saved without this setting do, or `"multipitch"` in all pitches that sound, which is right more often.
 
     Raises:
-        ValueError: `frontend` is unknown, `feature_size` does not fit it, a size is outside `SIZES` in
-            `integration/limits.py`, or `padding_side` is not `"right"`.
+        ValueError: `frontend` or `tonic_estimator` is unknown, `feature_size` does not fit the former, a size is
+            outside `SIZES` in `integration/limits.py`, or `padding_side` is not `"right"`.
 
     Example:
 
@@ -97,10 +102,15 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         n_fft: int | None = None,
         hop_length: int | None = None,
         return_attention_mask: bool = True,
+        tonic_estimator: str = "drone",
         **kwargs,
     ):
         if frontend not in _FRAMES:
             raise ValueError(f"`frontend` must be one of {', '.join(map(repr, _FRAMES))}, got {frontend!r}.")
+        if tonic_estimator not in _TONIC_ESTIMATORS:
+            raise ValueError(
+                f"`tonic_estimator` must be one of {', '.join(map(repr, _TONIC_ESTIMATORS))}, got {tonic_estimator!r}."
+            )
         if feature_size is None:
             feature_size = FRONTENDS[frontend]
         if padding_value is None:
@@ -126,14 +136,18 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         self.frontend = frontend
         self.n_fft = n_fft
         self.hop_length = hop_length
+        self.tonic_estimator = tonic_estimator
         if frontend == "log_mel":
             self.mel_filters = mel_filters(self.n_fft, feature_size, sampling_rate)
         elif frontend == "tonic_chroma":
-            self.tonic_chroma = TonicChroma(sampling_rate, self.n_fft, self.hop_length, feature_size)
+            self.tonic_chroma = TonicChroma(
+                sampling_rate, self.n_fft, self.hop_length, feature_size, tonic_estimator=tonic_estimator
+            )
         elif frontend == "tonic_pitch":
-            self.tonic_pitch = TonicPitch(sampling_rate, self.n_fft, self.hop_length, feature_size - NUM_EXTRAS)
+            num_bins = feature_size - NUM_EXTRAS
+            self.tonic_pitch = TonicPitch(sampling_rate, self.n_fft, self.hop_length, num_bins, tonic_estimator)
         elif frontend == "tonic_pitch+chroma":
-            self.tonic_pitch = TonicPitch(sampling_rate, self.n_fft, self.hop_length)
+            self.tonic_pitch = TonicPitch(sampling_rate, self.n_fft, self.hop_length, tonic_estimator=tonic_estimator)
             num_chroma = feature_size - FRONTENDS["tonic_pitch"]
             self.tonic_chroma = TonicChroma(sampling_rate, self.n_fft, self.hop_length, num_chroma)
         elif feature_size != 1:
@@ -355,6 +369,8 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         output.pop("mel_filters", None)
         output.pop("tonic_chroma", None)
         output.pop("tonic_pitch", None)
+        if self.frontend not in TONIC_FRONTENDS:
+            output.pop("tonic_estimator", None)
         return output
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from .spectrogram import power_spectrogram
+from .tonic_multipitch import MultipitchTonic
 
 
 # The search for the tonic has steps of 20 cents and interpolates between them with a parabola. The strings of the
@@ -34,8 +35,9 @@ class TonicChroma:
     Chroma whose first bin is the tonic (Sa). The tonic is given or estimated.
 
     The estimate uses the drone: the lower quantile of the spectrum over time, each bin relative to its surroundings,
-    folded to one octave and matched with Sa and Pa in every rotation. The features are bands of the spectrum around
-    the pitches of a scale that starts at the exact tonic, compressed and averaged over the octaves.
+    folded to one octave and matched with Sa and Pa in every rotation. Or it uses all pitches that sound, see
+    [`MultipitchTonic`]. The features are bands of the spectrum around the pitches of a scale that starts at the exact
+    tonic, compressed and averaged over the octaves.
 
     Args:
         sampling_rate: sampling rate of the waveforms, in Hz.
@@ -44,6 +46,7 @@ class TonicChroma:
         bins_per_octave: features of a frame.
         num_octaves: number of octaves above `f_min` to analyse. The scale of the tonic fits in one octave less.
         f_min: lowest frequency, in Hz; by default the C two octaves below middle C.
+        tonic_estimator: how the tonic is found, `"drone"` or `"multipitch"`.
     """
 
     def __init__(
@@ -54,12 +57,14 @@ class TonicChroma:
         bins_per_octave: int = 36,
         num_octaves: int = 6,
         f_min: float = 65.4064,
+        tonic_estimator: str = "drone",
     ):
         self.n_fft, self.hop_length = n_fft, hop_length
         self.bins_per_octave, self.num_octaves, self.f_min = bins_per_octave, num_octaves, f_min
         highest = min(f_min * 2**num_octaves, sampling_rate / 2)
         self.resolution = sampling_rate / n_fft
         self.frequencies = torch.arange(int(highest / self.resolution) + 1) * self.resolution
+        self.multipitch = MultipitchTonic(sampling_rate, n_fft) if tonic_estimator == "multipitch" else None
 
         search = f_min * 2 ** (np.arange(len(_OCTAVE_WEIGHTS) * _SEARCH_BINS) / _SEARCH_BINS)
         self.search_centres = torch.from_numpy(search.astype(np.float32))
@@ -85,9 +90,11 @@ class TonicChroma:
         Returns:
             - features, `(batch_size, 1 + samples // hop_length, bins_per_octave)`. The first
               `1 + length // hop_length` frames of a clip belong to it; the frames after them have no meaning.
-            - tonic of each clip in Hz, `(batch_size,)`. An estimate lies between 98 and 262 Hz.
-            - confidence, `(batch_size,)`: the posterior probability that the tonic is right within 40 cents in some
-              octave, scaled such that a blind guess, as for silence, has 0; 1 where the tonic was given.
+            - tonic of each clip in Hz, `(batch_size,)`. An estimate lies between 98 and 262 Hz, or with
+              `"multipitch"` between 90 and 285 Hz.
+            - confidence, `(batch_size,)`: the posterior probability that the tonic is right within 40 cents, or with
+              `"multipitch"` 25, in some octave, scaled such that a blind guess, as for silence, has 0; 1 where the
+              tonic was given.
 
         Raises:
             ValueError: a given tonic is not positive or not finite.
@@ -135,7 +142,10 @@ class TonicChroma:
         self, power: torch.Tensor, mean: torch.Tensor, frames: torch.Tensor, tonic: float | torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The tonic, given or estimated, and its confidence from the `frames` that are searched."""
-        estimate, confidence = self._estimate(power, mean, frames)
+        if self.multipitch is None:
+            estimate, confidence = self._estimate(power, mean, frames)
+        else:
+            estimate, confidence = self.multipitch.find(self.multipitch.evidence(power, frames))
         if tonic is None:
             return estimate, confidence
         given = torch.as_tensor(tonic, dtype=torch.float32, device=power.device).expand(len(power))

@@ -31,13 +31,21 @@ class TonicPitch:
         n_fft: samples of a window in which the tonic is sought. That of the melody is a quarter.
         hop_length: samples from one window to the next.
         num_bins: pitch classes of an octave.
+        tonic_estimator: as for [`TonicChroma`].
     """
 
-    def __init__(self, sampling_rate: int, n_fft: int = 4096, hop_length: int = 320, num_bins: int = 60):
+    def __init__(
+        self,
+        sampling_rate: int,
+        n_fft: int = 4096,
+        hop_length: int = 320,
+        num_bins: int = 60,
+        tonic_estimator: str = "drone",
+    ):
         self.hop_length, self.num_bins = hop_length, num_bins
         self.melody = MelodyTracker(sampling_rate, max(1, n_fft // 4), hop_length)
         # The tonic needs fewer frames than the melody
-        self.chroma = TonicChroma(sampling_rate, n_fft, 2 * hop_length)
+        self.chroma = TonicChroma(sampling_rate, n_fft, 2 * hop_length, tonic_estimator=tonic_estimator)
 
     def __call__(
         self,

@@ -20,6 +20,7 @@ COMMANDS = {
     "embed": "write the features of audio files, computed by a model",
     "index": "build an index of features for search",
     "search": "find recordings by their features, and near-duplicates",
+    "tonic": "estimate the tonic of recordings of Indian art music",
     "dataset": "build, inspect, split, mix and check datasets, and measure their statistics",
     "convert": "convert a checkpoint of an original implementation into a model folder",
     "app": "start a page on which people try models",

@@ -28,7 +28,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.parametrize("documented", [*CONFIGURED, *(model.forward for model in MODELS)])
+@pytest.mark.parametrize("documented", [*CONFIGURED, polyaudio.estimate_tonic, *(model.forward for model in MODELS)])
 def test_the_example_runs(documented):
     text = "\n".join(line for line in documented.__doc__.split("\n") if not line.strip().startswith("```"))
     example = doctest.DocTestParser().get_doctest(text, {}, documented.__qualname__, None, None)
