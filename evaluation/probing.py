@@ -16,6 +16,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 
 from ..data.folders import write_json, write_whole
+from ..data.given import check_front_end
 from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, task_of
 from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
@@ -64,6 +65,7 @@ def probe(
     group_column: str | None = None,
     group_by: str | None = None,
     data_home: str | os.PathLike | None = None,
+    given: str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | None = None,
@@ -98,6 +100,7 @@ def probe(
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
         group_by: the column whose values folds keep together, for instance `concert`; see `load_clips`.
         data_home: the folder of a collection of mirdata.
+        given: what the dataset gives, `"tonic"`, `"pitch"` or `"pitch-only"`; see `load_clips`.
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read clips.
         device: `"cpu"`, `"cuda"` and so on; by default the accelerator if there is one.
@@ -129,7 +132,7 @@ def probe(
         "group_column": group_column,
         "group_by": group_by,
     }
-    clips, is_test = _load_clips(dataset, split, data_home=data_home, **columns)
+    clips, is_test = _load_clips(dataset, split, data_home=data_home, given=given, **columns)
     names, labels = _labels_of(clips, name_of(dataset))
     recordings, groups = np.array(clips["recording"][:]), np.array(groups_of_clips(clips))
     # Errors of the folds and of the output folder should come before the model runs on all clips
@@ -143,6 +146,7 @@ def probe(
     encoders = [one.eval().to(torch_device) for one in encoders]
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(name, config)
+    check_front_end(clips, feature_extractor)
     reader = ClipReader(encoder.config, feature_extractor, batch_size=batch_size, padding="longest")
     num_classes = len(names)
 
@@ -197,6 +201,7 @@ def probe(
         settings={
             **columns,
             "split": split,
+            "given": given,
             "folds": folds,
             "seed": seed,
             "batch_size": batch_size,

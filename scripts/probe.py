@@ -7,7 +7,7 @@ import os
 import sys
 
 from .command import argument_parser, command
-from .dataset_options import add_data_home, add_grouping, add_label_arguments
+from .dataset_options import add_data_home, add_given, add_grouping, add_label_arguments
 from .options import positive
 
 
@@ -67,6 +67,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         help="Hub name, local folder, folder that save_to_disk wrote, `ragas`, or `mirdata:NAME`",
     )
     add_data_home(parser)
+    add_given(parser)
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     add_label_arguments(parser)
     add_grouping(parser)
@@ -156,6 +157,7 @@ def main(argv: list[str]) -> None:
         group_column=args.group_column,
         group_by=args.group_by,
         data_home=args.data_home,
+        given=args.given,
         batch_size=args.batch_size,
         num_workers=args.num_workers,
         device=args.device,
