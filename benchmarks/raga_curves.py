@@ -9,8 +9,8 @@ Learning curves of front ends and baselines against the strength of the conditio
 Each cell is a line of `--output`; a later call computes the cells that are missing. Every model is tested at each
 strength twice: trained on clean recordings, and trained at that strength. Test recordings have tonics and an
 instrument that training does not have, and the best epoch is chosen on a tenth of the training recordings. Baselines
-learn from all training recordings, and have no seed. `--data-seed 4` is another draw of all recordings, for a last test
-that nothing was chosen on; give it another `--output`.
+learn from all training recordings, and have no seed. `--data-seed 4` is another draw of all recordings, for a last
+test that nothing was chosen on; give it another `--output`.
 """
 
 import argparse

@@ -110,9 +110,9 @@ def load_clips(
         `fold_column` `fold` (string), and with `group_by` `group` (string). Columns of the dataset with the names
         `tonic`, `artist` and `concert` are kept, and `pitch_path` of a collection. With `given` there are
         `given_tonic` and `given_pitch`, see `add_given`; without audio, `audio` has the path of the pitch track. The
-        feature of `label`, the same in all splits, is `ClassLabel` for one class a clip, `List(ClassLabel)` for any number of classes, and for events
-        a list of `onset`, `offset` (float64, seconds) and `label` (`ClassLabel`). A dataset without splits becomes the
-        split `train`.
+        feature of `label`, the same in all splits, is `ClassLabel` for one class a clip, `List(ClassLabel)` for any
+        number of classes, and for events a list of `onset`, `offset` (float64, seconds) and `label` (`ClassLabel`). A
+        dataset without splits becomes the split `train`.
 
     Raises:
         ValueError: the dataset does not exist or names audio outside its folder, a column is missing or could be one

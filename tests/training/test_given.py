@@ -93,7 +93,7 @@ def test_probe_by_artist(trained, tracks, tmp_path, capsys):
     text = capsys.readouterr().out
     for name in ("tdms", "pitch_histogram"):
         assert report["baselines"][name]["recordings"]["accuracy"] == 1.0  # the sets of swaras differ
-        assert len(report["baselines"][name]["recordings"]["intervals"]["accuracy"]) == 2
+        assert "accuracy" in report["baselines"][name]["recordings"]["intervals"]
         assert name in text
 
 
