@@ -115,7 +115,7 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
         clip = self.clips[index]
         seed = combined_seed(self.seed, int(self._epoch), index)
         if not self.has_audio:
-            return {"waveform": None, "label": clip["label"], "seed": seed, **self._given_alone(clip, seed)}
+            return {"waveform": None, "seed": seed, **self._given_alone(clip, seed)}
         waveform, start = self._read(clip["audio"], seed)
         label, seconds = clip["label"], len(waveform) / self.sampling_rate
         if task_of(self.clips.features["label"]) == FRAMES:
@@ -128,12 +128,15 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
         return item
 
     def _given_alone(self, clip: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """The tonic and the pitch of a clip without audio, of the part that `seed` selects."""
+        """The tonic, the pitch and the label of a clip without audio, of the part that `seed` selects."""
         track, start = read_pitch_track(clip[PITCH]), 0.0
         if self.crop_seconds is not None:
             to_spare = max(0.0, float(track.times[-1]) - self.crop_seconds)
             start = to_spare * torch.rand((), generator=torch.Generator().manual_seed(seed)).item()
-        return {"tonic": _tonic(clip), "pitch": part_of_track(track, start, self.crop_seconds)}
+        label = clip["label"]
+        if task_of(self.clips.features["label"]) == FRAMES:
+            label = shifted_events(label, start, self.crop_seconds or float(track.times[-1]))
+        return {"label": label, "tonic": _tonic(clip), "pitch": part_of_track(track, start, self.crop_seconds)}
 
 
 class WaveformWindows(CroppedClips, torch.utils.data.Dataset):
