@@ -2,13 +2,14 @@
 # Licensed under the MIT License; see LICENSE.
 """The arguments of the augmentations of a training run, and the augmentations that they stand for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from transformers import BatchFeature
 
+from ..data.given import PITCH
 from ..data.labels import FRAMES, task_of
 from .batches import Compose, FeatureNoise, Mixup, MixupMode, SpecAugment
 from .waveforms import AdditiveNoise, PitchShift, RandomGain, RollAndGain
@@ -59,7 +60,9 @@ class AugmentationArguments:
         return bool(self.mixup or self.cutmix)
 
 
-def check_augmentation(arguments: AugmentationArguments, label: Any, *, cached: bool) -> None:
+def check_augmentation(
+    arguments: AugmentationArguments, label: Any, *, cached: bool, given: Sequence[str] = ()
+) -> None:
     """
     Check that augmentations suit the labels and the kind of features.
 
@@ -67,15 +70,23 @@ def check_augmentation(arguments: AugmentationArguments, label: Any, *, cached: 
         arguments: the augmentations.
         label: the feature of the column `label`.
         cached: whether features are extracted once and kept.
+        given: the columns of the clips with given tonics and pitch tracks; see `add_given`.
 
     Raises:
-        ValueError: an augmentation cannot be used with labels of this feature, or with cached features.
+        ValueError: an augmentation cannot be used with labels of this feature, with cached features, or with what is
+            given.
     """
     waveforms = [
         name for name in ("pitch_shift", "roll_and_gain", "random_gain", "noise_snr") if getattr(arguments, name)
     ]
     if cached and waveforms:
         raise ValueError(f"{waveforms[0]} changes waveforms in each epoch, so features cannot be cached")
+    if given and arguments.pitch_shift:
+        raise ValueError("pitch_shift would make given tonics wrong. Leave it out, or given (--given).")
+    if PITCH in given and waveforms:
+        raise ValueError(
+            f"{waveforms[0]} changes the audio and not given pitch tracks. Leave it out, or given (--given)."
+        )
     moving = [name for name in ("roll_and_gain", "feature_noise", "cutmix") if getattr(arguments, name)]
     if task_of(label) == FRAMES and moving:
         raise ValueError(f"{moving[0]} moves sounds, so the onsets and offsets of events would be wrong")

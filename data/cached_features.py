@@ -9,6 +9,7 @@ import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 from .events import shifted_events
+from .given import extractor_arguments, waveforms_of
 from .labels import FRAMES, task_of
 from .windows import AudioClips, combined_seed
 
@@ -21,7 +22,7 @@ class CachedFeatures(torch.utils.data.Dataset):
     tonic, thus uses the whole clip. As in `AudioClips`, a crop depends only on `seed`, the epoch and the index.
 
     Args:
-        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` returns them.
+        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` returns them, with what is given.
         feature_extractor: returns `input_values` `(batch_size, frames, feature_size)` and `attention_mask`.
         crop_seconds: longer clips are cropped at random to this length in seconds; by default clips stay whole.
         seed: seed of the crops.
@@ -85,9 +86,18 @@ class _Extract:
 
     def __call__(self, items: list[dict[str, Any]]) -> tuple[BatchFeature, list[Any], list[float]]:
         rate = self.feature_extractor.sampling_rate
-        waveforms = [item["waveform"] for item in items]
+        waveforms = waveforms_of(items)
         # transformers declares no `__call__` in its base class of feature extractors
         features = self.feature_extractor(  # type: ignore[operator]
-            waveforms, sampling_rate=rate, padding=True, return_attention_mask=True, return_tensors="pt"
+            waveforms,
+            sampling_rate=rate,
+            padding=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+            **extractor_arguments(items),
         )
-        return features, [item["label"] for item in items], [len(waveform) / rate for waveform in waveforms]
+        if waveforms is None:
+            seconds = [max(float(item["pitch"].times[-1]), 1 / rate) for item in items]
+        else:
+            seconds = [len(waveform) / rate for waveform in waveforms]
+        return features, [item["label"] for item in items], seconds

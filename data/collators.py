@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 
+from .given import extractor_arguments, waveforms_of
 from .targets import Targets
 from .windows import combined_seed
 
@@ -41,11 +42,12 @@ class AudioCollator:
             padding["center"] = False
         # transformers declares no `__call__` in its base class of feature extractors
         features = self.feature_extractor(  # type: ignore[operator]
-            [item["waveform"] for item in items],
+            waveforms_of(items),
             sampling_rate=self.feature_extractor.sampling_rate,
             return_attention_mask=True,
             return_tensors="pt",
             **padding,
+            **extractor_arguments(items),
         )
         # ... and no list of its outputs
         names = set(self.feature_extractor.model_input_names)  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ from . import ragas
 from .audio import AUDIO_EXTENSIONS
 from .borders import Border, border_of_folder, border_of_hub, hub_audio_only
 from .events import is_events, merge_events, read_event_lists, read_events
+from .given import add_given, check_given
 from .labels import (
     class_names,
     find_label_column,
@@ -61,6 +62,7 @@ def load_clips(
     group_by: str | None = None,
     fold_column: str | None = None,
     data_home: str | os.PathLike | None = None,
+    given: str | None = None,
     seed: int = 42,
 ) -> datasets.DatasetDict:
     """
@@ -98,15 +100,19 @@ def load_clips(
             `"recording"`, only recordings are kept together. The default is the column `group` if there is one.
         fold_column: the column with the cross-validation fold of each clip.
         data_home: the folder of a collection, for mirdata.
+        given: what the model gets from the dataset instead of finding it in the audio: `"tonic"`, from the column
+            `tonic` (Hz); `"pitch"`, the tonic and the pitch of the melody, from the files that the column `pitch_path`
+            of a collection names; or `"pitch-only"` for these alone, without audio.
         seed: seed of the synthesised dataset.
 
     Returns:
         The splits, with the columns `audio` (`Audio(decode=False)`), `label`, `recording` (string), with
         `fold_column` `fold` (string), and with `group_by` `group` (string). Columns of the dataset with the names
-        `tonic`, `artist` and `concert` are kept, and `pitch_path` of a collection. The feature of `label`, the same in
-        all splits, is `ClassLabel` for one class a clip, `List(ClassLabel)` for any number of classes, and for events
-        a list of `onset`, `offset` (float64, seconds) and `label` (`ClassLabel`). A dataset without splits becomes the
-        split `train`.
+        `tonic`, `artist` and `concert` are kept, and `pitch_path` of a collection. With `given` there are
+        `given_tonic` and `given_pitch`, see `add_given`; without audio, `audio` has the path of the pitch track. The
+        feature of `label`, the same in all splits, is `ClassLabel` for one class a clip, `List(ClassLabel)` for any
+        number of classes, and for events a list of `onset`, `offset` (float64, seconds) and `label` (`ClassLabel`). A
+        dataset without splits becomes the split `train`.
 
     Raises:
         ValueError: the dataset does not exist or names audio outside its folder, a column is missing or could be one
@@ -114,7 +120,10 @@ def load_clips(
     """
     if label_columns and (label_column or label_separator):
         raise ValueError("Leave out label_column and label_separator if you pass label_columns.")
-    loaded, dataset = _load(dataset, seed, data_home=data_home), name_of(dataset)
+    check_given(given)
+    if given == "pitch-only":
+        audio_column = "pitch_path"
+    loaded, dataset = _load(dataset, seed, data_home=data_home, given=given), name_of(dataset)
     clips = loaded.splits
     features = next(iter(clips.values())).features
     if group_column is None and all("recording" in split.column_names for split in clips.values()):
@@ -174,7 +183,7 @@ def load_clips(
         for column, texts_of in texts.items():
             rows = rows.add_column(column, texts_of[split], feature=datasets.Value("string"))
         audio[split] = _with_columns(rows, clips, split, kept)
-    return audio
+    return audio if given is None else add_given(audio, clips, given, dataset)
 
 
 def load_recordings(
@@ -317,8 +326,10 @@ def _load(
     labelled: bool = True,
     streaming: bool = False,
     data_home: str | os.PathLike | None = None,
+    given: str | None = None,
 ) -> _Loaded:
     """The splits of a dataset; with `streaming`, the splits of a dataset on the Hub are streams."""
+    _check_pitch(dataset, given)
     if data_home is not None and not is_collection(dataset):
         raise ValueError(
             f"data_home (--data-home) is the folder of a collection whose name begins with {PREFIX}, which "
@@ -332,7 +343,7 @@ def _load(
     if ragas.is_ragas(dataset):
         return _Loaded(ragas.load_ragas(dataset, seed))
     if is_collection(dataset):
-        table, home = load_collection(dataset, data_home)
+        table, home = load_collection(dataset, data_home, needs="pitch" if given == "pitch-only" else "audio")
         return _Loaded(datasets.DatasetDict(train=table), border_of_folder(home, is_open=True))
     folder = Path(dataset)
     if folder.suffix == ".parquet" and folder.is_file():
@@ -364,6 +375,18 @@ def _load(
         border = border_of_folder(folder, is_open=True)
         loaded = _load_audio_folder(folder, labelled)
     return _Loaded(loaded if isinstance(loaded, dict) else datasets.DatasetDict(train=loaded), border)
+
+
+def _check_pitch(dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict, given: str | None) -> None:
+    """Raise `ValueError` if pitch tracks are asked for and a dataset may not name them."""
+    if given in (None, "tonic") or is_collection(dataset):
+        return
+    loaded = dataset if isinstance(dataset, datasets.DatasetDict) else {"train": dataset}
+    if not all(isinstance(rows, datasets.Dataset) and "pitch_path" in rows.column_names for rows in loaded.values()):
+        raise ValueError(
+            f"Only collections whose names begin with {PREFIX}, and datasets in memory with a column 'pitch_path', "
+            f"have pitch tracks; {name_of(dataset)!r} has none. Set given (--given) to 'tonic', or leave it out."
+        )
 
 
 def _is_of_audio_folder(path: Path) -> bool:

@@ -188,7 +188,8 @@ def _nothing_to_use(
     have_pitch = sum(_reason_to_leave_out(one, "pitch") is None for one in recordings)
     if needs == "audio" and have_pitch:
         message += (
-            f" {have_pitch} recordings have a pitch track and a tonic, which no model here trains on without audio. "
+            f" {have_pitch} recordings have a pitch track and a tonic, which a model with the front end 'tonic_pitch' "
+            "learns from without audio: set given (--given) to 'pitch-only'. "
             "polyaudio.data.raga_collections.load_collection(..., needs='pitch') returns their table."
         )
     return message

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from .audio import AudioFile, AudioFileError, check_audio
+from .given import PITCH, has_audio, read_pitch_track
 
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def drop_unreadable(
     clips: datasets.DatasetDict, *, in_parts: bool = False
 ) -> tuple[datasets.DatasetDict, list[BadClip]]:
     """
-    Decode every clip once and leave out those that cannot be read.
+    Decode every clip once and leave out those that cannot be read. Given pitch tracks are read too.
 
     Args:
         clips: what `load_clips` returns.
@@ -79,7 +80,7 @@ def drop_unreadable(
     """
     readable, bad = datasets.DatasetDict(), []
     for split, rows in clips.items():
-        reasons = _decode_all(rows.select_columns("audio"), split, in_parts)
+        reasons = _decode_all(rows, split, in_parts)
         bad += [
             BadClip(clip_name(rows[row]["audio"], row), reason, split) for row, reason in enumerate(reasons) if reason
         ]
@@ -98,14 +99,23 @@ def report_bad_clips(bad_clips: Sequence[BadClip]) -> None:
     logger.warning("\n".join([f"{len(bad_clips)} clips cannot be read and are left out:", *lines]))
 
 
-def _decode_all(rows: datasets.Dataset, split: str, in_parts: bool) -> list[str | None]:
+def _decode_all(clips: datasets.Dataset, split: str, in_parts: bool) -> list[str | None]:
     """The reason why each clip cannot be read, or `None` if it can."""
+    with_audio, with_pitch = has_audio(clips), PITCH in clips.column_names
+    rows = clips.select_columns(["audio", PITCH] if with_pitch else "audio")
 
     def reason(row: int) -> str | None:
-        try:
-            check_audio(audio_file(rows[row]["audio"]), in_parts=in_parts)
-        except AudioFileError as error:
-            return str(error)
+        clip = rows[row]
+        if with_audio:
+            try:
+                check_audio(audio_file(clip["audio"]), in_parts=in_parts)
+            except AudioFileError as error:
+                return str(error)
+        if with_pitch:
+            try:
+                read_pitch_track(clip[PITCH])
+            except ValueError as error:
+                return str(error)
         return None
 
     # Threads are enough, because soundfile releases the interpreter lock while it decodes

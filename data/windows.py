@@ -11,6 +11,7 @@ import torch
 
 from .audio import AudioFile, audio_info, load_audio
 from .events import shifted_events
+from .given import PITCH, TONIC, given_columns, has_audio, part_of_track, read_pitch_track
 from .grid import WindowGrid, stream_windows
 from .labels import FRAMES, task_of
 from .readable import audio_file
@@ -82,7 +83,7 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
     number of workers, nor on whether a run was stopped and resumed.
 
     Args:
-        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` returns them.
+        clips: columns `audio` (`Audio(decode=False)`) and `label`, as `load_clips` returns them, with what is given.
         sampling_rate: rate of the waveforms in Hz.
         transform: an augmentation: returns a waveform `(samples,)`, float32, for such a waveform and a
             `torch.Generator`, the source of all its random values.
@@ -92,6 +93,11 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
 
     columns = ["audio", "label"]
 
+    def __init__(self, clips: datasets.Dataset, sampling_rate: int, **settings: Any):
+        self.columns = [*self.columns, *given_columns(clips)]
+        super().__init__(clips, sampling_rate, **settings)
+        self.has_audio = has_audio(clips)
+
     def __len__(self) -> int:
         return len(self.clips)
 
@@ -99,16 +105,38 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
         """
         Return `{"waveform": (samples,) float32 array, "label": label of the part that is read, "seed": int}`.
 
+        With what is given, there are also `tonic`, a float in Hz, NaN where it is not known, and `pitch`, a
+        `PitchPart` of the part that is read. Clips without audio have the waveform `None`.
+
         Raises:
             AudioFileError: the clip cannot be read.
+            ValueError: its pitch track cannot be read.
         """
         clip = self.clips[index]
         seed = combined_seed(self.seed, int(self._epoch), index)
+        if not self.has_audio:
+            return {"waveform": None, "seed": seed, **self._given_alone(clip, seed)}
         waveform, start = self._read(clip["audio"], seed)
+        label, seconds = clip["label"], len(waveform) / self.sampling_rate
+        if task_of(self.clips.features["label"]) == FRAMES:
+            label = shifted_events(label, start, seconds)
+        item = {"waveform": waveform, "label": label, "seed": seed}
+        if TONIC in self.columns:
+            item["tonic"] = _tonic(clip)
+        if PITCH in self.columns:
+            item["pitch"] = part_of_track(read_pitch_track(clip[PITCH]), start, seconds)
+        return item
+
+    def _given_alone(self, clip: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """The tonic, the pitch and the label of a clip without audio, of the part that `seed` selects."""
+        track, start = read_pitch_track(clip[PITCH]), 0.0
+        if self.crop_seconds is not None:
+            to_spare = max(0.0, float(track.times[-1]) - self.crop_seconds)
+            start = to_spare * torch.rand((), generator=torch.Generator().manual_seed(seed)).item()
         label = clip["label"]
         if task_of(self.clips.features["label"]) == FRAMES:
-            label = shifted_events(label, start, len(waveform) / self.sampling_rate)
-        return {"waveform": waveform, "label": label, "seed": seed}
+            label = shifted_events(label, start, self.crop_seconds or float(track.times[-1]))
+        return {"label": label, "tonic": _tonic(clip), "pitch": part_of_track(track, start, self.crop_seconds)}
 
 
 class WaveformWindows(CroppedClips, torch.utils.data.Dataset):
@@ -186,6 +214,10 @@ class ClipWindows(torch.utils.data.Dataset):
             label = shifted_events(label, start / self.sampling_rate, len(waveform) / self.sampling_rate)
         is_part, center = row in self._is_long, self.grid.margin == 0
         return {"waveform": waveform, "label": label, "is_part": is_part, "center": center}
+
+
+def _tonic(clip: Mapping[str, Any]) -> float:
+    return float("nan") if clip[TONIC] is None else clip[TONIC]
 
 
 def combined_seed(*numbers: int) -> int:

@@ -30,6 +30,7 @@ def evaluate(
     label_separator: str | None = None,
     group_column: str | None = None,
     data_home: str | os.PathLike | None = None,
+    given: str | None = None,
     batch_size: int = 8,
     output: str | os.PathLike | None = None,
 ) -> Evaluation:
@@ -44,6 +45,7 @@ def evaluate(
         split: the split to measure on; by default `test`, or the only split.
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
         data_home: the folder of a collection of mirdata.
+        given: what the dataset gives, `"tonic"`, `"pitch"` or `"pitch-only"`; see `load_clips`.
         batch_size: number of clips or windows in one forward pass.
         output: folder for `evaluation.json` and plots.
 
@@ -71,6 +73,7 @@ def evaluate(
         label_separator=label_separator,
         group_column=group_column,
         data_home=data_home,
+        given=given,
     )
     folder = None if output is None else Path(output)
     export = find_export(model)
@@ -79,7 +82,7 @@ def evaluate(
     else:
         from .exported import evaluate_export
 
-        refuse_options(export, None, feature_extractor=feature_extractor)
+        refuse_options(export, None, feature_extractor=feature_extractor, given=given)
         evaluation = evaluate_export(export, clips, batch_size=batch_size, folder=folder)
     if folder is not None:
         write_evaluation(evaluation, folder)

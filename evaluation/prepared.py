@@ -13,6 +13,7 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, SequenceFeatureExtractor, Trainer, TrainingArguments
 
 from ..data.collators import AudioCollator
+from ..data.given import check_front_end
 from ..data.labels import FRAMES, task_of
 from ..data.readable import drop_unreadable, report_bad_clips
 from ..modeling.inputs import make_targets, reads_windows, whole_clips
@@ -55,6 +56,7 @@ def prepared(
     config = classifier.config
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(source, config)
+    check_front_end(split, feature_extractor)
     in_parts = reads_windows(config, feature_extractor)
     readable, bad_clips = drop_unreadable(clips, in_parts=in_parts)
     report_bad_clips(bad_clips)

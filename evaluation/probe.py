@@ -130,6 +130,8 @@ class ProbeReport:
         trained_parameters: number of parameters of the probe.
         probe: the scores of the model.
         untrained: by seed, the scores of the same architecture with random weights, on the same folds.
+        baselines: the scores of baselines without a network, on the same held-out clips, by name; see
+            `melody_baselines`.
         settings: further settings, for the record.
         versions: the versions that were used, by package.
     """
@@ -149,6 +151,7 @@ class ProbeReport:
     trained_parameters: int
     probe: ProbeScores
     untrained: dict[int, ProbeScores] = field(default_factory=dict)
+    baselines: dict[str, Evaluation] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -177,6 +180,8 @@ class ProbeReport:
         if self.untrained:
             content["untrained"] = [{"seed": seed, **scores.to_dict()} for seed, scores in self.untrained.items()]
             content["difference"] = {name: asdict(score) for name, score in self.difference.items()}
+        if self.baselines:
+            content["baselines"] = {name: scores.to_dict() for name, scores in self.baselines.items()}
         return {**content, "settings": self.settings, "versions": self.versions}
 
 

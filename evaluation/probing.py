@@ -16,6 +16,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 
 from ..data.folders import write_json, write_whole
+from ..data.given import check_front_end
 from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, task_of
 from ..data.loading import load_clips, name_of
 from ..data.readable import drop_unreadable, report_bad_clips
@@ -27,6 +28,7 @@ from ..modeling.loading import choose_device, initialise_like, load_config, load
 from ..modeling.traits import Layer, traits_of
 from .attentive_probe import count_parameters, fit_attentive
 from .few_shot import few_shot_curve
+from .melody_baselines import MELODY_BASELINES, default_baselines, melody_baselines
 from .probe import ProbeReport, ProbeResult, check_features, make_folds, run_probe
 from .probe_kinds import C_GRID, K_GRID, FitProbe, fit_knn, fit_linear
 
@@ -54,6 +56,7 @@ def probe(
     shots: Sequence[int] = (),
     draws: int = 10,
     untrained: int = 1,
+    baselines: Sequence[str] | None = None,
     folds: int = 5,
     seed: int = 0,
     split: str | None = None,
@@ -64,6 +67,7 @@ def probe(
     group_column: str | None = None,
     group_by: str | None = None,
     data_home: str | os.PathLike | None = None,
+    given: str | None = None,
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | None = None,
@@ -91,6 +95,8 @@ def probe(
             learn from so few. Not for an attentive probe.
         draws: number of random draws of these recordings.
         untrained: number of untrained models to compare with.
+        baselines: baselines of the melody to compare with, `"tdms"` and `"pitch_histogram"`; see `melody_baselines`.
+            By default both for a model whose features are relative to the tonic, and clips with one label.
         folds: number of folds for a dataset without a split `test`. If there is one, the probe learns from all other
             splits and is tested on it.
         seed: seed of the folds, of the draws, and of the first untrained model.
@@ -98,6 +104,7 @@ def probe(
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
         group_by: the column whose values folds keep together, for instance `concert`; see `load_clips`.
         data_home: the folder of a collection of mirdata.
+        given: what the dataset gives, `"tonic"`, `"pitch"` or `"pitch-only"`; see `load_clips`.
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read clips.
         device: `"cpu"`, `"cuda"` and so on; by default the accelerator if there is one.
@@ -129,7 +136,7 @@ def probe(
         "group_column": group_column,
         "group_by": group_by,
     }
-    clips, is_test = _load_clips(dataset, split, data_home=data_home, **columns)
+    clips, is_test = _load_clips(dataset, split, data_home=data_home, given=given, **columns)
     names, labels = _labels_of(clips, name_of(dataset))
     recordings, groups = np.array(clips["recording"][:]), np.array(groups_of_clips(clips))
     # Errors of the folds and of the output folder should come before the model runs on all clips
@@ -143,6 +150,8 @@ def probe(
     encoders = [one.eval().to(torch_device) for one in encoders]
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(name, config)
+    check_front_end(clips, feature_extractor)
+    baselines = _choose_baselines(baselines, feature_extractor, one_label=labels.ndim == 1)
     reader = ClipReader(encoder.config, feature_extractor, batch_size=batch_size, padding="longest")
     num_classes = len(names)
 
@@ -194,9 +203,22 @@ def probe(
         trained_parameters=parameters,
         probe=trained.scores,
         untrained={one: other.scores for one, other in zip(seeds, others, strict=True)},
+        baselines=melody_baselines(
+            baselines,
+            clips,
+            labels,
+            groups,
+            parts,
+            id2label=dict(enumerate(names)),
+            seed=seed,
+            num_workers=num_workers,
+        )
+        if baselines
+        else {},
         settings={
             **columns,
             "split": split,
+            "given": given,
             "folds": folds,
             "seed": seed,
             "batch_size": batch_size,
@@ -217,6 +239,20 @@ def probe(
             arrays["features"] = vectors[0]
         _write_arrays(Path(output, "features.npz"), arrays)
     return report
+
+
+def _choose_baselines(
+    wanted: Sequence[str] | None, feature_extractor: SequenceFeatureExtractor, *, one_label: bool
+) -> Sequence[str]:
+    """The baselines of the melody. Raises `ValueError` for one that does not exist or does not suit the labels."""
+    if wanted is None:
+        return default_baselines(feature_extractor, one_label=one_label)
+    unknown = [name for name in wanted if name not in MELODY_BASELINES]
+    if unknown:
+        raise ValueError(f"There is no baseline {unknown[0]!r}; choose from {', '.join(MELODY_BASELINES)}.")
+    if wanted and not one_label:
+        raise ValueError(f"{wanted[0]} is for clips with one label. Leave out baselines (--baseline).")
+    return wanted
 
 
 def _choose_features(config: PreTrainedConfig, kind: str, features: str | None, layer: ProbedLayer | None) -> str:

@@ -110,7 +110,22 @@ def format_probe(report: "ProbeReport") -> str:
         lines += ["", f"Counted as wrong, as no recording was left to train on: {', '.join(scores.unseen)}"]
     if scores.few_shot:
         lines += ["", *_few_shot_lines(report)]
+    if report.baselines:
+        lines += ["", *_baseline_lines(report)]
     return "\n".join([*lines, "", "All held-out clips:", format_report(scores.held_out)])
+
+
+def _baseline_lines(report: "ProbeReport") -> list[str]:
+    """The accuracy of a model and of the baselines of the melody, with 95 % intervals."""
+    lines = [f"Accuracy (95 % interval)  {'clips':>23}  {'recordings':>23}"]
+    for name, evaluation in {"this model": report.probe.held_out, **report.baselines}.items():
+        cells = []
+        for scores in (evaluation.clips, evaluation.recordings):
+            interval = None if scores is None else scores.intervals.get("accuracy")
+            value = "" if scores is None else f"{scores['accuracy']:.4f}"
+            cells.append(value + (f" ({interval[0]:.4f}-{interval[1]:.4f})" if interval else ""))
+        lines.append(f"{name:<24}{''.join(f'  {cell:>23}' for cell in cells)}")
+    return lines
 
 
 def _few_shot_lines(report: "ProbeReport") -> list[str]:

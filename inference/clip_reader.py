@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
+from ..data.given import extractor_arguments, waveforms_of
 from ..data.recordings import Recording
 from ..modeling.traits import traits_of
 from .files import BatchAnswers, FileReader, FileResult, Piece, collect_results
@@ -101,6 +102,22 @@ class ClipReader:
                 sampling_rate=self.sampling_rate,
                 return_tensors="pt",
                 **self._call_arguments(is_part[start : start + size]),
+            )
+            names = self.feature_extractor.model_input_names  # type: ignore[attr-defined]
+            batches.append({name: value for name, value in features.items() if name in names})
+        return batches
+
+    def extract_given(self, items: Sequence[Mapping[str, Any]]) -> list[Inputs]:
+        """The model's input for whole clips with given tonics, in batches, from the items of `AudioClips`."""
+        batches = []
+        for start in range(0, len(items), self.batch_size):
+            own = items[start : start + self.batch_size]
+            features = self.feature_extractor(  # type: ignore[operator]
+                waveforms_of(own),
+                sampling_rate=self.sampling_rate,
+                return_tensors="pt",
+                **self._call_arguments([False] * len(own)),
+                **extractor_arguments(own),
             )
             names = self.feature_extractor.model_input_names  # type: ignore[attr-defined]
             batches.append({name: value for name, value in features.items() if name in names})

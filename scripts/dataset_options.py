@@ -47,6 +47,16 @@ def add_data_home(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_given(parser: argparse.ArgumentParser) -> None:
+    """The argument that says what features relative to the tonic take from the dataset."""
+    parser.add_argument(
+        "--given",
+        choices=("tonic", "pitch", "pitch-only"),
+        help="for features relative to the tonic, what the dataset gives: the tonic; the tonic and the pitch; or "
+        "these without audio (default: all is found in the audio)",
+    )
+
+
 def load_labelled(args: argparse.Namespace, fold_column: str | None = None) -> "DatasetDict":
     """Load the labelled clips that the arguments of a command name."""
     from ..data.loading import load_clips

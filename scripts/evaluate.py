@@ -5,7 +5,7 @@
 import sys
 
 from .command import argument_parser, command
-from .dataset_options import add_data_home, add_label_arguments
+from .dataset_options import add_data_home, add_given, add_label_arguments
 
 
 EXAMPLES = """\
@@ -29,6 +29,7 @@ def main(argv: list[str]) -> None:
         help="Hub name, local folder, folder that save_to_disk wrote, `ragas`, or `mirdata:NAME`",
     )
     add_data_home(parser)
+    add_given(parser)
     parser.add_argument("--split", help="split to evaluate on (default: test, or the only split)")
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     add_label_arguments(parser)
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> None:
         label_separator=args.label_separator,
         group_column=args.group_column,
         data_home=args.data_home,
+        given=args.given,
         batch_size=args.batch_size,
         output=args.output,
     )

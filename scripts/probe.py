@@ -7,7 +7,7 @@ import os
 import sys
 
 from .command import argument_parser, command
-from .dataset_options import add_data_home, add_grouping, add_label_arguments
+from .dataset_options import add_data_home, add_given, add_grouping, add_label_arguments
 from .options import positive
 
 
@@ -40,7 +40,8 @@ strength of the regularisation, are chosen by cross-validation within the traini
 --shots adds a curve: the score of probes that learn from 1, 2, ... random recordings of each class.
 
 With --baseline untrained, the default, a model of the same architecture with random weights is probed in the same way.
-The difference between the two scores is the effect of the training."""
+The difference between the two scores is the effect of the training. For a model with features relative to the tonic,
+time-delayed melody surfaces (tdms) and pitch histograms with nearest neighbours stand beside it."""
 
 EXAMPLES = """\
   polyaudio probe ta012/SSLAM_pretrain --dataset my-recordings/
@@ -67,6 +68,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
         help="Hub name, local folder, folder that save_to_disk wrote, `ragas`, or `mirdata:NAME`",
     )
     add_data_home(parser)
+    add_given(parser)
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     add_label_arguments(parser)
     add_grouping(parser)
@@ -89,9 +91,9 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--baseline",
-        choices=("untrained", "none"),
-        default="untrained",
-        help="baseline to compare with, see above (default: untrained)",
+        choices=("untrained", "tdms", "pitch_histogram", "none"),
+        nargs="+",
+        help="baselines to compare with, see above (default: untrained, and for features relative to the tonic all)",
     )
     parser.add_argument(
         "--baseline-seeds", type=int, default=1, metavar="N", help="number of baselines to average (default: 1)"
@@ -124,6 +126,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
     args = parser.parse_args(argv)
     lowest = {"baseline_seeds": 1, "folds": 2, "seed": 0, "batch_size": 1, "num_workers": 0}
+    if args.baseline is not None and "none" in args.baseline and len(args.baseline) > 1:
+        parser.error("--baseline none goes with no other baseline")
     for name, least in lowest.items():
         if getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}")
@@ -145,7 +149,10 @@ def main(argv: list[str]) -> None:
         layer=args.layer,
         shots=args.shots,
         draws=args.draws,
-        untrained=args.baseline_seeds if args.baseline == "untrained" else 0,
+        untrained=args.baseline_seeds if args.baseline is None or "untrained" in args.baseline else 0,
+        baselines=None
+        if args.baseline is None
+        else [name for name in args.baseline if name in ("tdms", "pitch_histogram")],
         folds=args.folds,
         seed=args.seed,
         split=args.split,
@@ -156,6 +163,7 @@ def main(argv: list[str]) -> None:
         group_column=args.group_column,
         group_by=args.group_by,
         data_home=args.data_home,
+        given=args.given,
         batch_size=args.batch_size,
         num_workers=args.num_workers,
         device=args.device,

@@ -76,6 +76,13 @@ class DataArguments:
     data_home: str | None = field(
         default=None, metadata={"help": "Folder of a dataset whose name begins with mirdata:."}
     )
+    given: str | None = field(
+        default=None,
+        metadata={
+            "help": "What features relative to the tonic take from the dataset: `tonic`; `pitch`, the tonic and the "
+            "pitch tracks; or `pitch-only` without audio. Default: all is found in the audio."
+        },
+    )
     infer_groups: bool = field(
         default=False,
         metadata={"help": "Infer the recordings from the audio: clips that overlap belong to the same recording."},

@@ -79,6 +79,7 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
         group_by=data.group_by,
         fold_column=data.fold_column,
         data_home=data.data_home,
+        given=data.given,
     )
     if "train" not in clips:
         raise ValueError(f"{name} has no split 'train', only {', '.join(clips)}.")
@@ -90,6 +91,8 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
                 f"{name} is divided into {', '.join(clips)}. Leave out infer_groups (--infer-groups), which is for "
                 "datasets with one split."
             )
+        if data.given == "pitch-only":
+            raise ValueError("Recordings are inferred from audio. Leave out infer_groups (--infer-groups).")
         clips = DatasetDict(train=infer_recordings(clips["train"]).clips)
     if data.folds is None and data.fold_column is None:
         divisions = [_divide(clips, data)]
@@ -126,7 +129,7 @@ def _divide(clips: DatasetDict, data: DataArguments) -> Division:
             "of which is in the training set. The best epoch was chosen on these clips, so the scores are slightly "
             "too high."
         )
-    description += _grouping(splits["train"], data)
+    description += _grouping(splits["train"], data) + _given(data)
     for name, rows in splits.items():
         logger.info(f"{name}: {rows.num_rows} clips of {len(set(rows['recording']))} recordings")
     return Division("", splits, description)
@@ -158,12 +161,22 @@ def _grouping(clips: Dataset, data: DataArguments) -> str:
     return f" The clips were divided by {data.group_by or 'group'}, so none is in two parts."
 
 
+def _given(data: DataArguments) -> str:
+    """A sentence on what the dataset gave, which users of the model must give too."""
+    if data.given is None:
+        return ""
+    what = "tonics" if data.given == "tonic" else "tonics and the pitch of the melody"
+    audio = " No audio was read." if data.given == "pitch-only" else ""
+    return f" The {what} were given by the dataset, in training and for the scores.{audio}"
+
+
 def _divide_by_folds(folds: DatasetDict, data: DataArguments) -> list[Division]:
     """A division for each fold, which trains on the other folds. The scores are those of the last epoch."""
     description = (
         f"Cross-validation with {len(folds)} folds. No recording is in two folds, and each fold is held out from one "
         "run. The scores are for the last epoch, so nothing was chosen on the held-out clips."
-    ) + _grouping(next(iter(folds.values())), data)
+    )
+    description += _grouping(next(iter(folds.values())), data) + _given(data)
     divisions = []
     for name, rows in folds.items():
         others = concatenate_datasets([fold for other, fold in folds.items() if other != name])
@@ -188,6 +201,8 @@ def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is
     found = [f"recordings with clips both in training and held out: {num_shared}"] if num_shared else []
     if is_synthetic:
         searched = "None: each recording of the dataset is synthesised separately, and the splits are by recording."
+    elif data.given == "pitch-only":
+        searched = "Not checked: the clips are pitch tracks without audio."
     elif data.skip_leak_check:
         searched = "Not checked: training and held-out clips may share audio."
     else:

@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, SequenceFeatureExtractor, TrainingArg
 
 from ..data.digests import digest_of_audio, digest_of_values
 from ..data.folders import finite, write_json
+from ..data.given import digest_of_given, given_columns
 from ..modeling.digests import digest_of_model
 from .models import ModelSource
 
@@ -175,7 +176,8 @@ def describe_split(clips: Dataset | IterableDataset, name: str, known: MutableMa
     if isinstance(clips, IterableDataset):
         return {"stream": name, "shards": clips.num_shards}
     labels = [clips[column][:] for column in ("label", "recording") if column in clips.column_names]
-    return {"clips": len(clips), "labels": digest_of_values(labels), "audio": digest_of_audio(clips, known)}
+    given = {"given": digest_of_given(clips, known)} if given_columns(clips) else {}
+    return {"clips": len(clips), "labels": digest_of_values(labels), "audio": digest_of_audio(clips, known), **given}
 
 
 def _settings_of_training(args: TrainingArguments, *, in_stream: bool) -> dict[str, Any]:
@@ -202,6 +204,8 @@ def _difference_of_splits(now: Mapping[str, Mapping[str, Any]], began: Mapping[s
             return f"{split} had {other.get('clips')} clips and has now {own.get('clips')}"
         if own.get("audio") != other.get("audio"):
             return f"the audio of {split} has changed"
+        if own.get("given") != other.get("given"):
+            return f"the given tonics or pitch tracks of {split} have changed"
         if own != other:
             return f"the labels, or the recordings, of the clips of {split} have changed"
     return None

@@ -17,6 +17,7 @@ from ..augmentation.arguments import (
 )
 from ..data.cached_features import CachedFeatures
 from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator
+from ..data.given import check_front_end, given_columns
 from ..data.windows import AudioClips
 from ..modeling.inputs import make_targets, whole_clips
 from ..modeling.traits import traits_of
@@ -61,7 +62,8 @@ def make_inputs(
         ValueError: the augmentation cannot be used with these labels, or features of this model cannot be cached.
     """
     label = splits["train"].features["label"]
-    check_augmentation(augmentation, label, cached=data.cache_features)
+    check_augmentation(augmentation, label, cached=data.cache_features, given=given_columns(splits["train"]))
+    check_front_end(splits["train"], feature_extractor)
     targets = make_targets(label, config, feature_extractor, padding=-100.0)
     train_targets = make_targets(label, config, feature_extractor, soft=augmentation.mixes)
     if data.cache_features:

@@ -45,14 +45,14 @@ def load_ragas(name: str, seed: int = 0) -> DatasetDict:
     Synthesise a dataset by its name: a key of `RAGA_SETS`, and conditions of a concert with their strengths.
 
     `ragas:40+concert=0.5` is the set of 40 ragas with all conditions at a strength of 0.5, and `ragas+reverb=1+mp3=1`
-    that of eight ragas with two conditions; see `Concert`.
+    that of eight ragas with two conditions; see `Concert`. `+seed=4` draws other recordings.
 
     Args:
         name: the name.
-        seed: seed of the whole dataset.
+        seed: seed of the whole dataset, if the name has none.
 
     Raises:
-        ValueError: there is no such set or condition, or a strength is not from 0 to 1.
+        ValueError: there is no such set or condition, a strength is not from 0 to 1, or the seed is no whole number.
     """
     which, *parts = name.split("+")
     if which not in RAGA_SETS:
@@ -61,6 +61,11 @@ def load_ragas(name: str, seed: int = 0) -> DatasetDict:
     strengths: dict[str, float] = {}
     for part in parts:
         condition, _, text = part.partition("=")
+        if condition == "seed":
+            if not text.isdecimal():
+                raise ValueError(f"{name!r} needs a whole number after seed=, such as {which}+seed=4.")
+            seed = int(text)
+            continue
         try:
             strength = float(text)
         except ValueError as error:

@@ -89,6 +89,7 @@ def test_conditions_change_the_sound_and_not_the_music(dataset):
         ("ragas+rain=1", "no condition 'rain'; choose one of concert, shadow"),
         ("ragas:40+concert", r"needs a number after concert=, such as ragas:40\+concert=0.5"),
         ("ragas+mp3=2", "mp3 must be from 0 to 1"),
+        ("ragas+seed=x", r"needs a whole number after seed=, such as ragas\+seed=4"),
     ],
 )
 def test_a_name_that_is_none(name, message):
