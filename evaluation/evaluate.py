@@ -45,9 +45,9 @@ def evaluate(
         split: the split to measure on; by default `test`, or the only split.
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
         data_home: the folder of a collection of mirdata.
-        unknown: as `dataset`, clips that belong to none of the classes of the model. Rows whose label it knows are left
-            out. The scores of a calibrated model then have `refused`: the share of them that it answers with "none of
-            these".
+        unknown: as `dataset`, clips that belong to none of the classes of the model. Rows whose label it knows are
+            left out. The scores of a calibrated model then have `refused`: the share of them that it answers with
+            "none of these".
         batch_size: number of clips or windows in one forward pass.
         output: folder for `evaluation.json` and plots.
 

@@ -37,7 +37,8 @@ def evaluate_predictions(
     With single labels, the scores of clips and of recordings are `count`, `accuracy`, `f1_macro`, `f1_weighted` and
     `majority_accuracy` (the accuracy of always predicting the most frequent label of these clips or recordings),
     `calibration_error` (the expected one), for a calibrated model `false_refusals` (the share that it answers with
-    "none of these"), the reliability table, for each class `precision`, `recall`, `f1` and `support`, and the confusion matrix.
+    "none of these"), the reliability table, the confusion matrix, and for each class `precision`, `recall`, `f1` and
+    `support`.
 
     With several labels, the scores of clips are `count`, those of `multilabel_metrics`, `f1_macro` and `f1_micro`, for
     each class `average_precision`, `roc_auc`, `precision`, `recall`, `f1` and `support`, and the curves of precision

@@ -83,8 +83,8 @@ _ANSWERS = {
 
 
 _UNCALIBRATED = (
-    "Scores are not calibrated probabilities: of the predictions with a score of 0.9, more or fewer than nine in ten may "
-    "be right."
+    "Scores are not calibrated probabilities: of the predictions with a score of 0.9, more or fewer than nine in ten "
+    "may be right."
 )
 _CALIBRATED = "Scores are calibrated on recordings like those named under Calibration. On others they are off."
 
@@ -239,9 +239,9 @@ def calibrated_card(card: str, calibration: Calibration, before: Evaluation, aft
         head,
         _CALIBRATION_TITLE,
         f"Calibrated on {inline_code(data)}: the last layer was divided by a temperature of "
-        f"{calibration.temperature:.4g}. A recording whose highest score is below {calibration.threshold:.4f} belongs to "
-        f"none of the classes; this was allowed to be wrong for {calibration.false_refusals:.0%} of the recordings. The "
-        "tables are for the recordings that the temperature was fitted to, so they flatter.",
+        f"{calibration.temperature:.4g}. A recording whose highest score is below {calibration.threshold:.4f} belongs "
+        f"to none of the classes; this was allowed to be wrong for {calibration.false_refusals:.0%} of them. "
+        "The tables are for the recordings that the temperature was fitted to, so they flatter.",
         markdown_table([["", "before", "after"], *rows]),
         *map(markdown_table, tables),
     ]

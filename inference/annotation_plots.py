@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
@@ -27,6 +28,8 @@ _LONGEST_LABEL = 40
 
 # Pitches outside of all but so small a share of the melody at either end are not shown
 _RARE = 0.005
+# Shows glides, which are at each pitch for a short time
+_GAMMA = 0.4
 
 # Distances between two ticks of the time axis, in seconds
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
@@ -42,7 +45,7 @@ def plot_annotation(
     melody: MelodyPicture | None = None,
 ) -> None:
     """
-    Plot an annotation over time: the spectrogram of the recording, its melody if it is given, the scores of the leading
+    Plot an annotation over time: the spectrogram of the recording, its melody if given, the scores of the leading
     labels, and the events.
 
     The memory does not grow with the length of the recording. Of many labels, the 20 with the highest scores and the
@@ -117,8 +120,7 @@ def _draw_melody(axes: Axes, melody: MelodyPicture, duration: float) -> None:
     image = axes.imshow(
         thick,
         cmap="Blues",
-        vmin=0,
-        vmax=max(0.05, float(np.quantile(melody.shares.max(axis=0), 0.75))),
+        norm=PowerNorm(_GAMMA, vmin=0, vmax=1),
         aspect="auto",
         origin="lower",
         interpolation="nearest",

@@ -85,8 +85,8 @@ def predict_collection(
         recordings: as for `embed_collection`.
         model: as for [`predict`].
         output: a file, which is replaced. `.parquet` and `.csv` have a row for each label (`file`, `label`, `score`)
-            or event (`file`, `onset`, `offset`, `label`, `score`), and `.jsonl` a line for each recording. The labels of a
-            calibrated model also have `none_of_these`.
+            or event (`file`, `onset`, `offset`, `label`, `score`), and `.jsonl` a line for each recording. The labels
+            of a calibrated model also have `none_of_these`.
         top_k, threshold, window, padding, batch_size, num_workers, device: as for [`predict`].
         processes, bf16, torch_compile, description: as for `embed_collection`.
 

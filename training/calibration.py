@@ -128,7 +128,7 @@ def calibrate(
             temperature *= found
             if temperature > 0.99 * LARGEST_TEMPERATURE:
                 raise ValueError(
-                    f"On the {split} split of {name_of(dataset)} the model is no better than chance, so that its scores "
+                    f"On the {split} split of {name_of(dataset)} the model is no better than chance. Such scores "
                     "cannot be calibrated. Name recordings of the kind that it was trained on."
                 )
             _divide(layer, found)

@@ -97,7 +97,7 @@ def test_reliability():
     assert calibration_error(rows) == pytest.approx((0.4 + 2 * 0.43) / 3)
 
 
-@pytest.mark.parametrize("share, refused", [(0.0, 0), (0.05, 1), (0.1, 2), (0.49, 9)])
+@pytest.mark.parametrize(("share", "refused"), [(0.0, 0), (0.05, 1), (0.1, 2), (0.49, 9)])
 def test_the_threshold_refuses_no_larger_share(share, refused):
     scores = np.random.default_rng(0).permutation(20) / 20
     assert (scores < choose_threshold(scores, share)).sum() == refused
@@ -139,7 +139,8 @@ def test_the_command_predict_and_the_card(source, clips, tmp_path, capsys):
     calibration = Calibration.from_config(AutoModelForAudioClassification.from_pretrained(model).config)
     assert {name: report[name] for name in calibration.to_dict()} == calibration.to_dict()
     card = (model / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\ntags: []\n---\n\n# Tones\n") and "## Calibration" in card
+    assert card.startswith("---\ntags: []\n---\n\n# Tones\n")
+    assert "## Calibration" in card
 
     predictions = predict(clips, model)
     assert {one.none_of_these for one in predictions} == {True, False}
