@@ -18,6 +18,7 @@ _MODULE_OF = {
     "Annotator": ".inference.annotation",
     "AudioTrainingArguments": ".training.arguments",
     "AugmentationArguments": ".augmentation.arguments",
+    "CalibrationResult": ".training.calibration",
     "DataArguments": ".training.arguments",
     "DatasetRecordings": ".data.recordings",
     "Duplicate": ".inference.duplicates",
@@ -51,6 +52,7 @@ _MODULE_OF = {
     "annotate": ".inference.annotation",
     "build_app": ".app.page",
     "build_index": ".inference.search_index",
+    "calibrate": ".training.calibration",
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
     "embed_collection": ".inference.collection",
@@ -146,6 +148,8 @@ if TYPE_CHECKING:
     from .training.arguments import LoraArguments as LoraArguments
     from .training.arguments import PretrainingArguments as PretrainingArguments
     from .training.arguments import WindowArguments as WindowArguments
+    from .training.calibration import CalibrationResult as CalibrationResult
+    from .training.calibration import calibrate as calibrate
     from .training.fine_tuning import cross_validate as cross_validate
     from .training.fine_tuning import fine_tune as fine_tune
     from .training.pretraining import pretrain as pretrain

@@ -112,6 +112,8 @@ class Analyst:
             progress(_ANNOTATED, "Labelling")
             (prediction,) = predictor.run([str(recording)])
             labels = prediction.labels or []
+            if prediction.none_of_these:
+                notes.insert(0, "None of these: no score is high enough for one of the classes of the model.")
             if prediction.error is not None:  # a damaged recording, which has events all the same
                 notes.append(f"There are no labels of the whole recording: {prediction.error}")
         progress(_LABELLED, "Drawing")

@@ -101,6 +101,10 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             Weight of the contrastive loss in the total loss; 0 leaves it out.
         label_smoothing (`float`, *optional*, defaults to 0.1):
             Label smoothing of the single-label classification loss.
+        calibration (`dict`, *optional*):
+            How `polyaudio calibrate` calibrated the classifier: the `temperature` by which its last layer was divided,
+            the `threshold` of the highest score below which a recording belongs to none of the classes, and
+            `false_refusals`, the share of recordings for which that was allowed to be wrong.
 
     Example:
 
@@ -143,6 +147,7 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
     mask_weight: float | int = 0.5
     contrastive_weight: float | int = 0.3
     label_smoothing: float | int = 0.1
+    calibration: dict | None = None
 
     def __post_init__(self, **kwargs):
         # JSON has no tuples, and a configuration must equal itself after it was saved and loaded

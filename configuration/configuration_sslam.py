@@ -89,6 +89,10 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
             How [`SSLAMForAudioFrameClassification`] gets events from its scores: `threshold`, `low_threshold`,
             `median_filter`, `min_duration` and `max_gap`, each a number for all classes or a list with one for each
             class. The last three are in seconds. `None` takes every run of scores above 0.5 for an event.
+        calibration (`dict`, *optional*):
+            How `polyaudio calibrate` calibrated the classifier: the `temperature` by which its last layer was divided,
+            the `threshold` of the highest score below which a recording belongs to none of the classes, and
+            `false_refusals`, the share of recordings for which that was allowed to be wrong.
         pretraining_stage (`int`, *optional*, defaults to 1):
             1 for the objective of EAT, 2 for the objective of SSLAM with mixtures of two clips and the source
             retention loss.
@@ -180,6 +184,7 @@ class SSLAMConfig(CheckedConfigMixin, PreTrainedConfig):
     multi_label_reduction: Literal["mean", "labels"] = "mean"
     frame_upsampling: int = 1
     event_rules: dict | None = None
+    calibration: dict | None = None
 
     pretraining_stage: Literal[1, 2] = 1
     clone_batch: int = 16

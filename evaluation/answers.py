@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 
 from ..data.audio import audio_info
+from ..data.calibration import Calibration
 from ..data.event_rules import EventRules
 from ..data.events import Event
 from ..data.labels import MULTI_LABEL, class_names, classes_of_clips, renumbered, task_of
@@ -96,13 +97,16 @@ def join_logits(
     return np.log(means) - np.log1p(-means) if multi_label else np.log(means)
 
 
-def score_logits(logits: np.ndarray, clips: datasets.Dataset, names: Sequence[str]) -> Evaluation:
+def score_logits(
+    logits: np.ndarray, clips: datasets.Dataset, names: Sequence[str], calibration: Calibration | None = None
+) -> Evaluation:
     """
     The scores of the logits `(clips, classes)` of clips; see [`evaluate_predictions`].
 
     Args:
         clips: columns `label` and `recording`.
         names: the class names.
+        calibration: of the model.
     """
     task = task_of(clips.features["label"])
     labels = clips["label"][:]
@@ -110,7 +114,8 @@ def score_logits(logits: np.ndarray, clips: datasets.Dataset, names: Sequence[st
         labels = np.zeros((len(clips), logits.shape[1]), dtype=np.int64)
         for row, classes in enumerate(classes_of_clips(clips)):
             labels[row, classes] = 1
-    return evaluate_predictions(logits, labels, clips["recording"][:], dict(enumerate(names)), task=task)
+    recordings = clips["recording"][:]
+    return evaluate_predictions(logits, labels, recordings, dict(enumerate(names)), task, calibration=calibration)
 
 
 def make_timelines(

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, Trainer
 from transformers.trainer_utils import PredictionOutput
 
+from ..data.calibration import Calibration
 from ..data.event_rules import EventRules
 from ..data.labels import FRAMES, MULTI_LABEL, task_of
 from ..data.windows import ClipWindows
@@ -89,10 +90,18 @@ def evaluate_clips(
             return frame_metrics(EvalPrediction(_logits(prediction), cast(np.ndarray, prediction.label_ids)))
 
         return score_timelines(timelines, EventRules.from_config(config), frame_scores, folder)
-    logits = _logits(prediction)
-    if isinstance(dataset, ClipWindows):
-        logits = _logits_of_clips(logits, dataset, task == MULTI_LABEL)
-    return score_logits(logits, clips, label_names(config))
+    logits = _joined(_logits(prediction), dataset, task == MULTI_LABEL)
+    return score_logits(logits, clips, label_names(config), Calibration.from_config(config))
+
+
+def logits_of_clips(trainer: Trainer, dataset: Dataset) -> np.ndarray:
+    """
+    The logits `(clips, classes)` of clips for which one of the classes is right, joined over their windows.
+
+    Args:
+        trainer, dataset: as for [`evaluate_clips`].
+    """
+    return _joined(_logits(trainer.predict(dataset)), dataset, multi_label=False)
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:
@@ -111,8 +120,9 @@ def predictions_of_clips(windows: EvalPrediction, dataset: ClipWindows, config: 
     if logits.ndim != 2:
         return windows
     first = np.unique([clip for clip, _ in dataset.windows], return_index=True)[1]
-    logits = _logits_of_clips(logits, dataset, config.problem_type == MULTI_LABEL)
-    return EvalPrediction(logits, cast(np.ndarray, windows.label_ids)[first])
+    return EvalPrediction(
+        _joined(logits, dataset, config.problem_type == MULTI_LABEL), cast(np.ndarray, windows.label_ids)[first]
+    )
 
 
 def _logits(prediction: PredictionOutput | EvalPrediction) -> np.ndarray:
@@ -120,7 +130,10 @@ def _logits(prediction: PredictionOutput | EvalPrediction) -> np.ndarray:
     return logits[0] if isinstance(logits, tuple) else logits
 
 
-def _logits_of_clips(logits: np.ndarray, dataset: ClipWindows, multi_label: bool) -> np.ndarray:
+def _joined(logits: np.ndarray, dataset: Dataset, multi_label: bool) -> np.ndarray:
+    """The logits of clips, from those of their windows or of whole clips."""
+    if not isinstance(dataset, ClipWindows):
+        return logits
     clip_of_window = np.array([clip for clip, _ in dataset.windows])
     return join_logits(logits, clip_of_window, np.array(dataset.frames), multi_label=multi_label)
 

@@ -31,6 +31,7 @@ def evaluate(
     group_column: str | None = None,
     data_home: str | os.PathLike | None = None,
     given: str | None = None,
+    unknown: str | os.PathLike | Dataset | DatasetDict | None = None,
     batch_size: int = 8,
     output: str | os.PathLike | None = None,
 ) -> Evaluation:
@@ -46,6 +47,9 @@ def evaluate(
         audio_column, label_column, label_columns, label_separator, group_column: the columns; see `load_clips`.
         data_home: the folder of a collection of mirdata.
         given: what the dataset gives, `"tonic"`, `"pitch"` or `"pitch-only"`; see `load_clips`.
+        unknown: as `dataset`, clips that belong to none of the classes of the model. Rows whose label it knows are
+            left out. The scores of a calibrated model then have `refused`: the share of them that it answers with
+            "none of these".
         batch_size: number of clips or windows in one forward pass.
         output: folder for `evaluation.json` and plots.
 
@@ -54,6 +58,7 @@ def evaluate(
 
     Raises:
         ValueError: the model is not a trained classifier or does not know the labels, or the split does not exist.
+            Or, with `unknown`: the model is not calibrated, or knows all its labels.
 
     Example:
 
@@ -64,17 +69,17 @@ def evaluate(
     >>> evaluation.clips["accuracy"]  # doctest: +SKIP
     ```
     """
-    clips = load_split(
-        dataset,
-        split,
-        audio_column=audio_column,
-        label_column=label_column,
-        label_columns=label_columns,
-        label_separator=label_separator,
-        group_column=group_column,
-        data_home=data_home,
-        given=given,
-    )
+    columns: dict[str, Any] = {
+        "audio_column": audio_column,
+        "label_column": label_column,
+        "label_columns": label_columns,
+        "label_separator": label_separator,
+        "group_column": group_column,
+        "data_home": data_home,
+        "given": given,
+    }
+    clips = load_split(dataset, split, **columns)
+    others = None if unknown is None else load_split(unknown, split, **columns)
     folder = None if output is None else Path(output)
     export = find_export(model)
     if export is None:
@@ -84,6 +89,10 @@ def evaluate(
 
         refuse_options(export, None, feature_extractor=feature_extractor, given=given)
         evaluation = evaluate_export(export, clips, batch_size=batch_size, folder=folder)
+    if others is not None:
+        from .refusals import with_refusals
+
+        evaluation = with_refusals(evaluation, model, export, others, feature_extractor, batch_size)
     if folder is not None:
         write_evaluation(evaluation, folder)
     return evaluation

@@ -55,11 +55,16 @@ def evaluate_export(
         folder.mkdir(parents=True, exist_ok=True)
     if of_frames:
         return _evaluate_frames(classifier, labelled, folder)
-    rows, logits, samples = zip(*_answers(classifier, labelled), strict=True)
+    logits = export_logits(classifier, labelled)
+    return score_logits(logits, labelled, classifier.labels, classifier.calibration)
+
+
+def export_logits(classifier: ExportedClassifier, clips: Dataset) -> np.ndarray:
+    """The logits `(clips, classes)` of clips with the columns `audio` and `label`, joined over their windows."""
+    rows, logits, samples = zip(*_answers(classifier, clips), strict=True)
     weights = np.array(classifier.reader.weights(samples))
-    is_multi_label = task_of(labelled.features["label"]) == MULTI_LABEL
-    joined = join_logits(np.stack(logits), np.array(rows), weights, multi_label=is_multi_label)
-    return score_logits(joined, labelled, classifier.labels)
+    is_multi_label = task_of(clips.features["label"]) == MULTI_LABEL
+    return join_logits(np.stack(logits), np.array(rows), weights, multi_label=is_multi_label)
 
 
 def _evaluate_frames(classifier: ExportedClassifier, clips: Dataset, folder: Path | None) -> Evaluation:

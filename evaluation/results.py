@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .calibration import ReliabilityBin
+
 
 # Scores with a macro and a micro average: in JSON each is one dict with its averages and its `per_class`
 _AVERAGED = ("segment_f1", "event_f1")
@@ -39,6 +41,7 @@ class Scores:
         per_class: the scores of each class, by class and score.
         confusion_matrix: number of clips for each true label (rows) and each predicted label (columns).
         precision_recall: the curves of a multi-label classifier.
+        reliability: with single labels, the accuracy of answers by their score.
     """
 
     values: Mapping[str, float | int | None]
@@ -46,6 +49,7 @@ class Scores:
     per_class: Mapping[str, Mapping[str, float | int | None]] = field(default_factory=dict)
     confusion_matrix: list[list[int]] | None = None
     precision_recall: PrecisionRecall | None = None
+    reliability: list[ReliabilityBin] | None = None
 
     def __getitem__(self, name: str) -> float | int | None:
         return self.values[name]
@@ -73,6 +77,8 @@ class Scores:
             content["confusion_matrix"] = self.confusion_matrix
         if self.precision_recall is not None:
             content["precision_recall"] = asdict(self.precision_recall)
+        if self.reliability is not None:
+            content["reliability"] = [row._asdict() for row in self.reliability]
         return content
 
     @classmethod
@@ -87,6 +93,7 @@ class Scores:
         intervals = rest.pop("intervals", {})
         per_class = {label: dict(scores) for label, scores in rest.pop("per_class", {}).items()}
         confusion_matrix, curves = rest.pop("confusion_matrix", None), rest.pop("precision_recall", None)
+        reliability = rest.pop("reliability", None)
         values: dict[str, float | int | None] = {}
         for name, value in rest.items():
             if name in _AVERAGED:
@@ -98,7 +105,8 @@ class Scores:
             else:
                 raise ValueError(f"The score {name!r} must be a number or null, got {value!r}.")
         precision_recall = None if curves is None else PrecisionRecall(**curves)
-        return cls(values, intervals, per_class, confusion_matrix, precision_recall)
+        rows = None if reliability is None else [ReliabilityBin(**row) for row in reliability]
+        return cls(values, intervals, per_class, confusion_matrix, precision_recall, rows)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import sklearn.metrics
 
+from ..data.calibration import Calibration
 from ..data.folders import finite
+from .calibration import calibration_error, mean_by_recording, reliability, softmax
 from .intervals import multi_label_intervals, single_label_intervals
 from .measures import check_logits, d_prime, single_label_measures
 from .results import Evaluation, PrecisionRecall, Scores
@@ -23,6 +25,8 @@ def evaluate_predictions(
     recordings: Sequence[str],
     id2label: Mapping[int, str] | Mapping[str, str],
     task: str = "single_label_classification",
+    *,
+    calibration: Calibration | None = None,
 ) -> Evaluation:
     """
     Score the predictions of a classifier of clips: for each clip alone and, with single labels, for each recording.
@@ -31,8 +35,10 @@ def evaluate_predictions(
     have different labels counts once for each label.
 
     With single labels, the scores of clips and of recordings are `count`, `accuracy`, `f1_macro`, `f1_weighted` and
-    `majority_accuracy` (the accuracy of always predicting the most frequent label of these clips or recordings), for
-    each class `precision`, `recall`, `f1` and `support`, and the confusion matrix.
+    `majority_accuracy` (the accuracy of always predicting the most frequent label of these clips or recordings),
+    `calibration_error` (the expected one), for a calibrated model `false_refusals` (the share that it answers with
+    "none of these"), the reliability table, the confusion matrix, and for each class `precision`, `recall`, `f1` and
+    `support`.
 
     With several labels, the scores of clips are `count`, those of `multilabel_metrics`, `f1_macro` and `f1_micro`, for
     each class `average_precision`, `roc_auc`, `precision`, `recall`, `f1` and `support`, and the curves of precision
@@ -47,6 +53,7 @@ def evaluate_predictions(
         recordings: `(clips,)`, the recording that each clip comes from.
         id2label: the name of each class.
         task: `"single_label_classification"` or `"multi_label_classification"`.
+        calibration: of the model.
 
     Returns:
         The scores with their intervals.
@@ -76,42 +83,50 @@ def evaluate_predictions(
     names = [name_of[index] for index in range(logits.shape[1])]
     if task == "multi_label_classification":
         return Evaluation(task, names, _multi_label_scores(logits, labels, recordings, names))
-    return Evaluation(task, names, *_scores_of_clips_and_recordings(logits, labels, recordings, names))
+    return Evaluation(task, names, *_scores_of_clips_and_recordings(logits, labels, recordings, names, calibration))
 
 
 def _scores_of_clips_and_recordings(
-    logits: np.ndarray, labels: np.ndarray, recordings: Sequence[str], names: list[str]
+    logits: np.ndarray,
+    labels: np.ndarray,
+    recordings: Sequence[str],
+    names: list[str],
+    calibration: Calibration | None,
 ) -> tuple[Scores, Scores]:
-    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    pairs = sorted(set(zip(recordings, labels.tolist(), strict=True)))
-    row_of = {pair: row for row, pair in enumerate(pairs)}
-    rows = [row_of[pair] for pair in zip(recordings, labels.tolist(), strict=True)]
-    summed = np.zeros((len(pairs), logits.shape[1]))
-    np.add.at(summed, rows, probabilities)  # the sum has the same argmax as the mean
-    names_of_pairs, labels_of_pairs = zip(*pairs, strict=True)
+    probabilities = softmax(logits)
+    means, labels_of_recordings, names_of_recordings = mean_by_recording(probabilities, labels, recordings)
     return (
-        _single_label_scores(labels, probabilities, recordings, names),
-        _single_label_scores(np.array(labels_of_pairs), summed, names_of_pairs, names),
+        _single_label_scores(labels, probabilities, recordings, names, calibration),
+        _single_label_scores(labels_of_recordings, means, names_of_recordings, names, calibration),
     )
 
 
 def _single_label_scores(
-    references: np.ndarray, probabilities: np.ndarray, recordings: Sequence[str], names: list[str]
+    references: np.ndarray,
+    probabilities: np.ndarray,
+    recordings: Sequence[str],
+    names: list[str],
+    calibration: Calibration | None,
 ) -> Scores:
     predictions = probabilities.argmax(axis=1)
     present = np.union1d(references, predictions)
     table = sklearn.metrics.precision_recall_fscore_support(references, predictions, labels=present, zero_division=0)
     matrix = sklearn.metrics.confusion_matrix(references, predictions, labels=range(len(names)))
+    rows = reliability(probabilities, references)
+    values = {
+        "count": len(references),
+        **single_label_measures(probabilities, references),
+        "majority_accuracy": float(np.bincount(references).max() / len(references)),
+        "calibration_error": calibration_error(rows),
+    }
+    if calibration is not None:
+        values["false_refusals"] = float((probabilities.max(axis=1) < calibration.threshold).mean())
     return Scores(
-        values={
-            "count": len(references),
-            **single_label_measures(probabilities, references),
-            "majority_accuracy": float(np.bincount(references).max() / len(references)),
-        },
+        values=values,
         intervals=single_label_intervals(references, predictions, recordings),
         per_class=_per_class(names, present, ("precision", "recall", "f1", "support"), table),
         confusion_matrix=matrix.tolist(),
+        reliability=rows,
     )
 
 

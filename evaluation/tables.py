@@ -16,6 +16,7 @@ from .summary import MeanStd, RunsSummary
 
 
 if TYPE_CHECKING:
+    from ..data.calibration import Calibration
     from .probe import ProbeReport
     from .tuning import EventTuning
 
@@ -29,6 +30,10 @@ _TITLES = {
     "f1_micro": "micro F1",
     "f1_weighted": "weighted F1",
     "majority_accuracy": "majority",
+    "calibration_error": "calibration error",
+    "false_refusals": "false refusals",
+    "unknown": "unknown",
+    "refused": "refused of unknown",
     "map": "mAP",
     "map_classes_left_out": "classes not in mAP",
     "roc_auc": "ROC AUC",
@@ -57,6 +62,7 @@ def format_report(evaluation: Evaluation) -> str:
     """The scores of an evaluation, their intervals and the scores of each class, as text for a terminal."""
     tables = [score_table(evaluation), interval_table(evaluation)]
     tables += [class_table(part, scores) for part, scores in evaluation.parts.items()]
+    tables += [reliability_table(part, scores) for part, scores in evaluation.parts.items()]
     tables = [table for table in tables if len(table) > 1]
     width = max(len(row[0]) for table in tables for row in table)
     return "\n\n".join(_align(table, width) for table in tables)
@@ -172,6 +178,26 @@ def format_tuning(tuning: "EventTuning") -> str:
     return "\n\n".join(_align([first, *rows], width) for first, rows in zip(header, (averages, classes), strict=True))
 
 
+def format_calibration(calibration: "Calibration", before: Evaluation, after: Evaluation) -> str:
+    """A temperature and a threshold, and the scores before and after, as text for a terminal."""
+    names = ("accuracy", "calibration_error", "false_refusals")
+    table = [["", "before", "after"]] + [
+        [f"{title_of(name)}, {part}", *(format_number(one.parts[part].values.get(name)) for one in (before, after))]
+        for part in before.parts
+        for name in names
+    ]
+    tables = [
+        reliability_table(f"recordings {when}", one.parts["recordings"])
+        for when, one in (("before", before), ("after", after))
+    ]
+    lines = [
+        f"temperature {calibration.temperature:.4g}",
+        f"none of these below a score of {calibration.threshold:.4f}",
+    ]
+    width = max(len(row[0]) for rows in (table, *tables) for row in rows)
+    return "\n\n".join(["\n".join(lines), *(_align(rows, width) for rows in (table, *tables))])
+
+
 def score_table(evaluation: Evaluation) -> list[list[str]]:
     """A row for each score, with a column for clips and one for recordings."""
     parts = evaluation.parts
@@ -197,6 +223,14 @@ def class_table(title: str, scores: Scores) -> list[list[str]]:
     return [[title, *(title_of(column) for column in columns)]] + [
         [one_line(name), *(format_number(row.get(column)) for column in columns)]
         for name, row in scores.per_class.items()
+    ]
+
+
+def reliability_table(title: str, scores: Scores) -> list[list[str]]:
+    """A row for each range of the highest score: how many answers have it, and how many of them are right."""
+    return [[f"score of {title}", "number", "mean score", "accuracy"]] + [
+        [f"{row.low:.1f} to {row.high:.1f}", *map(format_number, (row.count, row.score, row.accuracy))]
+        for row in scores.reliability or ()
     ]
 
 

@@ -24,7 +24,7 @@ def describe(model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor
 
     Returns:
         JSON values: `task`, `model_type`, `sampling_rate`, `labels`, `problem_type`, `window`, `shortest`, `timeline`,
-        `frame_hop`, `event_rules` and `embedding`.
+        `frame_hop`, `event_rules`, `calibration` and `embedding`.
     """
     config, rate = model.config, feature_extractor.sampling_rate
     traits = traits_of(config)
@@ -46,5 +46,6 @@ def describe(model: PreTrainedModel, feature_extractor: SequenceFeatureExtractor
         "timeline": timeline,
         "frame_hop": getattr(feature_extractor, "hop_length", 1) if grid is None else grid.hop,
         "event_rules": None if task == "encoder" else getattr(config, "event_rules", None),
+        "calibration": None if task == "encoder" else getattr(config, "calibration", None),
         "embedding": embedding,
     }

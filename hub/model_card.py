@@ -17,12 +17,21 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ..data.calibration import Calibration
 from ..data.folders import write_json, write_whole
 from ..data.ragas import is_ragas
 from ..data.text import one_line
 from ..evaluation.results import Evaluation
 from ..evaluation.summary import RunsSummary
-from ..evaluation.tables import class_table, interval_table, score_table, summary_table, title_of
+from ..evaluation.tables import (
+    class_table,
+    format_number,
+    interval_table,
+    reliability_table,
+    score_table,
+    summary_table,
+    title_of,
+)
 from ..integration.version import __version__
 from .markdown import escape, fenced, inline_code, markdown_table
 from .usage import CLIPS, DATA_TITLE, FRAMES, PRETRAINING, SEVERAL_LABELS, USAGE_TITLE, usage_sections
@@ -55,6 +64,8 @@ _SECRETS = [
     (re.compile(r"\b(?:hf_|sk-|gh[oprsu]_|github_pat_|glpat-|AKIA|xox[a-z]-|eyJ)[\w.-]{8,}"), "***"),
 ]
 
+_CALIBRATION_TITLE = "## Calibration"
+
 _KINDS = {
     "single_label_classification": "audio classifier",
     "multi_label_classification": "audio tagger (several labels for a clip)",
@@ -69,6 +80,13 @@ _ANSWERS = {
     "frame_classification": "It knows {count} classes and scores each independently in every frame. Other sounds can "
     "get high scores too. Onsets and offsets of events are no more precise than a frame of the model.",
 }
+
+
+_UNCALIBRATED = (
+    "Scores are not calibrated probabilities: of the predictions with a score of 0.9, more or fewer than nine in ten "
+    "may be right."
+)
+_CALIBRATED = "Scores are calibrated on recordings like those named under Calibration. On others they are off."
 
 
 def environment(device: "str | torch.device | None" = None) -> dict[str, str]:
@@ -183,8 +201,7 @@ def write_model_card(folder: str | Path, run: RunDescription, evaluation: Evalua
         *([_ANSWERS[task].format(count=len(evaluation.labels))] if task in _ANSWERS else []),
         f"The scores hold for recordings like those of {inline_code(run.dataset)}. They were not measured for other "
         "microphones, rooms, sound sources or noise; use `polyaudio evaluate` to measure them.",
-        "Scores are not calibrated probabilities: of the predictions with a score of 0.9, more or fewer than nine in "
-        "ten may be right.",
+        _UNCALIBRATED,
         "The model is not meant for decisions about people, or for uses in which an error does harm.",
     ]
     sections = [
@@ -197,6 +214,38 @@ def write_model_card(folder: str | Path, run: RunDescription, evaluation: Evalua
         "\n".join(f"- {limit}" for limit in limits),
     ]
     write_whole(folder / "README.md", ModelCard("\n\n".join(sections) + "\n").save)
+
+
+def calibrated_card(card: str, calibration: Calibration, before: Evaluation, after: Evaluation, data: str) -> str:
+    """
+    The card of a model after it was calibrated.
+
+    Args:
+        card: the card that it had.
+        calibration: what was chosen.
+        before, after: the scores on the same clips before and after.
+        data: the recordings that it was calibrated on.
+    """
+    head = card.partition(_CALIBRATION_TITLE)[0].rstrip().replace(_UNCALIBRATED, _CALIBRATED)
+    rows = [
+        [
+            f"calibration error, {part}",
+            *(format_number(one.parts[part].values["calibration_error"]) for one in (before, after)),
+        ]
+        for part in before.parts
+    ]
+    tables = [reliability_table(part, scores) for part, scores in after.parts.items()]
+    sections = [
+        head,
+        _CALIBRATION_TITLE,
+        f"Calibrated on {inline_code(data)}: the last layer was divided by a temperature of "
+        f"{calibration.temperature:.4g}. A recording whose highest score is below {calibration.threshold:.4f} belongs "
+        f"to none of the classes; this was allowed to be wrong for {calibration.false_refusals:.0%} of them. "
+        "The tables are for the recordings that the temperature was fitted to, so they flatter.",
+        markdown_table([["", "before", "after"], *rows]),
+        *map(markdown_table, tables),
+    ]
+    return "\n\n".join(sections) + "\n"
 
 
 def write_pretraining_card(

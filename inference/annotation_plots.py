@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Plots of annotations, and what plots over time have in common."""
 
+import math
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
@@ -16,12 +18,18 @@ from ..data.audio import AudioFile
 from ..data.folders import write_whole
 from ..data.text import one_line
 from .annotation import Annotation
+from .melody_picture import MelodyPicture, swara_places
 from .pictures import Spectrogram, compute_spectrogram, event_labels, leading_labels, narrowed
 
 
 # More labels, or longer ones, are too small to read
 _MOST_LABELS = 20
 _LONGEST_LABEL = 40
+
+# Pitches outside of all but so small a share of the melody at either end are not shown
+_RARE = 0.005
+# Shows glides, which are at each pitch for a short time
+_GAMMA = 0.4
 
 # Distances between two ticks of the time axis, in seconds
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800)
@@ -34,9 +42,11 @@ def plot_annotation(
     file: AudioFile | None = None,
     *,
     spectrogram: Spectrogram | None = None,
+    melody: MelodyPicture | None = None,
 ) -> None:
     """
-    Plot an annotation over time: the spectrogram of the recording, the scores of the leading labels, and the events.
+    Plot an annotation over time: the spectrogram of the recording, its melody if given, the scores of the leading
+    labels, and the events.
 
     The memory does not grow with the length of the recording. Of many labels, the 20 with the highest scores and the
     20 with the longest events are shown. Gaps are hatched. Without an overview, there are no scores.
@@ -46,6 +56,7 @@ def plot_annotation(
         path: the PNG file to write.
         file: the recording; by default `annotation.file`.
         spectrogram: of the recording, which is not read then.
+        melody: of the recording, as `compute_melody` returns it. It is drawn on the swaras of its tonic.
 
     Raises:
         ValueError: the annotation has an error instead of events.
@@ -56,14 +67,21 @@ def plot_annotation(
     if spectrogram is None:
         spectrogram = compute_spectrogram(annotation.file if file is None else file, annotation.duration)
     leading, rows = leading_labels(annotation, _MOST_LABELS), event_labels(annotation)
-    heights = [2.4, *([0.4 + 0.22 * len(leading)] if leading else []), 0.4 + 0.22 * max(1, len(rows[:_MOST_LABELS]))]
+    heights = [
+        2.4,
+        *([] if melody is None else [4.0]),
+        *([0.4 + 0.22 * len(leading)] if leading else []),
+        0.4 + 0.22 * max(1, len(rows[:_MOST_LABELS])),
+    ]
     figure = Figure(figsize=(14, 1.2 + sum(heights)), layout="constrained")
     all_axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
     all_axes[0].set_title(one_line(Path(annotation.file).name), parse_math=False)
 
     draw_spectrogram(all_axes[0], spectrogram, annotation.duration)
+    if melody is not None:
+        _draw_melody(all_axes[1], melody, annotation.duration)
     if leading:
-        _draw_scores(all_axes[1], annotation, leading)
+        _draw_scores(all_axes[-2], annotation, leading)
     _draw_events(all_axes[-1], annotation, rows)
     for axes in all_axes:
         for gap in annotation.gaps:
@@ -85,6 +103,39 @@ def draw_spectrogram(axes: Axes, spectrogram: Spectrogram, duration: float) -> N
 
 def _mel(hertz: float) -> float:
     return float(2595 * np.log10(1 + hertz / 700))
+
+
+def _draw_melody(axes: Axes, melody: MelodyPicture, duration: float) -> None:
+    """Draw a melody over lines at the swaras, in the octaves that it has."""
+    cents = melody.cents
+    weights = np.cumsum(melody.shares.sum(axis=1))
+    low, high = 0.0, 1200.0
+    if weights[-1] > 0:
+        ends = np.searchsorted(weights, (_RARE * weights[-1], (1 - _RARE) * weights[-1]))
+        low, high = (float(cents[min(end, len(cents) - 1)]) for end in ends)
+    low, high = min(low, 0.0) - 150, max(high, 1200.0) + 150
+    half = float(cents[1] - cents[0]) / 2
+    padded = np.pad(melody.shares, ((1, 1), (0, 0)))  # a row is thinner than a line should be
+    thick = np.maximum(np.maximum(padded[:-2], padded[2:]), melody.shares)
+    image = axes.imshow(
+        thick,
+        cmap="Blues",
+        norm=PowerNorm(_GAMMA, vmin=0, vmax=1),
+        aspect="auto",
+        origin="lower",
+        interpolation="nearest",
+        extent=(0, duration, cents[0] - half, cents[-1] + half),
+    )
+    places, names = [], []
+    for octave in range(math.floor(low / 1200), math.ceil(high / 1200)):
+        for name, above in swara_places().items():
+            places.append(1200 * octave + above)
+            names.append(name)
+            is_fixed = name in ("S", "P")
+            axes.axhline(places[-1], color="tab:red" if is_fixed else "black", lw=0.8, alpha=0.6 if is_fixed else 0.15)
+    axes.set_yticks(places, names, fontsize="x-small")
+    axes.set(ylim=(low, high), ylabel=f"melody, S at {melody.tonic:.1f} Hz")
+    axes.figure.colorbar(image, ax=axes, label="share of the time", pad=0.01)
 
 
 def _draw_scores(axes: Axes, annotation: Annotation, leading: list[int]) -> None:

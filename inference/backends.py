@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ..data.calibration import Calibration
 from ..data.event_rules import EventRules
 from ..data.recordings import Recording
 from .exported import ExportedClassifier, ExportedEncoder, ExportedTimeline, find_export, refuse_options
@@ -41,6 +42,10 @@ class ClipClassifier(Protocol):
     @property
     def event_rules(self) -> EventRules:
         """How events follow from scores, for frames."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of the scores, or `None` if they were not calibrated."""
 
     def load(self) -> None:
         """Load the weights. Before, there are `labels_frames` only."""

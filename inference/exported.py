@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.calibration import Calibration
 from ..data.digests import digest_of_file, digest_of_values
 from ..data.event_rules import EventRules
 from ..data.grid import WindowGrid
@@ -50,7 +51,7 @@ class ExportedConfig:
             centred on multiples of the hop, for which it mirrors both ends of what it gets. So a window of n hops has
             n + 1 frames. Such a model hears no padding.
         timeline: the layout of timelines by default, or `None`.
-        event_rules: as in the configuration.
+        event_rules, calibration: as in the configuration.
         frame_seconds: seconds from one vector of an encoder to the next, or `None` for classifiers.
     """
 
@@ -63,6 +64,7 @@ class ExportedConfig:
     grid: WindowGrid | None
     timeline: WindowLayout | None
     event_rules: Mapping[str, Any] | None
+    calibration: Mapping[str, Any] | None
     frame_seconds: float | None
 
     @classmethod
@@ -90,6 +92,7 @@ class ExportedConfig:
                 grid=window and _grid(content, **window),
                 timeline=timeline and WindowLayout(**timeline),
                 event_rules=content["event_rules"],
+                calibration=content.get("calibration"),  # exports of version 0.1 have none
                 frame_seconds=embedding and float(embedding["seconds_per_frame"]),
             )
         except (KeyError, TypeError) as error:
@@ -311,6 +314,10 @@ class ExportedClassifier(_OnFiles):
     @cached_property
     def event_rules(self) -> EventRules:
         return EventRules.from_config(self.config)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        return Calibration.from_config(self.config)
 
     def load(self) -> None:
         self.model = ExportedModel(self.config, self.batch_size)

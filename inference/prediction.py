@@ -5,8 +5,8 @@
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,12 +48,20 @@ class FilePrediction:
         labels: the labels with the highest scores, the highest first. `None` for a frame classifier.
         events: the events, sorted by onset. `None` for a classifier of clips.
         error: why the file cannot be read; then there are neither labels nor events.
+        none_of_these: whether the recording seems to belong to none of the classes, because its highest score is below
+            the threshold that `polyaudio calibrate` chose. The labels are there all the same. `None` for a model
+            without such a threshold.
     """
 
     file: str
     labels: list[LabelScore] | None = None
     events: list[ScoredEvent] | None = None
     error: str | None = None
+    none_of_these: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is known of the file, for JSON: `file`, and those of the other attributes that are not `None`."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def predict(
@@ -187,12 +195,15 @@ class Predictor:
             elif self.gives_events:
                 yield FilePrediction(result.file, events=self._events(result))
             else:
-                yield FilePrediction(result.file, labels=self._labels(result))
+                yield self._labelled(result)
 
-    def _labels(self, result: FileResult) -> list[LabelScore]:
+    def _labelled(self, result: FileResult) -> FilePrediction:
         scores = weighted_mean(result.windows, self.classifier.reader.weights(result.samples))
         best = np.argsort(-scores, kind="stable")[: self.top_k]
-        return [LabelScore(self.classifier.labels[index], float(scores[index])) for index in best]
+        labels = [LabelScore(self.classifier.labels[index], float(scores[index])) for index in best]
+        calibration = self.classifier.calibration
+        is_none = None if calibration is None else calibration.refuses(labels[0].score)
+        return FilePrediction(result.file, labels=labels, none_of_these=is_none)
 
     def _events(self, result: FileResult) -> list[ScoredEvent]:
         seconds = self.classifier.reader.seconds(result.samples)

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,8 @@ def predict_collection(
         recordings: as for `embed_collection`.
         model: as for [`predict`].
         output: a file, which is replaced. `.parquet` and `.csv` have a row for each label (`file`, `label`, `score`)
-            or event (`file`, `onset`, `offset`, `label`, `score`), and `.jsonl` a line for each recording.
+            or event (`file`, `onset`, `offset`, `label`, `score`), and `.jsonl` a line for each recording. The labels
+            of a calibrated model also have `none_of_these`.
         top_k, threshold, window, padding, batch_size, num_workers, device: as for [`predict`].
         processes, bf16, torch_compile, description: as for `embed_collection`.
 
@@ -152,7 +153,7 @@ def _run(work: "_Work", output: Path, place: Place, processes: int) -> Predictio
         done = [answer for answer in answers if answer is not None]
         if place.rank == 0:
             lines = _lines(parts, number)
-            write_whole(output, lambda new: _write(new, output.suffix, lines, done[0]["kind"]))
+            write_whole(output, lambda new: _write(new, output.suffix, lines, done[0]))
     failed = sorted((name, reason) for answer in done for name, reason in answer["failed"])
     return PredictionReport(
         os.fspath(output),
@@ -192,10 +193,10 @@ class _Work:
                     if prediction.error is not None:
                         failed.append((prediction.file, prediction.error))
                         continue
-                    answers = [asdict(answer) for answer in getattr(prediction, kind)]
-                    file.write(json.dumps({"file": prediction.file, kind: answers}, ensure_ascii=False) + "\n")
+                    file.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
                     written += 1
-        return {"written": written, "failed": failed, "kind": kind}
+        is_calibrated = predictor.classifier.calibration is not None
+        return {"written": written, "failed": failed, "kind": kind, "is_calibrated": is_calibrated}
 
 
 def _part(folder: Path, rank: int) -> Path:
@@ -208,17 +209,19 @@ def _lines(folder: Path, number: int) -> Iterator[str]:
             yield from file
 
 
-def _write(path: Path, suffix: str, lines: Iterator[str], kind: str) -> None:
-    """Write the lines of all parts in a format."""
+def _write(path: Path, suffix: str, lines: Iterator[str], answer: dict[str, Any]) -> None:
+    """Write the lines of all parts in a format; `answer` is that of a process."""
     if suffix == ".jsonl":
         with open(path, "w", encoding="utf-8") as file:
             file.writelines(lines)
         return
-    columns = ("file", *_COLUMNS[kind])
+    kind = answer["kind"]
+    of_files = ["file", "none_of_these"] if kind == "labels" and answer["is_calibrated"] else ["file"]
+    columns = (*of_files, *_COLUMNS[kind])
     rows = (
-        [line["file"], *(answer[name] for name in _COLUMNS[kind])]
+        [*(line[name] for name in of_files), *(one[name] for name in _COLUMNS[kind])]
         for line in map(json.loads, lines)
-        for answer in line[kind]
+        for one in line[kind]
     )
     if suffix == ".csv":
         with open(path, "w", encoding="utf-8", newline="") as file:
@@ -233,7 +236,8 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterator[list[Any]]
     import pyarrow as pa
     import pyarrow.parquet
 
-    schema = pa.schema([(name, pa.string() if name in ("file", "label") else pa.float64()) for name in columns])
+    types = {"file": pa.string(), "label": pa.string(), "none_of_these": pa.bool_()}
+    schema = pa.schema([(name, types.get(name, pa.float64())) for name in columns])
     with pyarrow.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         while some := list(islice(rows, _BATCH)):
             table = pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in some], schema)

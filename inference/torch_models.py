@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
 from transformers.utils import ModelOutput
 
+from ..data.calibration import Calibration
 from ..data.event_rules import EventRules
 from ..data.recordings import Recording
 from ..modeling.loading import (
@@ -64,6 +65,7 @@ class TorchClassifier:
         config = self.model.config
         if self.labels_frames:
             self.event_rules = EventRules.from_config(config)
+        self.calibration = Calibration.from_config(config)
         self.labels = tuple(class_names_of(config))
         extractor = self.feature_extractor or load_feature_extractor(name_of_model(self.source), config)
         self.clip_reader = ClipReader(config, extractor, **self.settings)

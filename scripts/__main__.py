@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a classifier on a labelled dataset, from scratch or from a checkpoint",
     "pretrain": "pre-train a model on recordings without labels",
     "evaluate": "evaluate a trained classifier on a dataset",
+    "calibrate": 'make the scores of a classifier probabilities, and let it answer "none of these"',
     "tune-events": "choose how a frame classifier gets events from its scores",
     "probe": "evaluate the frozen features of a model on a dataset with a probe",
     "predict": "label audio files with a trained classifier",

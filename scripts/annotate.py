@@ -26,9 +26,10 @@ scores are those in the configuration of the model (see `polyaudio tune-events`)
 Members of archives, rows of datasets and what is at addresses are saved beside what is written about them.
 
 Each recording gets one file in each format: csv, jsonl (JSON lines), audacity (labels), raven (selections), jams,
-webvtt (subtitles), png (a plot), and html (a page that plays the recording along its events). Parts that cannot be
-decoded are named and heard as silence. Files that cannot be read at all are listed, and the exit code is then 1. So it
-is where --attention finds such parts in a recording, whose attention is then not written."""
+webvtt (subtitles), png (a plot), and html (a page that plays the recording along its events). For models that hear
+pitch relative to the tonic, the plot shows the melody on its swaras. Parts that cannot be decoded are named and heard
+as silence. Files that cannot be read at all are listed, and the exit code is then 1. So it is where --attention finds
+such parts in a recording, whose attention is then not written."""
 
 EXAMPLES = """\
   polyaudio annotate concert.flac --model runs/ragas --output annotations
@@ -123,6 +124,8 @@ def main(argv: list[str]) -> int:
         attentions = segment_attention(
             files or [], timeline.model, timeline.feature_extractor, window=args.window, device=args.device
         )
+    extractor = getattr(annotator.timeline, "feature_extractor", None)  # an export has none
+    hears_tonic = "tonic" in getattr(extractor, "frontend", "")
     texts = [name for name in formats if name not in PICTURES]
     unread: list[tuple[str, str]] = []
     if files is None:
@@ -141,7 +144,7 @@ def main(argv: list[str]) -> int:
             problems.append(annotation.error)
         else:
             events += len(annotation.events)
-            draw(annotation, output, formats)
+            draw(annotation, output, formats, with_melody=hears_tonic)
             if attention is not None and attention.error is not None:  # the recording has gaps
                 unattended += 1
                 problems.append(f"no attention: {attention.error}")

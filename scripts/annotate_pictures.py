@@ -24,8 +24,8 @@ def choose_formats(asked: list[str] | None) -> list[str]:
     return [name for name in asked or _DEFAULT_FORMATS if name not in PICTURES]
 
 
-def draw(annotation, output: Path, formats: list[str]) -> None:
-    """Write those formats that are pictures."""
+def draw(annotation, output: Path, formats: list[str], *, with_melody: bool = False) -> None:
+    """Write those formats that are pictures. The PNG can show the melody on the swaras of its tonic."""
     if not set(formats) & set(PICTURES):
         return
     from ..inference.annotation_page import write_page
@@ -34,7 +34,12 @@ def draw(annotation, output: Path, formats: list[str]) -> None:
 
     spectrogram = compute_spectrogram(annotation.file, annotation.duration)  # decodes the recording, so only once
     if "png" in formats:
-        plot_annotation(annotation, output.with_name(f"{output.name}.png"), spectrogram=spectrogram)
+        melody = None
+        if with_melody:
+            from ..inference.melody_picture import compute_melody
+
+            melody = compute_melody(annotation.file, annotation.duration)
+        plot_annotation(annotation, output.with_name(f"{output.name}.png"), spectrogram=spectrogram, melody=melody)
     if "html" in formats:
         write_page(annotation, output.with_name(f"{output.name}.html"), spectrogram=spectrogram)
 

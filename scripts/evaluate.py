@@ -33,6 +33,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--split", help="split to evaluate on (default: test, or the only split)")
     parser.add_argument("--audio-column", default="audio", help="column with the audio (default: audio)")
     add_label_arguments(parser)
+    parser.add_argument(
+        "--unknown-dataset",
+        metavar="DATASET",
+        help="recordings of classes that the model does not know, to measure how many a calibrated model refuses",
+    )
     parser.add_argument("--batch-size", type=int, default=8, help="number of clips in a batch (default: 8)")
     parser.add_argument("--output", metavar="DIR", help="folder to write evaluation.json and plots to")
     args = parser.parse_args(argv)
@@ -51,6 +56,7 @@ def main(argv: list[str]) -> None:
         group_column=args.group_column,
         data_home=args.data_home,
         given=args.given,
+        unknown=args.unknown_dataset,
         batch_size=args.batch_size,
         output=args.output,
     )

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .command import argument_parser, command
@@ -26,6 +25,7 @@ Label audio files with a trained classifier. The files may have any sampling rat
 
 A clip longer than a window (see --window) is cut into windows, and its scores are the mean over the windows, weighted
 by their length. A frame classifier predicts events: onset and offset in seconds, and the mean score between them.
+A calibrated model (see `polyaudio calibrate`) says "none of these" where no score is high enough.
 Files that cannot be read are listed, and the exit code is then 1.
 
 --output FILE, for collections of any size, writes a table: .parquet and .csv with a row for each label or event,
@@ -115,7 +115,6 @@ def _print(args: argparse.Namespace, recordings: "Recordings") -> int:
     from ..inference.prediction import Predictor
 
     predictor = Predictor(args.model, **_settings(args))
-    kind = "events" if predictor.gives_events else "labels"
     files = local_files(recordings)
     unfetched: list[tuple[str, str]] = []
     # Files are read at once, the longest first. Others may be too many for that
@@ -134,7 +133,7 @@ def _print(args: argparse.Namespace, recordings: "Recordings") -> int:
         readable = [predictions[name] for name in names if predictions[name].error is None]
         total, failed = total + len(names), failed + len(names) - len(readable)
         if args.json:
-            content += [{"file": one.file, kind: list(map(asdict, getattr(one, kind)))} for one in readable]
+            content += [one.to_dict() for one in readable]
         else:
             for prediction in readable:
                 _print_one(prediction)
@@ -152,6 +151,8 @@ def _print_one(prediction: "FilePrediction") -> None:
     print(plain(prediction.file))
     for event in prediction.events or ():
         print(f"{event.onset:8.2f} {event.offset:8.2f}  {event.score:7.2%}  {plain(event.label)}")
+    if prediction.none_of_these:
+        print("  none of these, but most like")
     for label in prediction.labels or ():
         print(f"  {label.score:7.2%}  {plain(label.label)}")
 

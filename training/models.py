@@ -165,6 +165,8 @@ def build_classifier(
     )
     if getattr(config, "event_rules", None) and "event_rules" not in source.settings:
         config.event_rules = None  # they were chosen for the scores of other weights
+    if getattr(config, "calibration", None) and "calibration" not in source.settings:
+        config.calibration = None
     if task == FRAMES and not has_frame_head(config):
         raise ValueError(
             f"The labels have onsets and offsets, but polyaudio has no frame classifier of type {config.model_type}."

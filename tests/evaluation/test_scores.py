@@ -109,7 +109,7 @@ def test_any_number_of_classes(tmp_path, classes):
     result = evaluate_predictions(np.eye(classes), labels, list(map(str, labels)), names)
     write_evaluation(result, tmp_path)
     assert max(matplotlib.image.imread(tmp_path / "confusion_matrix.png").shape) <= 2500
-    assert len(format_report(result).splitlines()) == 6 + 2 * (2 + classes)
+    assert len(format_report(result).splitlines()) == 7 + 2 * (2 + classes) + 2 * 3
 
 
 def test_format_report(result):
