@@ -174,7 +174,7 @@ def test_an_unknown_type_has_the_default_traits():
 
 # The only places that may ask for the type of a model: its own files, and the table
 OWN = ("integration/registry.py", "modeling/", "configuration/", "feature_extraction/")
-NOT_THE_PACKAGE = ("tests/", "hf_tests/", "benchmarks/", "docs/", "build/", "setup.py")
+NOT_THE_PACKAGE = ("runs/", "tests/", "hf_tests/", "benchmarks/", "docs/", "build/", "setup.py")
 
 
 def model_classes() -> set[str]:
