@@ -54,11 +54,11 @@ def main() -> None:
             for name, row in measure(known, others, args, draw, folder, errors):
                 found.setdefault(name, []).append(row)
     print("calibration error by recording of the test split, before and after:", np.round(errors, 4).tolist())
-    print(f"\n{'':12}{'AUROC':>8}{'false refusals':>16}{'refused':>28}{'refused, matched':>18}")
+    print(f"\n{'':16}{'AUROC':>8}{'false refusals':>16}{'refused':>28}{'refused, matched':>18}")
     for name, rows in found.items():
         area, false, refused, matched = np.mean(rows, axis=0)
         low, high = interval([row[2] for row in rows])
-        print(f"{name:12}{area:8.3f}{false:16.3f}{f'{refused:.3f} ({low:.2f} to {high:.2f})':>28}{matched:18.3f}")
+        print(f"{name:16}{area:8.3f}{false:16.3f}{f'{refused:.3f} ({low:.2f} to {high:.2f})':>28}{matched:18.3f}")
 
 
 def interval(shares: list[float]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ The methods are those of Guo et al., "On Calibration of Modern Neural Networks" 
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.optimize
@@ -19,7 +19,8 @@ _BINS = 10
 LARGEST_TEMPERATURE = 50.0
 
 
-class ReliabilityBin(NamedTuple):
+@dataclass(frozen=True)
+class ReliabilityBin:
     """
     The answers whose highest score is above `low` and at most `high`.
 

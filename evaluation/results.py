@@ -78,7 +78,7 @@ class Scores:
         if self.precision_recall is not None:
             content["precision_recall"] = asdict(self.precision_recall)
         if self.reliability is not None:
-            content["reliability"] = [row._asdict() for row in self.reliability]
+            content["reliability"] = [asdict(row) for row in self.reliability]
         return content
 
     @classmethod

@@ -65,6 +65,8 @@ _SECRETS = [
 ]
 
 _CALIBRATION_TITLE = "## Calibration"
+# They do not say how good a model is
+_NOT_IN_METADATA = ("majority_accuracy", "calibration_error", "false_refusals")
 
 _KINDS = {
     "single_label_classification": "audio classifier",
@@ -404,11 +406,11 @@ def _training(run: RunDescription) -> list[str]:
 
 
 def _metrics(evaluation: Evaluation) -> list[tuple[str, str, float]]:
-    """Type, name and value of each score for the metadata, except for counts and `majority_accuracy`."""
+    """Type, name and value of each score for the metadata, except for counts and `_NOT_IN_METADATA`."""
     metrics = []
     for part, scores in evaluation.parts.items():
         for name, value in scores.values.items():
-            if isinstance(value, float) and math.isfinite(value) and name != "majority_accuracy":
+            if isinstance(value, float) and math.isfinite(value) and name not in _NOT_IN_METADATA:
                 kind = "f1" if name == "f1_macro" else name  # the Hub's name
                 title = title_of(name)
                 title = title[0].upper() + title[1:] if title[:2].islower() else title  # not for mAP

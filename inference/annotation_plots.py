@@ -27,7 +27,7 @@ _MOST_LABELS = 20
 _LONGEST_LABEL = 40
 
 # Pitches outside of all but so small a share of the melody at either end are not shown
-_RARE = 0.005
+_RARE = 0.01
 # Shows glides, which are at each pitch for a short time
 _GAMMA = 0.4
 
