@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 
-from ..configuration.configuration_sam_audio import TONIC_FRONTENDS
 from .digests import digest_of_file, digest_of_values
 from .labels import listed
 
@@ -117,6 +116,8 @@ def has_audio(clips: datasets.Dataset) -> bool:
 
 def check_front_end(clips: datasets.Dataset, feature_extractor: Any) -> None:
     """Raise `ValueError` if a feature extractor cannot take what is given with the clips."""
+    from ..configuration.configuration_sam_audio import TONIC_FRONTENDS  # not needed to load clips
+
     columns, frontend = given_columns(clips), getattr(feature_extractor, "frontend", "log_mel")
     usable = TONIC_FRONTENDS if PITCH not in columns else [one for one in TONIC_FRONTENDS if "tonic_pitch" in one]
     if not has_audio(clips):

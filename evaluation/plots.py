@@ -5,11 +5,9 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from ..data.event_rules import checked_scores
 from ..data.events import Event, class_indices, event_times
@@ -18,9 +16,19 @@ from ..data.text import one_line
 from .results import PrecisionRecall
 
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
 # With more classes, their names or the counts in the cells are too small to read
 _MOST_NAMED_CLASSES = 60
 _MOST_COUNTED_CLASSES = 20
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure  # takes half a second
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: str | os.PathLike) -> None:
@@ -33,7 +41,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: str | 
         path: the PNG file to write.
     """
     side = float(np.clip(2.5 + 0.35 * len(names), 5, 20))
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    figure = _figure(side + 1, side)
     axes = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -53,7 +61,7 @@ def plot_confusion_matrix(matrix: np.ndarray, names: Sequence[str], path: str | 
 
 def plot_precision_recall(curves: PrecisionRecall, path: str | os.PathLike) -> None:
     """Plot precision over recall to a PNG file: of single classes, and their mean."""
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = _figure(9, 5)
     axes = figure.add_subplot()
     lines = [axes.plot(curves.recall, curves.macro, color="black", linewidth=2.5)[0]]
     lines += [axes.plot(curves.recall, curve, linewidth=1)[0] for curve in curves.classes.values()]
@@ -91,7 +99,7 @@ def plot_losses(log_history: Sequence[Mapping[str, Any]], path: str | os.PathLik
     if not curves:
         return False
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = _figure(8, 5)
     axes = figure.add_subplot()
     for key, (steps, values) in curves.items():
         style = "--" if key.startswith("eval_") else "-"
@@ -129,7 +137,9 @@ def plot_timeline(
     rows = class_indices(references, labels)
     times = event_times(references)
 
-    figure = Figure(figsize=(12, float(np.clip(1.5 + 0.3 * len(labels), 3, 20))), layout="constrained")
+    from matplotlib.patches import Rectangle
+
+    figure = _figure(12, float(np.clip(1.5 + 0.3 * len(labels), 3, 20)))
     axes = figure.add_subplot()
     extent = (0, len(scores) * frame_seconds, len(labels) - 0.5, -0.5)
     image = axes.imshow(scores.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest", extent=extent)

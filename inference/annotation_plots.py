@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,8 +19,11 @@ from ..data.audio import AudioFile
 from ..data.folders import write_whole
 from ..data.text import one_line
 from .annotation import Annotation
-from .melody_picture import MelodyPicture, swara_places
 from .pictures import Spectrogram, compute_spectrogram, event_labels, leading_labels, narrowed
+
+
+if TYPE_CHECKING:
+    from .melody_picture import MelodyPicture
 
 
 # More labels, or longer ones, are too small to read
@@ -42,7 +46,7 @@ def plot_annotation(
     file: AudioFile | None = None,
     *,
     spectrogram: Spectrogram | None = None,
-    melody: MelodyPicture | None = None,
+    melody: "MelodyPicture | None" = None,
 ) -> None:
     """
     Plot an annotation over time: the spectrogram of the recording, its melody if given, the scores of the leading
@@ -105,8 +109,10 @@ def _mel(hertz: float) -> float:
     return float(2595 * np.log10(1 + hertz / 700))
 
 
-def _draw_melody(axes: Axes, melody: MelodyPicture, duration: float) -> None:
+def _draw_melody(axes: Axes, melody: "MelodyPicture", duration: float) -> None:
     """Draw a melody over lines at the swaras, in the octaves that it has."""
+    from .melody_picture import swara_places  # which imports torch
+
     cents = melody.cents
     weights = np.cumsum(melody.shares.sum(axis=1))
     low, high = 0.0, 1200.0

@@ -2,12 +2,13 @@
 # Licensed under the MIT License; see LICENSE.
 """`polyaudio annotate`: find the events in recordings of any length."""
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .annotate_pictures import PICTURES, choose_formats, draw, write_attention
+from .annotate_output import PICTURES, AnnotationWriter, choose_formats
 from .command import argument_parser, command
 from .options import add_input_arguments, load_inputs, positive
 from .terminal import plain, print_error
@@ -15,6 +16,7 @@ from .terminal import plain, print_error
 
 if TYPE_CHECKING:
     from ..inference.annotation import Annotation, Annotator
+    from ..inference.attention import SegmentAttention
 
 DESCRIPTION = """\
 Find the events in recordings of any length with a trained classifier, and write them for other programs.
@@ -28,8 +30,8 @@ Members of archives, rows of datasets and what is at addresses are saved beside 
 Each recording gets one file in each format: csv, jsonl (JSON lines), audacity (labels), raven (selections), jams,
 webvtt (subtitles), png (a plot), and html (a page that plays the recording along its events). For models that hear
 pitch relative to the tonic, the plot shows the melody on its swaras. Parts that cannot be decoded are named and heard
-as silence. Files that cannot be read at all are listed, and the exit code is then 1. So it is where --attention finds
-such parts in a recording, whose attention is then not written."""
+as silence; for a recording with such parts, --attention writes nothing. Files that cannot be read are listed. In both
+cases the exit code is 1."""
 
 EXAMPLES = """\
   polyaudio annotate concert.flac --model runs/ragas --output annotations
@@ -42,10 +44,52 @@ EXAMPLES = """\
 
 @command
 def main(argv: list[str]) -> int:
-    from ..inference.annotation_files import FORMATS
-
     parser = argument_parser("annotate", DESCRIPTION, EXAMPLES)
     add_input_arguments(parser)
+    _add_arguments(parser)
+    args = parser.parse_args(argv)
+
+    from ..data.recordings import share_of
+    from ..inference.annotation import Annotator
+    from ..inference.annotation_files import output_names, save_recordings
+    from ..inference.files import local_files
+
+    formats = choose_formats(args.formats)
+    recordings = load_inputs(parser, args)
+    files = local_files(recordings)
+    if files is None and args.attention:
+        parser.error("--attention is for audio files on this machine")
+    annotator = Annotator(
+        args.model,
+        window=args.window,
+        hop=args.hop,
+        join=args.join,
+        resolution=args.resolution,
+        threshold=args.threshold,
+        batch_size=args.batch_size,
+        device=args.device,
+    )
+    attentions = _attentions(annotator, files, args) if args.attention and files is not None else None
+    unread: list[tuple[str, str]] = []
+    if files is None:
+        groups = save_recordings(share_of(recordings, recordings.root()), args.output, unread)
+    else:
+        groups = iter([output_names(files)])
+    writer = AnnotationWriter(annotator, args.output, formats, attentions)
+    for name, annotation in _annotations(annotator, groups, None if files is None else "Annotating"):
+        writer.write(name, annotation)
+    print(f"{writer.events} events in {writer.recordings} recordings, written to {plain(str(args.output))}")
+    for one, reason in unread:
+        print_error(f"polyaudio annotate: {one}: {reason}")
+    if failed := writer.failed + len(unread):
+        total = writer.recordings + failed
+        print(f"polyaudio annotate: {failed} of {total} files could not be read", file=sys.stderr)
+    return 1 if failed or writer.without_attention else 0
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    from ..inference.annotation_files import FORMATS
+
     parser.add_argument("--model", required=True, help="model folder or Hub name, or an export to ONNX")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
@@ -91,74 +135,16 @@ def main(argv: list[str]) -> int:
         "--batch-size", type=positive(int), default=8, metavar="N", help="number of windows in a batch (default: 8)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
-    args = parser.parse_args(argv)
 
-    from ..data.recordings import share_of
-    from ..inference.annotation import Annotator
-    from ..inference.annotation_files import output_names, save_recordings, write_annotation
+
+def _attentions(annotator: "Annotator", files: list[str], args: argparse.Namespace) -> Iterator["SegmentAttention"]:
+    from ..inference.attention import segment_attention
     from ..inference.exported import ExportedTimeline
-    from ..inference.files import local_files
 
-    formats = choose_formats(args.formats)
-    recordings = load_inputs(parser, args)
-    files = local_files(recordings)
-    if files is None and args.attention:
-        parser.error("--attention is for audio files on this machine")
-    annotator = Annotator(
-        args.model,
-        window=args.window,
-        hop=args.hop,
-        join=args.join,
-        resolution=args.resolution,
-        threshold=args.threshold,
-        batch_size=args.batch_size,
-        device=args.device,
-    )
-    attentions = None
-    if args.attention:
-        timeline: Any = annotator.timeline
-        if isinstance(timeline, ExportedTimeline):
-            raise ValueError(f"{args.model} is an export, which gives no attention. Use the model itself.")
-        from ..inference.attention import segment_attention
-
-        attentions = segment_attention(
-            files or [], timeline.model, timeline.feature_extractor, window=args.window, device=args.device
-        )
-    extractor = getattr(annotator.timeline, "feature_extractor", None)  # an export has none
-    hears_tonic = "tonic" in getattr(extractor, "frontend", "")
-    texts = [name for name in formats if name not in PICTURES]
-    unread: list[tuple[str, str]] = []
-    if files is None:
-        groups = save_recordings(share_of(recordings, recordings.root()), args.output, unread)
-    else:
-        groups = iter([output_names(files)])
-    failed = events = unattended = total = 0
-    for name, annotation in _annotations(annotator, groups, None if files is None else "Annotating"):
-        total += 1
-        output = args.output / name
-        write_annotation(annotation, output, texts, sampling_rate=annotator.sampling_rate)
-        attention = None if attentions is None else next(attentions)
-        problems = [f"{annotation.file}: {one.start:.3f} to {one.stop:.3f} s: {one.reason}" for one in annotation.gaps]
-        if annotation.error is not None:
-            failed += 1
-            problems.append(annotation.error)
-        else:
-            events += len(annotation.events)
-            draw(annotation, output, formats, with_melody=hears_tonic)
-            if attention is not None and attention.error is not None:  # the recording has gaps
-                unattended += 1
-                problems.append(f"no attention: {attention.error}")
-            elif attention is not None:
-                write_attention(attention, output)
-        for problem in problems:
-            print_error(f"polyaudio annotate: {problem}")
-    print(f"{events} events in {total - failed} recordings, written to {plain(str(args.output))}")
-    for one, reason in unread:
-        print_error(f"polyaudio annotate: {one}: {reason}")
-    failed, total = failed + len(unread), total + len(unread)
-    if failed:
-        print(f"polyaudio annotate: {failed} of {total} files could not be read", file=sys.stderr)
-    return 1 if failed or unattended else 0
+    timeline: Any = annotator.timeline
+    if isinstance(timeline, ExportedTimeline):
+        raise ValueError(f"{args.model} is an export, which gives no attention. Use the model itself.")
+    return segment_attention(files, timeline.model, timeline.feature_extractor, window=args.window, device=args.device)
 
 
 def _annotations(
