@@ -22,7 +22,7 @@ _BINS_PER_OCTAVE = 60
 _VOICED = 0.5
 # A picture has no more columns, since a column of a pixel is too narrow to see
 _MOST_COLUMNS = 1000
-# Between frames that are at most this number of rows apart, the melody glides, and is drawn at several points of a frame
+# Between frames that are at most this number of rows apart, the melody glides. It is drawn at points of a frame
 _LONGEST_GLIDE, _POINTS = 15, 5
 # Tonics of parts that are less than this apart, in cents, are the same
 _SAME_TONIC = 50
