@@ -143,7 +143,12 @@ def test_embed_with_centred_frames_up_to_a_window(exported, recordings):
 def test_evaluate_clips(exported, tmp_path, name):
     clips = str(write_tones(tmp_path / "tones", TONES, 4, seconds=(0.3, 2.5)))
     model, export = exported(name, CLASSIFIERS[name])
-    assert evaluate(export, clips) == evaluate(model, clips)
+    expected, found = evaluate(model, clips), evaluate(export, clips)
+    assert found.labels == expected.labels
+    for part in ("clips", "recordings"):
+        own, other = getattr(found, part), getattr(expected, part)
+        assert own.values == pytest.approx(other.values, abs=1e-4)
+        assert own.intervals == other.intervals
 
 
 def test_evaluate_events(exported, tmp_path):

@@ -287,6 +287,7 @@ def test_extractors_that_were_pushed_load_again(hub, owner):
         "saving.py",
         "spectrogram.py",
         "tonic_chroma.py",
+        "tonic_multipitch.py",
         "tonic_pitch.py",
         "waveform_input.py",
     }

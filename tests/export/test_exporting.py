@@ -135,6 +135,7 @@ def test_the_folder_says_what_a_runtime_needs(clips_folder):
         },
         "frame_hop": 160,
         "event_rules": None,
+        "calibration": None,
         "embedding": None,
     }
     assert json.loads((clips_folder / "config.json").read_text())["architectures"] == ["SSLAMForAudioClassification"]
