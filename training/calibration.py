@@ -143,7 +143,7 @@ def calibrate(
         folder = None if output is None else Path(output)
         result = CalibrationResult(classifier, calibration, before, after, folder)
         if folder is not None:
-            source = Path(os.fspath(model) if isinstance(model, str | os.PathLike) else classifier.config.name_or_path)
+            source = model if isinstance(model, str | os.PathLike) else classifier.config.name_or_path
             _save(result, folder, run.feature_extractor, source, f"{name_of(dataset)}, split {split}")
     return result
 
@@ -156,7 +156,7 @@ def _last_layer(model: PreTrainedModel) -> torch.nn.Linear:
             "The model is an adapter. Merge it into its base first, with "
             "polyaudio.training.lora.merge_adapter(ADAPTER, 'merged')."
         )
-    if config.num_labels < 2 or config.problem_type not in (None, SINGLE_LABEL):
+    if (config.num_labels or 0) < 2 or config.problem_type not in (None, SINGLE_LABEL):
         raise ValueError("Only classifiers with one label a clip, of two classes or more, can be calibrated.")
     layers = [one for one in model.modules() if isinstance(one, torch.nn.Linear)]
     if not layers or layers[-1].out_features != config.num_labels:
@@ -171,9 +171,14 @@ def _divide(layer: torch.nn.Linear, temperature: float) -> None:
 
 
 def _save(
-    result: CalibrationResult, output: Path, feature_extractor: SequenceFeatureExtractor, source: Path, data: str
+    result: CalibrationResult,
+    output: Path,
+    feature_extractor: SequenceFeatureExtractor,
+    source: str | os.PathLike | None,
+    data: str,
 ) -> None:
-    """Write the model with its card, and the plots and scores that the card shows."""
+    """Write the model with its card, and the plots and scores that the card shows, from the folder that it is from."""
+    copied = [path for pattern in _COPIED for path in Path(source).glob(pattern)] if source else []
     report = {
         "data": data,
         **result.calibration.to_dict(),
@@ -181,7 +186,7 @@ def _save(
         "after": result.after.to_dict(),
     }
     with whole_folder(output) as folder:
-        for path in (path for pattern in _COPIED for path in source.glob(pattern)):
+        for path in copied:
             (folder / path.name).write_bytes(path.read_bytes())
         result.model.save_pretrained(folder)
         feature_extractor.save_pretrained(folder)
