@@ -4,9 +4,11 @@
 Finds pairs of clips that share several keys at the same distance in time, or in time and pitch.
 
 DuckDB sorts the keys of all clips, and then the places where two clips share a key, on the disk where they do not fit
-in memory. In between, only a part of them is in memory.
+in memory. In between, only a part of them is in memory. The places are many more than the keys, so each range of pairs
+is in a file of its own, and sorted alone.
 """
 
+import contextlib
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -47,6 +49,10 @@ _VOTES_PER_KEY = 1e-3  # of the clip that has fewer keys, in addition to `_MIN_V
 # Rows of a sorted table that are in memory at a time; fewer of keys, because each can have `_NEIGHBOURS` matches
 _KEY_ROWS, _ROWS = 2**16, 2**18
 _MEMORY, _THREADS = "500MB", 4  # of DuckDB, which needs memory for each thread
+
+# Places that DuckDB gets at most to sort: with two threads and this memory it sorted 300 million, and 700 million were too
+# many. And files that are open at a time.
+_MOST_SORTED, _MOST_FILES = 10**8, 500
 
 _KEYS = pa.schema({"key": pa.int64(), "clip": pa.int32(), "frame": pa.int32(), "pitch": pa.float32()})
 _MATCHES = pa.schema(
@@ -94,16 +100,15 @@ class CandidateSearch:
 
     def find(self) -> list[Candidate]:
         """Pairs that share keys, each with the two offsets at which they share the most keys; sorted."""
-        matches = self._matches(False, 0.0, 0.0)
-        pairs = self._sorted("SELECT pair, first_frame, second_frame FROM matches ORDER BY pair", matches=matches)
-        return self._compared(map(_vote, _whole_pairs(pairs)), self.fingerprints.num_keys, 0.0)
+        numbers = self.fingerprints.num_keys
+        pairs = self._by_pair("pair, first_frame, second_frame", self._matches(False, 0.0, 0.0), numbers)
+        return self._compared(map(_vote, _whole_pairs(pairs)), numbers, 0.0)
 
     def find_shifted(self, max_semitones: float) -> list[Candidate]:
         """Pairs that share keys of intervals, each with the two shifts at which they share the most; sorted."""
-        matches = self._matches(True, _MIN_SEMITONES, max_semitones + _MIN_SEMITONES)
-        pairs = self._sorted("SELECT * FROM matches ORDER BY pair", matches=matches)
-        found = map(_vote_shifted, _whole_pairs(pairs))
-        return self._compared(found, self.fingerprints.num_interval_keys, _VOTES_PER_KEY)
+        numbers = self.fingerprints.num_interval_keys
+        pairs = self._by_pair("*", self._matches(True, _MIN_SEMITONES, max_semitones + _MIN_SEMITONES), numbers)
+        return self._compared(map(_vote_shifted, _whole_pairs(pairs)), numbers, _VOTES_PER_KEY)
 
     def _matches(self, of_intervals: bool, min_semitones: float, max_semitones: float) -> Iterator[pa.RecordBatch]:
         """Where two clips share a key, in the order of the keys, with a progress bar."""
@@ -122,13 +127,27 @@ class CandidateSearch:
                 before = {name: values[-_NEIGHBOURS:] for name, values in rows.items()}
                 progress.update(len(batch))
 
+    def _by_pair(
+        self, columns: str, matches: Iterator[pa.RecordBatch], num_keys: np.ndarray
+    ) -> Iterator[pa.RecordBatch]:
+        """These columns of the matches, sorted by pair."""
+        most = int(num_keys.sum(dtype=np.int64)) * _NEIGHBOURS
+        number = min(_MOST_FILES, 1 + most // _MOST_SORTED)
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            files = [Path(folder, f"{part}.arrow") for part in range(number)]
+            _divide(matches, files, 1 + len(self.sides) ** 2 // number)
+            for file in files:
+                with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as part:
+                    yield from self._sorted(f"SELECT {columns} FROM matches ORDER BY pair", matches=part)
+                file.unlink()
+
     def _sorted(
         self,
         query: str,
         parameters: dict[str, Any] | None = None,
         *,
         rows: int = _ROWS,
-        matches: Iterator[pa.RecordBatch] | None = None,
+        matches: pa.RecordBatchReader | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """The rows of a query that sorts, some at a time; `matches` is the table of that name in it."""
         with (
@@ -138,7 +157,7 @@ class CandidateSearch:
             ) as connection,
         ):
             if matches is not None:
-                connection.register("matches", pa.RecordBatchReader.from_batches(_MATCHES, matches))
+                connection.register("matches", matches)
             try:
                 yield from connection.sql(query, params=parameters).to_arrow_reader(rows)
             except duckdb.Error as error:
@@ -213,6 +232,21 @@ def _match(
     pairs = clips[first].astype(np.int64) * len(sides) + clips[second]
     columns = pairs, rows["frame"][first], rows["frame"][second], pitches[second] - pitches[first]
     return pa.record_batch(list(map(pa.array, columns)), schema=_MATCHES)
+
+
+def _divide(matches: Iterable[pa.RecordBatch], files: list[Path], width: int) -> None:
+    """Write matches to files, to each those of `width` pairs, in the order in which they come."""
+    with contextlib.ExitStack() as stack:
+        outputs = [stack.enter_context(pa.OSFile(str(file), "wb")) for file in files]
+        writers = [stack.enter_context(pa.ipc.new_stream(output, _MATCHES)) for output in outputs]
+        for batch in matches:
+            parts = batch["pair"].to_numpy() // width
+            order = np.argsort(parts, kind="stable")
+            ends = np.searchsorted(parts[order], np.arange(len(files)), side="right").tolist()
+            batch = batch.take(pa.array(order))
+            for writer, start, end in zip(writers, [0, *ends], ends, strict=False):
+                if start < end:
+                    writer.write_batch(batch.slice(start, end - start))
 
 
 def _whole_pairs(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, np.ndarray]]:
