@@ -50,9 +50,9 @@ _VOTES_PER_KEY = 1e-3  # of the clip that has fewer keys, in addition to `_MIN_V
 _KEY_ROWS, _ROWS = 2**16, 2**18
 _MEMORY, _THREADS = "500MB", 4  # of DuckDB, which needs memory for each thread
 
-# Places that DuckDB gets at most to sort: with two threads and this memory it sorted 300 million, and 700 million were too
-# many. And files that are open at a time.
-_MOST_SORTED, _MOST_FILES = 10**8, 500
+# With two threads and this memory, DuckDB sorted 300 million places, and could not sort 700 million
+_MOST_SORTED = 10**8
+_MOST_FILES = 500  # that are open at a time
 
 _KEYS = pa.schema({"key": pa.int64(), "clip": pa.int32(), "frame": pa.int32(), "pitch": pa.float32()})
 _MATCHES = pa.schema(
@@ -91,12 +91,14 @@ class CandidateSearch:
         folder: a folder for the files of DuckDB, which are removed.
         sides: `(clips,)`, int64. Only pairs of clips with different numbers are searched.
         threads: number of threads, at most.
+        most_sorted: number of places where clips share a key that are sorted at a time, about.
     """
 
     fingerprints: Fingerprints
     folder: Path
     sides: np.ndarray
     threads: int = 1
+    most_sorted: int = _MOST_SORTED
 
     def find(self) -> list[Candidate]:
         """Pairs that share keys, each with the two offsets at which they share the most keys; sorted."""
@@ -132,7 +134,7 @@ class CandidateSearch:
     ) -> Iterator[pa.RecordBatch]:
         """These columns of the matches, sorted by pair."""
         most = int(num_keys.sum(dtype=np.int64)) * _NEIGHBOURS
-        number = min(_MOST_FILES, 1 + most // _MOST_SORTED)
+        number = min(_MOST_FILES, 1 + most // self.most_sorted)
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             files = [Path(folder, f"{part}.arrow") for part in range(number)]
             _divide(matches, files, 1 + len(self.sides) ** 2 // number)
