@@ -169,7 +169,7 @@ def read_pitch_track(path: str | os.PathLike) -> PitchPart:
 
 
 def part_of_track(track: PitchPart, start: float, seconds: float | None) -> PitchPart:
-    """The values of a track from `start` on, for so many seconds. A part without any has one value, 0 Hz."""
+    """The values of a track from `start` on, for `seconds`. A part without values gets one, 0 Hz."""
     first, stop = np.searchsorted(track.times, (start, np.inf if seconds is None else start + seconds))
     if first == stop:
         return PitchPart(np.zeros(1), np.zeros(1))
