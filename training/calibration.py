@@ -160,7 +160,7 @@ def _last_layer(model: PreTrainedModel) -> torch.nn.Linear:
         raise ValueError("Only classifiers with one label a clip, of two classes or more, can be calibrated.")
     layers = [one for one in model.modules() if isinstance(one, torch.nn.Linear)]
     if not layers or layers[-1].out_features != config.num_labels:
-        raise ValueError(f"The last layer of a model of type {config.model_type} is not a dense layer with an output for each class.")
+        raise ValueError(f"A model of type {config.model_type} does not end with a dense layer of its classes.")
     return layers[-1]
 
 
