@@ -52,7 +52,7 @@ def load_ragas(name: str, seed: int = 0) -> DatasetDict:
         seed: seed of the whole dataset, if the name has none.
 
     Raises:
-        ValueError: the set or a condition is unknown, a strength is not from 0 to 1, or the seed is not a whole number.
+        ValueError: the set or a condition is unknown, a strength is not from 0 to 1, or the seed is not an integer.
     """
     which, *parts = name.split("+")
     if which not in RAGA_SETS:
