@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -31,9 +31,12 @@ from .few_shot import few_shot_curve
 from .melody_baselines import MELODY_BASELINES, default_baselines, melody_baselines
 from .probe import ProbeReport, ProbeResult, check_features, make_folds, run_probe
 from .probe_kinds import C_GRID, K_GRID, FitProbe, fit_knn, fit_linear
+from .results import Evaluation
 
 
 Kind = Literal["linear", "attentive", "knn"]
+
+_PACKAGES = ("torch", "transformers", "scikit-learn", "numpy")
 
 # The settings to choose from
 _GRIDS: dict[str, dict[str, Any]] = {"linear": {"C": C_GRID}, "knn": {"k": K_GRID}}
@@ -127,7 +130,6 @@ def probe(
     config = model.config if isinstance(model, PreTrainedModel) else load_config(name)
     features = _choose_features(config, kind, features, layer)
     _check_shots(kind, shots, draws)
-    torch_device = choose_device(device)
     columns = {
         "audio_column": audio_column,
         "label_column": label_column,
@@ -136,85 +138,45 @@ def probe(
         "group_column": group_column,
         "group_by": group_by,
     }
-    clips, is_test = _load_clips(dataset, split, data_home=data_home, given=given, **columns)
-    names, labels = _labels_of(clips, name_of(dataset))
-    recordings, groups = np.array(clips["recording"][:]), np.array(groups_of_clips(clips))
     # Errors of the folds and of the output folder should come before the model runs on all clips
-    parts = make_folds(labels, groups, is_test=is_test, num_folds=folds, seed=seed)
+    clips, is_test = _load_clips(dataset, split, data_home=data_home, given=given, **columns)
+    data = _divide(clips, is_test, name_of(dataset), folds, seed)
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
-
     encoder = load_encoder(model if isinstance(model, PreTrainedModel) else name)
-    seeds = range(seed, seed + untrained)
-    encoders = [encoder, *(initialise_like(encoder, one) for one in seeds)]
-    encoders = [one.eval().to(torch_device) for one in encoders]
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(name, config)
     check_front_end(clips, feature_extractor)
-    baselines = _choose_baselines(baselines, feature_extractor, one_label=labels.ndim == 1)
+    baselines = _choose_baselines(baselines, feature_extractor, one_label=data.labels.ndim == 1)
+    torch_device = choose_device(device)
+    seeds = range(seed, seed + untrained)
+    encoders = [one.eval().to(torch_device) for one in (encoder, *(initialise_like(encoder, one) for one in seeds))]
     reader = ClipReader(encoder.config, feature_extractor, batch_size=batch_size, padding="longest")
-    num_classes = len(names)
 
-    def run(values: Any, fit: FitProbe) -> ProbeResult:
-        id2label = dict(enumerate(names))
-        result = run_probe(values, labels, groups, parts, fit, id2label=id2label, recordings=recordings, seed=seed)
-        if not shots:
-            return result
-        curve = few_shot_curve(
-            values,
-            labels,
-            recordings,
-            parts,
-            _FEW_SHOT[kind],
-            num_classes=num_classes,
-            shots=shots,
-            draws=draws,
-            seed=seed,
-        )
-        return result._replace(scores=replace(result.scores, few_shot=curve))
-
-    vectors = None
+    probing = _Probing(data, kind, tuple(shots), draws, seed)
     if kind == "attentive":
-        with tempfile.TemporaryDirectory(dir=output, prefix=".frames-") as scratch:
-            frames = extract_frames(encoders, reader, clips, Path(scratch), layer=layer, num_workers=num_workers)
-            trained, *others = (run(one, functools.partial(fit_attentive, device=torch_device)) for one in frames)
-            feature_size, parameters = frames[0].size, count_parameters(frames[0], num_classes)
-            del frames  # and with it the maps of the files that are removed now
+        fitted = _probe_frames(probing, encoders, reader, layer, num_workers, output)
     else:
         own_layer = cast(Layer | None, layer)  # weights of layers are learned by attentive probes only
         vectors = extract_features(encoders, reader, clips, features, layer=own_layer, num_workers=num_workers)
-        fit: FitProbe = fit_linear if kind == "linear" else fit_knn
-        trained, *others = (run(check_features(one, labels), fit) for one in vectors)
-        feature_size = vectors[0].shape[1]
-        parameters = (feature_size + 1) * _count_classes(labels) if kind == "linear" else 0
+        fitted = _probe_vectors(probing, vectors)
     report = ProbeReport(
         model=os.path.abspath(name) if os.path.isdir(name) else name,
         model_type=encoder.config.model_type,
         dataset=name_of(dataset),
         clips=len(clips),
-        recordings=len(set(recordings.tolist())),
+        recordings=len(set(data.recordings.tolist())),
         held_out=f"{folds} folds by {group_by or unit_of(clips)}" if is_test is None else "split test",
-        labels=names,
+        labels=data.names,
         kind=kind,
         features=features,
         layer=layer,
-        feature_size=feature_size,
+        feature_size=fitted.feature_size,
         frozen_parameters=encoder.num_parameters(),
-        trained_parameters=parameters,
-        probe=trained.scores,
-        untrained={one: other.scores for one, other in zip(seeds, others, strict=True)},
-        baselines=melody_baselines(
-            baselines,
-            clips,
-            labels,
-            groups,
-            parts,
-            id2label=dict(enumerate(names)),
-            seed=seed,
-            num_workers=num_workers,
-        )
-        if baselines
-        else {},
+        trained_parameters=fitted.parameters,
+        probe=fitted.results[0].scores,
+        untrained={one: other.scores for one, other in zip(seeds, fitted.results[1:], strict=True)},
+        baselines=data.compare(baselines, seed, num_workers),
         settings={
             **columns,
             "split": split,
@@ -226,19 +188,124 @@ def probe(
             **_GRIDS.get(kind, {}),
             "window_seconds": None if reader.grid is None else reader.grid.step / reader.sampling_rate,
         },
-        versions={
-            "polyaudio": __version__,
-            **{one: importlib.metadata.version(one) for one in ("torch", "transformers", "scikit-learn", "numpy")},
-        },
+        versions={"polyaudio": __version__} | {one: importlib.metadata.version(one) for one in _PACKAGES},
     )
     if output is not None:
         write_json(Path(output, "probe.json"), report.to_dict())
-        arrays = {"labels": labels, "recordings": recordings, "folds": trained.folds}
-        arrays["probabilities"] = trained.probabilities
-        if vectors is not None:
-            arrays["features"] = vectors[0]
-        _write_arrays(Path(output, "features.npz"), arrays)
+        _write_arrays(Path(output, "features.npz"), data, fitted)
     return report
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The clips `(clips,)` that probes learn from and are tested on. `labels` are those of `_labels_of`."""
+
+    clips: Dataset
+    names: list[str]
+    labels: np.ndarray
+    recordings: np.ndarray
+    groups: np.ndarray
+    parts: list[tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        return dict(enumerate(self.names))
+
+    def compare(self, baselines: Sequence[str], seed: int, num_workers: int) -> dict[str, Evaluation]:
+        if not baselines:
+            return {}
+        return melody_baselines(
+            baselines,
+            self.clips,
+            self.labels,
+            self.groups,
+            self.parts,
+            id2label=self.id2label,
+            seed=seed,
+            num_workers=num_workers,
+        )
+
+
+def _divide(clips: Dataset, is_test: list[bool] | None, dataset: str, folds: int, seed: int) -> _Data:
+    names, labels = _labels_of(clips, dataset)
+    groups = np.array(groups_of_clips(clips))
+    parts = make_folds(labels, groups, is_test=is_test, num_folds=folds, seed=seed)
+    return _Data(clips, names, labels, np.array(clips["recording"][:]), groups, parts)
+
+
+@dataclass(frozen=True)
+class _Probing:
+    """Fits probes of one kind to features of the clips."""
+
+    data: _Data
+    kind: Kind
+    shots: tuple[int, ...]
+    draws: int
+    seed: int
+
+    def run(self, features: Any, fit: FitProbe) -> ProbeResult:
+        """Fit and test a probe in each fold, and from few recordings if the curve is wanted."""
+        data = self.data
+        result = run_probe(
+            features,
+            data.labels,
+            data.groups,
+            data.parts,
+            fit,
+            id2label=data.id2label,
+            recordings=data.recordings,
+            seed=self.seed,
+        )
+        if not self.shots:
+            return result
+        curve = few_shot_curve(
+            features,
+            data.labels,
+            data.recordings,
+            data.parts,
+            _FEW_SHOT[self.kind],
+            num_classes=len(data.names),
+            shots=self.shots,
+            draws=self.draws,
+            seed=self.seed,
+        )
+        return result._replace(scores=replace(result.scores, few_shot=curve))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The probes of the model and of the untrained ones, and the model's vectors `(clips, size)` if clips have one."""
+
+    results: list[ProbeResult]
+    feature_size: int
+    parameters: int
+    vectors: np.ndarray | None = None
+
+
+def _probe_vectors(probing: _Probing, vectors: list[np.ndarray]) -> _Fitted:
+    labels, size = probing.data.labels, vectors[0].shape[1]
+    fit: FitProbe = fit_linear if probing.kind == "linear" else fit_knn
+    results = [probing.run(check_features(one, labels), fit) for one in vectors]
+    parameters = (size + 1) * _count_classes(labels) if probing.kind == "linear" else 0
+    return _Fitted(results, size, parameters, vectors[0])
+
+
+def _probe_frames(
+    probing: _Probing,
+    encoders: list[PreTrainedModel],
+    reader: ClipReader,
+    layer: ProbedLayer | None,
+    num_workers: int,
+    output: str | os.PathLike | None,
+) -> _Fitted:
+    fit = functools.partial(fit_attentive, device=encoders[0].device)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".frames-") as scratch:
+        clips = probing.data.clips
+        frames = extract_frames(encoders, reader, clips, Path(scratch), layer=layer, num_workers=num_workers)
+        results = [probing.run(one, fit) for one in frames]
+        fitted = _Fitted(results, frames[0].size, count_parameters(frames[0], len(probing.data.names)))
+        del frames  # and with it the maps of the files that are removed now
+    return fitted
 
 
 def _choose_baselines(
@@ -249,7 +316,7 @@ def _choose_baselines(
         return default_baselines(feature_extractor, one_label=one_label)
     unknown = [name for name in wanted if name not in MELODY_BASELINES]
     if unknown:
-        raise ValueError(f"There is no baseline {unknown[0]!r}; choose from {', '.join(MELODY_BASELINES)}.")
+        raise ValueError(f"{unknown[0]!r} is not a baseline; choose from {', '.join(MELODY_BASELINES)}.")
     if wanted and not one_label:
         raise ValueError(f"{wanted[0]} is for clips with one label. Leave out baselines (--baseline).")
     return wanted
@@ -296,7 +363,17 @@ def _count_classes(labels: np.ndarray) -> int:
     return int(labels.any(axis=0).sum()) if labels.ndim == 2 else len(set(labels.tolist()))
 
 
-def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _write_arrays(path: Path, data: _Data, fitted: _Fitted) -> None:
+    result = fitted.results[0]
+    arrays = {
+        "labels": data.labels,
+        "recordings": data.recordings,
+        "folds": result.folds,
+        "probabilities": result.probabilities,
+    }
+    if fitted.vectors is not None:
+        arrays["features"] = fitted.vectors
+
     def save(new: Path) -> None:
         with open(new, "wb") as file:  # np.savez would add an extension to a name
             np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy has types for names that are no arrays
