@@ -124,66 +124,100 @@ def load_clips(
     if given == "pitch-only":
         audio_column = "pitch_path"
     loaded, dataset = _load(dataset, seed, data_home=data_home, given=given), name_of(dataset)
-    clips = loaded.splits
-    features = next(iter(clips.values())).features
-    if group_column is None and all("recording" in split.column_names for split in clips.values()):
-        group_column = "recording"
-    if group_by is None and all("group" in split.column_names for split in clips.values()):
-        group_by = "group"
-    elif group_by == "recording":
-        group_by = None
-    if label_column is None and not label_columns:
-        label_column = find_label_column(features, dataset, {audio_column, group_column, group_by, fold_column})
-    wanted = [("audio_column", audio_column), ("group_column", group_column), ("fold_column", fold_column)]
-    wanted += [
-        ("group_by", group_by),
-        ("label_column", label_column),
-        *(("label_columns", column) for column in label_columns or ()),
-    ]
-    for split, rows in clips.items():
-        for argument, column in wanted:
-            if column is not None and column not in rows.column_names:
-                raise ValueError(
-                    f"{dataset} has no column {column!r} in split {split}; its columns are "
-                    f"{listed(rows.column_names)}. Pass another `{argument}`."
-                )
-    label: Any
-    values: Mapping[str, list[Any]]  # by split
-    if label_column is None:
-        label, values = read_class_columns(clips, label_columns or (), dataset)
-    elif all({"onset", "offset"} <= set(rows.column_names) for rows in clips.values()):
-        clips = datasets.DatasetDict(
-            {
-                split: merge_events(rows, audio_column, label_column, f"{dataset}, split {split}")
-                for split, rows in clips.items()
-            }
-        )
-        label, values = read_events(clips, label_column, dataset)
-    elif is_events(features[label_column]):
-        label, values = read_event_lists(clips, label_column, dataset)
-    elif label_separator is not None or isinstance(features[label_column], datasets.List):
-        label, values = read_classes(clips, label_column, dataset, label_separator)
-    else:
-        label, values = read_one_class(clips, label_column, dataset)
-
+    columns = _choose_columns(
+        _Columns(audio_column, label_column, tuple(label_columns or ()), group_column, group_by, fold_column),
+        loaded.splits,
+        dataset,
+    )
+    clips, label, values = _read_labels(loaded.splits, columns, label_separator, dataset)
     warn_of_similar(class_names(label), dataset)
     audio = datasets.DatasetDict(
         {split: loaded.audio(rows, audio_column, f"{dataset}, split {split}") for split, rows in clips.items()}
     )
-    recordings = _recordings_from_paths(audio) if group_column is None else _texts(clips, group_column, dataset)
+    texts = _read_texts(clips, audio, columns, dataset)
     kept = _KEPT_OF_COLLECTIONS if is_collection(dataset) else _KEPT
-    texts = {"recording": recordings}
-    if fold_column is not None:
-        texts["fold"] = _texts(clips, fold_column, dataset)
-    if group_by is not None:
-        texts["group"] = _texts(clips, group_by, dataset)
-        _check_groups(recordings, texts["group"], dataset)
     for split, rows in audio.items():
         rows = rows.add_column("label", values[split], feature=label)
         for column, texts_of in texts.items():
             rows = rows.add_column(column, texts_of[split], feature=datasets.Value("string"))
         audio[split] = _with_columns(rows, clips, split, kept)
     return audio if given is None else add_given(audio, clips, given, dataset)
+
+
+class _Columns(NamedTuple):
+    """The columns of a dataset, by the arguments of `load_clips`."""
+
+    audio_column: str
+    label_column: str | None
+    label_columns: tuple[str, ...]
+    group_column: str | None
+    group_by: str | None
+    fold_column: str | None
+
+    def check(self, clips: datasets.DatasetDict, dataset: str) -> None:
+        """Raises `ValueError` if a column is missing in a split."""
+        for split, rows in clips.items():
+            for argument, value in self._asdict().items():
+                for column in value if argument == "label_columns" else [value]:
+                    if column is not None and column not in rows.column_names:
+                        raise ValueError(
+                            f"{dataset} has no column {column!r} in split {split}; its columns are "
+                            f"{listed(rows.column_names)}. Pass another `{argument}`."
+                        )
+
+
+def _choose_columns(columns: _Columns, clips: datasets.DatasetDict, dataset: str) -> _Columns:
+    """The columns with the defaults that depend on the dataset. Raises `ValueError` if one is missing."""
+    in_all = set.intersection(*(set(rows.column_names) for rows in clips.values()))
+    if columns.group_column is None and "recording" in in_all:
+        columns = columns._replace(group_column="recording")
+    if columns.group_by is None and "group" in in_all:
+        columns = columns._replace(group_by="group")
+    elif columns.group_by == "recording":
+        columns = columns._replace(group_by=None)
+    if columns.label_column is None and not columns.label_columns:
+        features = next(iter(clips.values())).features
+        others = {columns.audio_column, columns.group_column, columns.group_by, columns.fold_column}
+        columns = columns._replace(label_column=find_label_column(features, dataset, others))
+    columns.check(clips, dataset)
+    return columns
+
+
+def _read_labels(
+    clips: datasets.DatasetDict, columns: _Columns, label_separator: str | None, dataset: str
+) -> tuple[datasets.DatasetDict, Any, Mapping[str, list[Any]]]:
+    """The clips (of events, a row for each clip), the feature of their labels, and the labels of each split."""
+    column = columns.label_column
+    if column is None:
+        return clips, *read_class_columns(clips, columns.label_columns, dataset)
+    if all({"onset", "offset"} <= set(rows.column_names) for rows in clips.values()):
+        merged = {
+            split: merge_events(rows, columns.audio_column, column, f"{dataset}, split {split}")
+            for split, rows in clips.items()
+        }
+        clips = datasets.DatasetDict(merged)
+        return clips, *read_events(clips, column, dataset)
+    feature = next(iter(clips.values())).features[column]
+    if is_events(feature):
+        return clips, *read_event_lists(clips, column, dataset)
+    if label_separator is not None or isinstance(feature, datasets.List):
+        return clips, *read_classes(clips, column, dataset, label_separator)
+    return clips, *read_one_class(clips, column, dataset)
+
+
+def _read_texts(
+    clips: datasets.DatasetDict, audio: datasets.DatasetDict, columns: _Columns, dataset: str
+) -> dict[str, dict[str, list[str]]]:
+    """The recording of each clip, its fold and its group, by column and split."""
+    group_column = columns.group_column
+    recordings = _recordings_from_paths(audio) if group_column is None else _texts(clips, group_column, dataset)
+    texts = {"recording": recordings}
+    if columns.fold_column is not None:
+        texts["fold"] = _texts(clips, columns.fold_column, dataset)
+    if columns.group_by is not None:
+        texts["group"] = _texts(clips, columns.group_by, dataset)
+        _check_groups(recordings, texts["group"], dataset)
+    return texts
 
 
 def load_recordings(
