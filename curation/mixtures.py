@@ -4,7 +4,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,6 +181,43 @@ def write_mixtures(
         ValueError: an argument is out of its range, the recordings have several classes each, the name of a class
             has a semicolon and `events` is not set, or no recording can be used.
     """
+    _check_mixtures(recordings, num_clips, seconds, max_sources, level_range, sampling_rate, events)
+    samples = max(1, round(seconds * sampling_rate))
+    sources, bad = _find_sources(recordings, samples, sampling_rate)
+    if not sources:
+        reason = f" The first: {bad[0].reason}" if bad else ""
+        raise ValueError(f"None of the {len(recordings)} recordings can be mixed.{reason}")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    drawn = _draw(len(sources), max_sources, rng)
+    rows = []
+    for number in datasets.utils.tqdm(range(num_clips), desc=f"Mixing {folder.name}", unit="clip"):
+        sounds = [_load(recordings, sources[index], sampling_rate) for index in next(drawn)]
+        waveform, starts = _mix(sounds, rng, samples, level_range)
+        name = f"{number:05d}-{folder.name}.flac"
+        try:
+            soundfile.write(folder / name, waveform, sampling_rate)
+        except soundfile.LibsndfileError as error:
+            raise OSError(f"{folder / name} cannot be written: {error} Check that its disk has room.") from error
+        rows += _event_rows(name, sounds, starts, sampling_rate) if events else [_clip_row(name, sounds)]
+    with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return bad
+
+
+def _check_mixtures(
+    recordings: datasets.Dataset,
+    num_clips: int,
+    seconds: float,
+    max_sources: int,
+    level_range: float,
+    sampling_rate: int,
+    events: bool,
+) -> None:
+    """Raises what [`write_mixtures`] raises before it reads a recording."""
     if min(num_clips, max_sources) < 1 or not (0 < seconds < np.inf and 0 <= level_range < np.inf):
         raise ValueError(
             "num_clips and max_sources must be at least 1, seconds above 0 and level_range at least 0, got "
@@ -190,52 +227,41 @@ def write_mixtures(
         raise ValueError(f"sampling_rate must be from {_LOWEST_RATE} to {_HIGHEST_RATE} Hz, got {sampling_rate}.")
     if task_of(recordings.features["label"]) != SINGLE_LABEL:
         raise ValueError("Mixtures are made of recordings with one class each. These have several classes, or events.")
-    names = class_names(recordings.features["label"])
-    with_semicolon = [name for name in names if LABEL_SEPARATOR in name]
+    with_semicolon = [name for name in class_names(recordings.features["label"]) if LABEL_SEPARATOR in name]
     if with_semicolon and not events:
         raise ValueError(
             f"Semicolons separate the classes of a clip, so no name may contain one: rename {listed(with_semicolon)}."
         )
-    samples = max(1, round(seconds * sampling_rate))
-    sources, bad = _find_sources(recordings, samples, sampling_rate)
-    if not sources:
-        reason = f" The first: {bad[0].reason}" if bad else ""
-        raise ValueError(f"None of the {len(recordings)} recordings can be mixed.{reason}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
+
+
+def _draw(num_sources: int, most: int, rng: np.random.Generator) -> Iterator[list[int]]:
+    """The sources of one clip after another, 1 to `most`. Each is drawn once before any is drawn again."""
     waiting: list[int] = []
-    rows = []
-    for number in datasets.utils.tqdm(range(num_clips), desc=f"Mixing {folder.name}", unit="clip"):
-        num_sources = rng.integers(1, min(max_sources, len(sources)) + 1)
-        if len(waiting) < num_sources:
-            others = np.setdiff1d(range(len(sources)), waiting)
+    while True:
+        number = rng.integers(1, min(most, num_sources) + 1)
+        if len(waiting) < number:
+            others = np.setdiff1d(range(num_sources), waiting)
             waiting += [*rng.permutation(others).tolist(), *rng.permutation(waiting).tolist()]
-        chosen, waiting = waiting[:num_sources], waiting[num_sources:]
-        sounds = [_load(recordings, sources[index], sampling_rate) for index in chosen]
-        waveform, starts = _mix(sounds, rng, samples, level_range)
-        name = f"{number:05d}-{folder.name}.flac"
-        try:
-            soundfile.write(folder / name, waveform, sampling_rate)
-        except soundfile.LibsndfileError as error:
-            raise OSError(f"{folder / name} cannot be written: {error} Check that its disk has room.") from error
-        if events:
-            rows += [
-                {
-                    "file_name": name,
-                    "onset": start / sampling_rate,
-                    "offset": (start + len(sound.waveform)) / sampling_rate,
-                    "label": sound.label,
-                }
-                for start, sound in sorted(zip(starts, sounds, strict=True), key=lambda pair: pair[0])
-            ]
-        else:
-            rows.append({"file_name": name, "label": LABEL_SEPARATOR.join(sorted({one.label for one in sounds}))})
-    with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return bad
+        chosen, waiting = waiting[:number], waiting[number:]
+        yield chosen
+
+
+def _event_rows(
+    name: str, sounds: Sequence["_Sound"], starts: Sequence[int], sampling_rate: int
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "file_name": name,
+            "onset": start / sampling_rate,
+            "offset": (start + len(sound.waveform)) / sampling_rate,
+            "label": sound.label,
+        }
+        for start, sound in sorted(zip(starts, sounds, strict=True), key=lambda pair: pair[0])
+    ]
+
+
+def _clip_row(name: str, sounds: Sequence["_Sound"]) -> dict[str, Any]:
+    return {"file_name": name, "label": LABEL_SEPARATOR.join(sorted({one.label for one in sounds}))}
 
 
 def _divide(

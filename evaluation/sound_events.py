@@ -43,6 +43,9 @@ _PSDS_SCENARIOS: dict[str, dict[str, float | None]] = {
 
 _PADDING = -100
 
+# For each clip, onset, offset and class of its events
+_Truth = dict[str, list[tuple[float, float, str]]]
+
 
 def score_events(
     scores: Mapping[str, np.ndarray],
@@ -88,51 +91,20 @@ def score_events(
             its duration or are NaN, an event has no length, has an unknown class or lies outside its clip, there are
             no references, or the rules are for another number of classes.
     """
-    from sed_scores_eval import collar_based, intersection_based, segment_based
-
     scores, events = checked_timelines(scores, references, durations, labels, frame_seconds)
     rules = EventRules() if rules is None else rules
     filters = filter_cells(rules, len(labels), frame_seconds)
     smoothed = {clip: median_filtered(clip_scores, filters) for clip, clip_scores in scores.items()}
     found = {clip: events_in(scores[clip], durations[clip], frame_seconds, rules) for clip in scores}
     present = labels_of(events)
-    # The events of a class are at least a frame apart, so that the runs of these frames are the events
-    decisions = {clip: np.zeros(clip_scores.shape, dtype=bool) for clip, clip_scores in smoothed.items()}
-    for clip, clip_events in found.items():
-        for onset, offset, label, _ in clip_events:
-            stop = int(np.ceil(offset / frame_seconds - TIME_PRECISION))
-            decisions[clip][round(onset / frame_seconds) : stop, label] = True
-
     # The library has a column for each class beside "onset" and "offset", so a class of that name would collide.
-    truth = {
+    truth: _Truth = {
         clip: [(onset, offset, str(label)) for onset, offset, label in clip_events]
         for clip, clip_events in events.items()
     }
     seconds = {clip: float(duration) for clip, duration in durations.items()}
-    score_tables = _tables(smoothed, present, seconds, frame_seconds)
-    decision_tables = _tables(decisions, present, seconds, frame_seconds)
-    segment_f1, *_ = segment_based.fscore(
-        decision_tables, truth, seconds, threshold=0.5, segment_length=_SEGMENT_SECONDS
-    )
-    event_f1, *_ = collar_based.fscore(
-        decision_tables,
-        truth,
-        threshold=0.5,
-        onset_collar=COLLAR_SECONDS,
-        offset_collar=COLLAR_SECONDS,
-        offset_collar_rate=OFFSET_COLLAR_SHARE,
-    )
-    scenarios = _PSDS_SCENARIOS
-    if len(present) == 1:  # the library fails on cross triggers of a single class, which cannot have any
-        scenarios = {name: {**each, "cttc_threshold": None, "alpha_ct": 0.0} for name, each in scenarios.items()}
-    psds = {
-        name: float(
-            intersection_based.psds(
-                score_tables, truth, seconds, alpha_st=1.0, unit_of_time="hour", max_efpr=100.0, **scenario
-            )[0]
-        )
-        for name, scenario in scenarios.items()
-    }
+    decisions = {clip: _frames_of(found[clip], one.shape, frame_seconds) for clip, one in smoothed.items()}
+    f1, f1_of_class = _f1_scores(_tables(decisions, present, seconds, frame_seconds), truth, seconds, present)
     frames = [
         events_to_frames(events[clip], len(clip_scores), frame_seconds, len(labels))
         for clip, clip_scores in smoothed.items()
@@ -145,18 +117,61 @@ def score_events(
         "references_merged": sum(map(len, references.values())) - count,
         "classes_left_out": len(labels) - len(present),
         "events_left_out": sum(event.label not in present for clip_events in found.values() for event in clip_events),
-        "segment_f1_macro": float(segment_f1["macro_average"]),
-        "segment_f1_micro": float(segment_f1["micro_average"]),
-        "event_f1_macro": float(event_f1["macro_average"]),
-        "event_f1_micro": float(event_f1["micro_average"]),
-        **psds,
+        **f1,
+        **_psds(_tables(smoothed, present, seconds, frame_seconds), truth, seconds, len(present)),
         **{f"frame_{name}": value for name, value in precision.items()},
     }
-    per_class = {
-        labels[index]: {"segment_f1": float(segment_f1[str(index)]), "event_f1": float(event_f1[str(index)])}
-        for index in present
-    }
+    per_class = {labels[index]: scores_of for index, scores_of in f1_of_class.items()}
     return Evaluation("frame_classification", list(labels), Scores(values, per_class=per_class))
+
+
+def _frames_of(events: Sequence[DetectedEvent], shape: tuple[int, ...], frame_seconds: float) -> np.ndarray:
+    """
+    Whether each class sounds in each frame, `(frames, classes)`.
+
+    The events of a class are at least a frame apart, so that the runs of these frames are the events.
+    """
+    frames = np.zeros(shape, dtype=bool)
+    for onset, offset, label, _ in events:
+        stop = int(np.ceil(offset / frame_seconds - TIME_PRECISION))
+        frames[round(onset / frame_seconds) : stop, label] = True
+    return frames
+
+
+def _f1_scores(
+    decisions: dict[str, Any], truth: _Truth, durations: Mapping[str, float], present: Sequence[int]
+) -> tuple[dict[str, float], dict[int, dict[str, float]]]:
+    """F1 of segments and of events: over the classes, and of each class that is present."""
+    from sed_scores_eval import collar_based, segment_based
+
+    segment, *_ = segment_based.fscore(decisions, truth, durations, threshold=0.5, segment_length=_SEGMENT_SECONDS)
+    event, *_ = collar_based.fscore(
+        decisions,
+        truth,
+        threshold=0.5,
+        onset_collar=COLLAR_SECONDS,
+        offset_collar=COLLAR_SECONDS,
+        offset_collar_rate=OFFSET_COLLAR_SHARE,
+    )
+    f1 = {"segment_f1": segment, "event_f1": event}
+    kinds = ("macro", "micro")
+    means = {f"{name}_{kind}": float(one[f"{kind}_average"]) for name, one in f1.items() for kind in kinds}
+    return means, {index: {name: float(one[str(index)]) for name, one in f1.items()} for index in present}
+
+
+def _psds(scores: dict[str, Any], truth: _Truth, durations: Mapping[str, float], num_present: int) -> dict[str, float]:
+    from sed_scores_eval import intersection_based
+
+    scenarios = _PSDS_SCENARIOS
+    if num_present == 1:  # the library fails on cross triggers of a single class, which cannot have any
+        scenarios = {name: {**each, "cttc_threshold": None, "alpha_ct": 0.0} for name, each in scenarios.items()}
+    psds = {}
+    for name, scenario in scenarios.items():
+        score, *_ = intersection_based.psds(
+            scores, truth, durations, alpha_st=1.0, unit_of_time="hour", max_efpr=100.0, **scenario
+        )
+        psds[name] = float(score)
+    return psds
 
 
 def frame_metrics(eval_prediction: "EvalPrediction") -> dict[str, float]:

@@ -37,8 +37,7 @@ EXAMPLES = """\
 """
 
 
-@command
-def main(argv: list[str]) -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argument_parser("push", DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "model",
@@ -76,13 +75,25 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--space", choices=KINDS, help="also make a Space")
     parser.add_argument("--endpoint", action="store_true", help="add handler.py and requirements.txt for an endpoint")
     parser.add_argument("--dry-run", action="store_true", help="list the files and upload nothing")
-    args = parser.parse_args(argv)
+    return parser
 
+
+@command
+def main(argv: list[str]) -> None:
+    parser = _parser()
+    args = parser.parse_args(argv)
     if args.space and not Path(args.model).is_dir():
         if args.endpoint or args.revision or args.base_model:
             parser.error("--endpoint, --revision and --base-model need a model folder")
         _push_space(args, model=args.model)
         return
+    _push_model(args)
+    if args.space:
+        _push_space(args, model=args.repo)
+
+
+def _push_model(args: argparse.Namespace) -> None:
+    """Push the model folder."""
     upload = Upload(
         folder=Path(args.model),
         repo=args.repo,
@@ -104,8 +115,6 @@ def main(argv: list[str]) -> None:
         print("".join(f"  {name}\n" for name in others), end="")
     else:
         print(push(upload))
-    if args.space:
-        _push_space(args, model=args.repo)
 
 
 def _push_space(args: argparse.Namespace, model: str) -> None:

@@ -111,28 +111,13 @@ def pretrain(
         clips = _load_windows(dataset, windows, feature_extractor.sampling_rate, args)
         collator = PretrainingCollator(feature_extractor, learner.config)
         if _mixes(learner):
-            # A last batch with one clip has no other clip to mix it with
-            args.dataloader_drop_last = True
-            batch_size = args.per_device_train_batch_size * args.world_size
-            if isinstance(clips, WaveformWindows) and len(clips) < batch_size:
-                raise ValueError(
-                    f"There are {len(clips)} recordings, but a batch has {batch_size}. Use a smaller "
-                    "per_device_train_batch_size (--batch-size)."
-                )
+            _drop_last_batch(args, clips)
         mixtures = _choose_mixtures(learner, clips, collator, plot_mixtures_of) if plot_mixtures_of else None
         identity = None
         if args.process_index == 0:
-            identity = RunIdentity.of(
-                "pretrain",
-                name_of(dataset),
-                {windows.split: describe_split(clips.clips, name_of(dataset), {})},
-                [],
-                source,
-                learner.config,
-                feature_extractor,
-                args,
-                windows=windows,
-            )
+            recordings = {windows.split: describe_split(clips.clips, name_of(dataset), {})}
+            start = (source, learner.config, feature_extractor)
+            identity = RunIdentity.of("pretrain", name_of(dataset), recordings, [], *start, args, windows=windows)
         checkpoint = checkpoint_of(folder, identity, args, resume=resume)
         trainer = PreTrainer(
             model=learner,
@@ -150,9 +135,7 @@ def pretrain(
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
         trainer.save_state()
-        history = trainer.state.log_history
         if trainer.is_world_process_zero():
-            plot_losses(history, folder / "losses.png")
             run = RunDescription(
                 model_name=folder.name,
                 model_type=learner.config.model_type,
@@ -163,9 +146,31 @@ def pretrain(
                 base_model=source.name,
                 versions=environment(args.device),
             )
-            write_pretraining_card(folder, run, history, _describe(windows, clips))
-            logger.info(f"The model is in {folder}: AutoModel.from_pretrained({str(folder)!r})")
-        return PretrainingResult(learner, feature_extractor, folder, history, push_run(trainer))
+            _report(folder, run, trainer.state.log_history, _describe(windows, clips))
+        return PretrainingResult(learner, feature_extractor, folder, trainer.state.log_history, push_run(trainer))
+
+
+def _drop_last_batch(args: PretrainingArguments, clips: WaveformWindows | StreamedWindows) -> None:
+    """
+    Leave out a last batch that is smaller: if it had one clip, there would be no other clip to mix it with.
+
+    Raises:
+        ValueError: there are fewer clips than a batch has.
+    """
+    args.dataloader_drop_last = True
+    batch_size = args.per_device_train_batch_size * args.world_size
+    if isinstance(clips, WaveformWindows) and len(clips) < batch_size:
+        raise ValueError(
+            f"There are {len(clips)} recordings, but a batch has {batch_size}. Use a smaller "
+            "per_device_train_batch_size (--batch-size)."
+        )
+
+
+def _report(folder: Path, run: RunDescription, history: list[dict[str, Any]], windows: str) -> None:
+    """Write the model card and the picture of the losses."""
+    plot_losses(history, folder / "losses.png")
+    write_pretraining_card(folder, run, history, windows)
+    logger.info(f"The model is in {folder}: AutoModel.from_pretrained({str(folder)!r})")
 
 
 def _mixes(model: PreTrainedModel) -> bool:
