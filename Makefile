@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint $(LOCK)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
-.PHONY: demo test test-fast nightly hf-tests matrix lock coverage lint static bench clean
+.PHONY: demo test test-fast sound-events nightly hf-tests matrix lock coverage lint static bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/polyaudio demo --output runs/demo --overwrite
@@ -23,6 +23,10 @@ test: $(VENV)/installed
 # All but the slow tests: for the time between two changes.
 test-fast: $(VENV)/installed
 	$(PYTEST) tests -m "not slow"
+
+# The library that scores events, for which pip needs a C++ compiler. Without it, their tests are skipped.
+sound-events: $(VENV)/installed
+	$(INSTALL) --build-constraint $(LOCK) --editable ".[sound-events]"
 
 # The tests of hostile input, with 500 examples of each instead of 40.
 nightly: $(VENV)/installed

@@ -50,7 +50,20 @@ def resolve(uv: Path, python: str, lock: Path) -> None:
     requirements.write_text("pip\nsetuptools\n", encoding="utf-8")
     flags = ["--upgrade", "--quiet", "--no-header", "--no-annotate", "--python-version", python]
     subprocess.run(
-        [uv, "pip", "compile", "setup.cfg", requirements, "--extra", "dev", *flags, "--output-file", lock],
+        [
+            uv,
+            "pip",
+            "compile",
+            "setup.cfg",
+            requirements,
+            "--extra",
+            "dev",
+            "--extra",
+            "sound-events",
+            *flags,
+            "--output-file",
+            lock,
+        ],
         cwd=ROOT,
         check=True,
     )
@@ -63,7 +76,7 @@ def passes(python: str) -> bool:
     environment = CANDIDATES / f"venv-{python}"
     shutil.rmtree(environment, ignore_errors=True)
     variables = [f"PYTHON=python{python}", f"VENV={environment}", f"CONSTRAINTS={CANDIDATES}"]
-    return subprocess.run(["make", *variables, "lint", "static", "test"], cwd=ROOT).returncode == 0
+    return subprocess.run(["make", *variables, "sound-events", "lint", "static", "test"], cwd=ROOT).returncode == 0
 
 
 def main() -> int:
