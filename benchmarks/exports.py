@@ -68,9 +68,9 @@ def wanted(name: str, kind: Collection[str], only: list[str] | None) -> bool:
 
 def load(args: argparse.Namespace) -> dict[str, tuple[PreTrainedModel, SequenceFeatureExtractor]]:
     """The models in torch, each with its feature extractor."""
-    torch.manual_seed(0)
     found = {}
     if wanted("sslam", MODELS, args.only):
+        torch.manual_seed(0)
         if args.model:
             model = polyaudio.SSLAMForAudioClassification.from_pretrained(args.model)
             extractor = polyaudio.SSLAMFeatureExtractor.from_pretrained(args.model)
@@ -81,6 +81,7 @@ def load(args: argparse.Namespace) -> dict[str, tuple[PreTrainedModel, SequenceF
             model, extractor = polyaudio.SSLAMForAudioClassification(config), polyaudio.SSLAMFeatureExtractor()
         found["SSLAM base"] = model.eval(), extractor
     if wanted("sam_audio", MODELS, args.only):
+        torch.manual_seed(0)
         model = polyaudio.SAMAudioForAudioClassification(polyaudio.SAMAudioConfig(num_labels=10)).eval()
         found["SAMAudio"] = model, polyaudio.SAMAudioFeatureExtractor()
     return found

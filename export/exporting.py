@@ -228,8 +228,10 @@ def _errors_of_runtime(format: Format) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        reason = str(error).strip().rstrip(".")
         raise ValueError(
-            f"The runtime of the format {format} cannot run the exported model, so nothing was written: {error}"
+            f"The runtime of the format {format} cannot run the exported model, so nothing was written: {reason}. "
+            "Choose another format, or leave out the front end if it is inside."
         ) from error
 
 
