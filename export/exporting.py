@@ -2,9 +2,10 @@
 # Licensed under the MIT License; see LICENSE.
 """Exports a model, and checks the result before it is there."""
 
+import contextlib
 import copy
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -149,27 +150,12 @@ def export_model(
     clips = reference.example_clips() if files is None else _read(files, reference)
 
     exported = _export(reference, format, precision, calibration)
-    description: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
-        "format": format,
-        "precision": precision,
-        "input": "samples" if front_end else "features",
-        **describe(source, feature_extractor, reference.task),
-    }
-    if reference.fixed_length is not None:
-        description["input_shape"] = list(reference.trace_input()["input_values"].shape)
+    description = _description(reference, format, precision)
     with whole_folder(output) as folder:
-        try:
-            with quiet():
-                exported.save_pretrained(folder)
-                settings = {"trust_remote_code": True, **FORMATS[format].run_settings}
-                program = ExportedModel.from_pretrained(folder, **settings)
+        program = _save(exported, folder, format)
+        with _errors_of_runtime(format):
             comparison = compare(program, reference, clips)
             scores = None if dataset is None else compare_scores(program, reference, dataset, split)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The runtime of the format {format} cannot run the exported model, so nothing was written: {error}"
-            ) from error
         check = _check(comparison, scores, precision, limit)
         write_json(folder / "preprocessor_config.json", _without_code(feature_extractor.to_dict()))
         write_json(folder / DESCRIPTION, {**description, "check": check})
@@ -200,13 +186,12 @@ def _read(files: Paths, reference: Reference, most: int | None = None) -> list[n
 
 
 def _export(reference: Reference, format: Format, precision: Precision, calibration: Paths | None) -> ExportedModel:
-    model, settings = reference.model, {}
-    if precision == "float16" and format == "openvino":
-        settings["compress_to_fp16"] = True
-    elif precision == "float16":
+    model = reference.model
+    if precision == "float16":
+        # The front end stays in float32, with the matrices of its Fourier transform
         model = cast(PreTrainedModel, copy.deepcopy(model).half())
     graph = ExportGraph(model, reference.feature_extractor if reference.takes_samples else None).eval()
-    exported = export_graph(graph, format, reference.trace_input(), **settings)
+    exported = export_graph(graph, format, reference.trace_input())
     exported.config = _config_of(reference.model)
     if precision == "int8-dynamic":
         quantize(exported)
@@ -214,6 +199,40 @@ def _export(reference: Reference, format: Format, precision: Precision, calibrat
         clips = _read(calibration, reference, _CALIBRATION_CLIPS)
         quantize(exported, [reference.inputs([clip]) for clip in clips])
     return exported
+
+
+def _description(reference: Reference, format: Format, precision: Precision) -> dict[str, Any]:
+    """What a runtime has to know."""
+    description: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "format": format,
+        "precision": precision,
+        "input": "samples" if reference.takes_samples else "features",
+        **describe(reference.model, reference.feature_extractor, reference.task),
+    }
+    if reference.fixed_length is not None:
+        description["input_shape"] = list(reference.trace_input()["input_values"].shape)
+    return description
+
+
+def _save(exported: ExportedModel, folder: Path, format: Format) -> ExportedModel:
+    """Write an exported model; the program as its runtime reads it from the folder."""
+    with _errors_of_runtime(format), quiet():
+        exported.save_pretrained(folder)
+        return ExportedModel.from_pretrained(folder, trust_remote_code=True, **FORMATS[format].run_settings)
+
+
+@contextlib.contextmanager
+def _errors_of_runtime(format: Format) -> Iterator[None]:
+    """Raise `ValueError` for what a runtime cannot do."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().rstrip(".")
+        raise ValueError(
+            f"The runtime of the format {format} cannot run the exported model, so nothing was written: {reason}. "
+            "Choose another format, or leave out the front end if it is inside."
+        ) from error
 
 
 def _check(

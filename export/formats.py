@@ -98,21 +98,19 @@ def check_format(name: str, precision: str) -> None:
         )
 
 
-def export_graph(
-    graph: torch.nn.Module, name: Format, inputs: Mapping[str, torch.Tensor], **settings: Any
-) -> exporters.ExportedModel:
+def export_graph(graph: torch.nn.Module, name: Format, inputs: Mapping[str, torch.Tensor]) -> exporters.ExportedModel:
     """
     Export a module, with dynamic batch and time where the format has them.
 
     Args:
         inputs: the input to trace it with: at least two clips, and two of all that varies with their length, or the
             one clip.
-        settings: further settings of the configuration of the exporter.
     """
     chosen = FORMATS[name]
+    settings: dict[str, Any] = {}
     if not chosen.takes_one_clip:
-        settings["dynamic"] = True
-        settings["dynamic_shapes"] = {key: {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO} for key in inputs}
+        shapes = {key: {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO} for key in inputs}
+        settings = {"dynamic": True, "dynamic_shapes": shapes}
     config = getattr(exporters, chosen.config)(**settings)
     with quiet():
         exported = getattr(exporters, chosen.exporter)().export(graph, dict(inputs), config)

@@ -109,50 +109,71 @@ def export_web(
     """
     output = Path(output)
     check_output(output, overwrite)
-    loaded = load_classifier(os.fspath(model) if isinstance(model, os.PathLike) else model)
-    name = loaded.config.name_or_path or ""
-    if feature_extractor is None:
-        feature_extractor = load_feature_extractor(name_of_model(loaded), loaded.config)
-    if loaded.config.problem_type == "regression":
-        raise ValueError("The model predicts values. A page needs a classifier.")
-    task = task_of_model(loaded)
-    layout = choose_layout(
-        window_limits(loaded.config, feature_extractor, task == "frames"),
-        window=window,
-        hop=hop,
-        overlap=overlap,
-        join=join,
-        resolution=resolution,
-    )
-    rules = EventRules.from_config(loaded.config)
-    if threshold is not None:
-        rules = dataclasses.replace(rules, threshold=threshold, low_threshold=None)
+    loaded, feature_extractor = _load(model, feature_extractor)
+    limits = window_limits(loaded.config, feature_extractor, task_of_model(loaded) == "frames")
+    layout = choose_layout(limits, window=window, hop=hop, overlap=overlap, join=join, resolution=resolution)
+    rules = _event_rules(loaded, threshold)
     runtime = read_web_runtime(web_runtime)  # before the work of exporting
+    checks["feature_extractor"] = feature_extractor
     with whole_folder(output) as folder:
-        (folder / "onnx").mkdir()
-
-        checks["feature_extractor"] = feature_extractor
-        report, exported = _add_graph(folder, loaded, precision, limit=limit, **checks)
-        graphs, without = [report], None
-        if quantized and precision != "int8-dynamic" and task == "clips":
-            try:
-                graphs.append(_add_graph(folder, loaded, "int8-dynamic", **checks)[0])
-            except ValueError as error:
-                without = str(error)
+        graphs, without, exported = _add_graphs(folder, loaded, precision, quantized, limit, checks)
         exported |= {
             "labels": [one_line(label) for label in exported["labels"]],
             "timeline": dataclasses.asdict(layout),
             "event_rules": rules.to_dict(),
             "graph": GRAPHS[precision],
         }
+        name = loaded.config.name_or_path or ""
         title = one_line(title or Path(name).name or loaded.config.model_type)
         _write_page(folder, exported, title)
         copy_web_runtime(folder, runtime)
         _write_card(folder, title, name)
-        if task == "clips":
+        if exported["task"] == "clips":
             _write_transformers_js(folder, exported)
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     return WebReport(output, graphs, without, size)
+
+
+def _load(
+    model: str | os.PathLike | PreTrainedModel, feature_extractor: SequenceFeatureExtractor | None
+) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
+    loaded = load_classifier(os.fspath(model) if isinstance(model, os.PathLike) else model)
+    if feature_extractor is None:
+        feature_extractor = load_feature_extractor(name_of_model(loaded), loaded.config)
+    if loaded.config.problem_type == "regression":
+        raise ValueError("The model predicts values. A page needs a classifier.")
+    return loaded, feature_extractor
+
+
+def _event_rules(model: PreTrainedModel, threshold: float | None) -> EventRules:
+    """The rules of a model, perhaps with another threshold."""
+    rules = EventRules.from_config(model.config)
+    return rules if threshold is None else dataclasses.replace(rules, threshold=threshold, low_threshold=None)
+
+
+def _add_graphs(
+    folder: Path,
+    model: PreTrainedModel,
+    precision: Precision,
+    quantized: bool,
+    limit: float | None,
+    checks: dict[str, Any],
+) -> tuple[list[ExportReport], str | None, dict[str, Any]]:
+    """
+    Export the graph of the page into a folder, and a quantized one for transformers.js.
+
+    Returns:
+        The report of each graph, why the quantized one is missing or `None`, and the description of the first.
+    """
+    (folder / "onnx").mkdir()
+    report, exported = _add_graph(folder, model, precision, limit=limit, **checks)
+    graphs, without = [report], None
+    if quantized and precision != "int8-dynamic" and exported["task"] == "clips":
+        try:
+            graphs.append(_add_graph(folder, model, "int8-dynamic", **checks)[0])
+        except ValueError as error:
+            without = str(error)
+    return graphs, without, exported
 
 
 def _add_graph(

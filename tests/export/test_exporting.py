@@ -223,6 +223,19 @@ def test_smaller_precisions(clips_model, tmp_path, precision):
     np.testing.assert_allclose(logits, torch_logits(clips_model, EXTRACTOR, [sound(1.0)]), rtol=0, atol=0.3)
 
 
+def test_half_precision_leaves_the_front_end(tmp_path):
+    pytest.importorskip("openvino")
+    torch.manual_seed(0)
+    model = decided(SAMAudioForAudioClassification(SAMAudioConfig(**SHORT_STRIDES, **ONE)))
+    tone = np.sin(2 * np.pi * 300 / RATE * np.arange(RATE))  # and silence in the other bands
+    soundfile.write(tmp_path / "tone.wav", tone, RATE, subtype="FLOAT")
+    arguments = {"feature_extractor": SAMAudioFeatureExtractor(), "format": "openvino", "precision": "float16"}
+    report = export_model(
+        model, tmp_path / "exported", front_end=True, files=tmp_path / "tone.wav", limit=10.0, **arguments
+    )
+    assert report.worst_difference < 0.05
+
+
 def test_static_int8_leaves_products_of_activations(tmp_path):
     model = SAMAudioForAudioClassification(SAMAudioConfig(**SAM_AUDIO, **LABELS)).eval()
     files = write_tones(tmp_path / "sounds", {"high": 3000.0}, 1)

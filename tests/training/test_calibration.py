@@ -21,6 +21,7 @@ from polyaudio import (
     SSLAMForAudioClassification,
     calibrate,
     evaluate,
+    export_model,
     load_audio,
     predict,
     predict_collection,
@@ -153,6 +154,24 @@ def test_the_command_predict_and_the_card(source, clips, tmp_path, capsys):
     with open(tmp_path / "labels.csv", newline="") as file:
         rows = {row["file"]: row["none_of_these"] for row in csv.DictReader(file)}
     assert rows == {str(Path(one.file).relative_to(clips)): str(one.none_of_these) for one in predictions}
+
+
+def test_an_export_gives_the_calibrated_scores(clips, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    source = trained(tmp_path / "model", "sam_audio", clips)
+    model, exported = tmp_path / "calibrated", tmp_path / "exported"
+    calibration = calibrate(source, clips, split="train", output=model, false_refusals=0.5).calibration
+    assert export_model(model, exported, front_end=True, files=clips).worst_difference < 1e-4  # from torch's logits
+    assert json.loads((exported / "polyaudio_export.json").read_text())["calibration"] == calibration.to_dict()
+    # Not of the clips of the calibration: one of their scores is the threshold
+    others = write_tones(tmp_path / "others", {"low": 250, "middle": 900, "high": 3100}, 3)
+    expected, found = predict(others, model), predict(others, exported)
+    assert {one.none_of_these for one in expected} == {True, False}
+    assert [one.none_of_these for one in found] == [one.none_of_these for one in expected]
+    scores = [[{label.label: label.score for label in one.labels} for one in rows] for rows in (found, expected)]
+    for one, other in zip(*scores, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
 
 
 def test_the_share_of_unknown_classes_that_is_refused(source, clips, tmp_path):
