@@ -3,8 +3,8 @@
 """Checks whether a classifier could be tested on audio that it was trained on."""
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import datasets
@@ -16,6 +16,8 @@ from .overlaps import Overlap, find_overlaps, infer_groups, infer_recordings
 
 # Number of pairs that a description shows
 _EXAMPLES = 10
+# Columns of collections with what several recordings have in common
+_PERFORMERS = ("concert", "artist")
 
 
 class Leak(NamedTuple):
@@ -80,6 +82,8 @@ class LeakCheck:
         has_splits: whether the dataset has splits of its own.
         unreadable: the clips that cannot be read.
         unit: what `recordings` are.
+        shared: for each of the columns `concert` and `artist` that the clips have, its values in several splits,
+            sorted. They are no leak, but scores on a new concert or of a new artist can be lower.
     """
 
     names: list[str]
@@ -89,6 +93,7 @@ class LeakCheck:
     has_splits: bool
     unreadable: list[BadClip]
     unit: Literal["group", "recording"] = "recording"
+    shared: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def num_clips(self) -> int:
@@ -111,11 +116,7 @@ class LeakCheck:
     @property
     def crossing(self) -> list[str]:
         """The groups that are in several splits, sorted; of clips without groups, none is searched."""
-        splits_of: dict[str, set[str]] = {}
-        if self.unit == "group":
-            for group, split in zip(self.recordings, self.splits, strict=True):
-                splits_of.setdefault(group, set()).add(split)
-        return sorted(group for group, own in splits_of.items() if len(own) > 1)
+        return _in_several(self.recordings, self.splits) if self.unit == "group" else []
 
     @property
     def report(self) -> LeakReport:
@@ -132,6 +133,7 @@ class LeakCheck:
         return {
             "leak": self.has_leak,
             "crossing": self.crossing,
+            "shared": dict(self.shared),
             "pairs": [
                 {
                     **pair._asdict(),
@@ -200,8 +202,24 @@ def check_dataset(
         held_out = set(split_by_recording(rows, test_size, seed)[1]["row"][:])
         split_of = ["test" if row in held_out else "train" for row in range(len(rows))]
     return LeakCheck(
-        clip_names(clips), split_of, groups_of_clips(clips), overlaps, has_splits, unreadable, unit_of(clips)
+        clip_names(clips),
+        split_of,
+        groups_of_clips(clips),
+        overlaps,
+        has_splits,
+        unreadable,
+        unit_of(clips),
+        {column: _in_several(clips[column][:], split_of) for column in _PERFORMERS if column in clips.column_names},
     )
+
+
+def _in_several(values: Iterable[str | None], splits: Iterable[str]) -> list[str]:
+    """The values of clips in several splits, sorted; clips without a value do not count."""
+    splits_of: dict[str, set[str]] = {}
+    for value, split in zip(values, splits, strict=True):
+        if value is not None:
+            splits_of.setdefault(value, set()).add(split)
+    return sorted(value for value, own in splits_of.items() if len(own) > 1)
 
 
 def find_leaks(splits: datasets.DatasetDict) -> LeakReport:

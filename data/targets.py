@@ -20,7 +20,8 @@ class Targets:
         label: the feature of the column `label`.
         frame_seconds: for events, the time in seconds from one output of the model to the next.
         frames_per_answer: for events, the number of input frames for one output of the model.
-        soft: return single labels as one-hot vectors, which can be mixed.
+        soft: return single labels as one-hot vectors, which can be mixed. The label `None`, of a clip of none of the
+            classes, is the same share of each class.
         padding: for events, the target of outputs after the end of a clip.
 
     Raises:
@@ -58,8 +59,7 @@ class Targets:
             or `(batch_size, answers, num_labels)` for events.
         """
         if self.task == SINGLE_LABEL:
-            indices = torch.tensor(labels)
-            return torch.nn.functional.one_hot(indices, self.num_labels).float() if self.soft else indices
+            return self._shares(labels) if self.soft else torch.tensor(labels)
         if self.task == MULTI_LABEL:
             hot = torch.zeros(len(labels), self.num_labels)
             places = [(clip, index) for clip, classes in enumerate(labels) for index in classes]
@@ -71,6 +71,13 @@ class Targets:
         own_answers = -(-attention_mask.sum(1, keepdim=True) // self.frames_per_answer)
         is_padding = torch.arange(answers) >= own_answers
         return frames.masked_fill(is_padding[..., None], self.padding)
+
+    def _shares(self, labels: Sequence[int | None]) -> torch.Tensor:
+        shares = torch.full((len(labels), self.num_labels), 1 / self.num_labels)
+        rows = [row for row, label in enumerate(labels) if label is not None]
+        indices = torch.tensor([label for label in labels if label is not None], dtype=torch.int64)
+        shares[rows] = torch.nn.functional.one_hot(indices, self.num_labels).float()
+        return shares
 
     def _frames_of(self, events: Sequence[Mapping[str, Any]], answers: int) -> np.ndarray:
         own = [Event(event["onset"], event["offset"], event["label"]) for event in events]

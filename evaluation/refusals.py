@@ -12,7 +12,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from ..data.calibration import Calibration
-from ..data.labels import SINGLE_LABEL, class_names, task_of
+from ..data.outliers import of_other_classes
 from ..data.readable import drop_unreadable, report_bad_clips
 from ..inference.exported import ExportedClassifier
 from .calibration import mean_by_recording, softmax
@@ -70,13 +70,7 @@ def with_refusals(
 
 def _unknown(rows: Dataset, names: Sequence[str]) -> Dataset:
     """The rows whose label is none of these, each with the first of them, since a classifier must know a label."""
-    if task_of(rows.features["label"]) != SINGLE_LABEL:
-        raise ValueError("Unknown classes need clips with one label. Name a dataset with one label a clip.")
-    known = [name in names for name in class_names(rows.features["label"])]
-    chosen = [row for row, label in enumerate(rows["label"][:]) if not known[label]]
-    if not chosen:
-        raise ValueError("The model knows all labels of the unknown dataset. Name one with other labels.")
-    left = rows.select(chosen).remove_columns("label")
+    left = of_other_classes(rows, names, "Unknown classes").remove_columns("label")
     return left.add_column("label", [0] * len(left), feature=ClassLabel(names=list(names)))
 
 

@@ -31,6 +31,7 @@ divided by recording before training, so it has a leak if the clips of a pair be
 recordings come from --group-column or from the paths of the files. With --infer-groups they come from the audio.
 
 With --group-by, concerts or artists take the place of recordings, and one that is in two splits is a leak as well.
+Without it they are counted, if the dataset has columns with these names.
 
 Exit codes: 0 no leak, 1 a leak, 2 the dataset cannot be checked."""
 
@@ -92,6 +93,8 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def print_check(result: "LeakCheck", unit: str, own_split: str) -> None:
+    from ..data.labels import listed
+
     print(f"{result.num_clips} clips, {len(result.overlaps)} pairs of them have the same audio:")
     print(f"  {len(result.across_recordings)} pairs come from different {unit}s")
     print(f"  {len(result.across_splits)} pairs cross {'the splits' if result.has_splits else own_split}")
@@ -99,10 +102,13 @@ def print_check(result: "LeakCheck", unit: str, own_split: str) -> None:
     print(f"{num_groups} groups: {len(result.groups) - num_groups} clips share audio with a clip before them")
     between = "splits" if result.has_splits else f"{unit}s, which a split by {unit} can separate"
     if result.crossing:
-        from ..data.labels import listed
-
         print(f"LEAK: {len(result.crossing)} {unit}s are in several splits: {listed(result.crossing)}")
     elif result.unit == "group":
         print(f"No {unit} is in two splits")
+    for column, values in result.shared.items():
+        if column != unit and values:
+            print(f"{len(values)} {column}s are in several splits: {listed(values)}")
+        elif column != unit:
+            print(f"No {column} is in two splits")
     if result.report.leaks or not result.crossing:
         print("\n" + "\n".join(result.report.describe(between)))

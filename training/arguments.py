@@ -50,7 +50,7 @@ class ClassifierArguments(ModelArguments):
 
 @dataclass
 class DataArguments:
-    """The labels of a dataset, its division into training and held-out clips, and the crops of training clips."""
+    """The labels of a dataset, its division into training and held-out clips, crops of training clips and outliers."""
 
     audio_column: str = field(default="audio", metadata={"help": "Column with the audio."})
     label_column: str | None = field(
@@ -100,6 +100,16 @@ class DataArguments:
     fold_column: str | None = field(
         default=None,
         metadata={"help": "Column with the fold of each clip, for cross-validation with the folds of the dataset."},
+    )
+    outliers: str | None = field(
+        default=None,
+        metadata={
+            "help": "Dataset with clips of none of the classes, to train on too, so that what the model does not know "
+            "gets low scores of all classes. Clips whose label is one of the classes are left out."
+        },
+    )
+    outlier_ratio: float = field(
+        default=0.5, metadata={"help": "Number of outliers for each training clip, others in each epoch."}
     )
     allow_leak: bool = field(
         default=False,

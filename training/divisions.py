@@ -11,8 +11,9 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from ..curation.leaks import find_leaks
 from ..curation.overlaps import infer_recordings
-from ..data.labels import classes_of_clips
+from ..data.labels import SINGLE_LABEL, class_names, classes_of_clips, task_of
 from ..data.loading import load_clips, name_of
+from ..data.outliers import load_outliers
 from ..data.ragas import is_ragas
 from ..data.readable import drop_unreadable, report_bad_clips
 from ..data.splits import check_clips, cut_from_train, folds_by_recording, groups_of_clips, shared_recordings, unit_of
@@ -33,12 +34,14 @@ class Division:
             is no `validation`.
         description: one or two sentences for the model card on how the clips were divided.
         leaks: a sentence for the model card on audio that training and held-out clips share.
+        outliers: clips of none of the classes, to train on too.
     """
 
     name: str
     splits: DatasetDict
     description: str
     leaks: str = ""
+    outliers: Dataset | None = None
 
     @property
     def held_out(self) -> str:
@@ -108,7 +111,28 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
                 check_clips(train, rows, allow_shared_recordings=data.allow_leak)
                 shared |= shared_recordings(train, rows)
     leaks = _check_leaks(parts, len(shared), data, is_synthetic=is_ragas(name))
-    return [replace(division, leaks=leaks) for division in divisions]
+    divisions = [replace(division, leaks=leaks) for division in divisions]
+    return divisions if data.outliers is None else _with_outliers(divisions, data.outliers, data)
+
+
+def _with_outliers(divisions: Sequence[Division], dataset: str, data: DataArguments) -> list[Division]:
+    """The divisions with the clips of another dataset that belong to none of their classes."""
+    label = divisions[0].splits["train"].features["label"]
+    if task_of(label) != SINGLE_LABEL:
+        raise ValueError("Outliers (outliers, --outliers) are for clips with one label. Leave them out.")
+    outliers = load_outliers(
+        dataset,
+        class_names(label),
+        audio_column=data.audio_column,
+        label_column=data.label_column,
+        data_home=data.data_home,
+        given=data.given,
+    )
+    note = (
+        f" Training also took {len(outliers)} clips of {len(set(outliers['label']))} other classes from {dataset}, so "
+        "that recordings of none of the classes get low scores."
+    )
+    return [replace(one, outliers=outliers, description=one.description + note) for one in divisions]
 
 
 def _divide(clips: DatasetDict, data: DataArguments) -> Division:

@@ -6,10 +6,10 @@ import contextlib
 import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset, DatasetDict
@@ -148,7 +148,7 @@ def fine_tune(
         model: the model to train: a folder or Hub name, a configuration for a new model, or a model, whose weights are
             copied. The head is new if the labels are not those of the model.
         args: output folder, epochs, learning rate and so on, by default `AudioTrainingArguments()`.
-        data: columns, division and crops. By default a tenth of the recordings is held out.
+        data: columns, division, crops and outliers. By default a tenth of the recordings is held out.
         augmentation: augmentation of training clips, by default none.
         lora: train a LoRA adapter and the head instead of all weights.
         freeze_encoder: train the head only.
@@ -331,14 +331,24 @@ def _prepare(run: _Run, division: Division, args: TrainingArguments) -> _Prepare
     if run.freeze_encoder:
         train_head_only(model)
     adapter = None if run.lora is None else adapter_config(model, run.lora)
-    inputs = make_inputs(division.splits, model.config, feature_extractor, run.data, run.augmentation, args.seed)
+    inputs = make_inputs(
+        division.splits,
+        model.config,
+        feature_extractor,
+        run.data,
+        run.augmentation,
+        args.seed,
+        outliers=division.outliers,
+    )
     _set_evaluation(args, task, has_validation="validation" in inputs.datasets)
     identity = None
     if args.process_index == 0:
+        others = {} if division.outliers is None else {"outliers": division.outliers}
+        trained_on = {**division.splits, **others}
         identity = RunIdentity.of(
             "train",
             run.dataset,
-            {name: describe_split(clips, run.dataset, run.digests) for name, clips in division.splits.items()},
+            {name: describe_split(clips, run.dataset, run.digests) for name, clips in trained_on.items()},
             names,
             run.source,
             model.config,
@@ -380,6 +390,8 @@ def _train(prepared: _Prepared) -> FineTuningResult:
     weights = None
     if getattr(args, "balanced_samples", None) is not None:
         weights = clip_weights(classes_of_clips(train_clips), len(names))
+        number = len(cast(Sized, inputs.datasets["train"])) - len(train_clips)  # of outliers
+        weights = torch.cat([weights, weights.mean().expand(number)])
     stop = StopOnSignal()
     trainer = AudioTrainer(
         model=learner,

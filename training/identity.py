@@ -44,7 +44,7 @@ _FREE_PREFIXES = ("logging_", "log_level", "hub_", "trackio_", "ddp_")
 _FREE_DATA = frozenset(
     {
         *("audio_column", "label_column", "label_columns", "label_separator", "group_column", "allow_leak"),
-        *("skip_leak_check", "group_by", "data_home"),
+        *("skip_leak_check", "group_by", "data_home", "outliers"),
     }
 )
 # Parts of a configuration or a feature extractor that repeat the labels, or that only loading needs

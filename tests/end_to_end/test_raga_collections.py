@@ -88,6 +88,20 @@ def test_a_split_by_concert_is_no_split_by_artist(divided, capsys):
     assert "artists are in several splits" in capsys.readouterr().out
 
 
+def test_a_split_by_recording_divides_concerts_and_artists(home, tmp_path, capsys):
+    arguments = ["--data-home", str(home), "--group-by", "recording", "--test-size", "0.25"]
+    assert dataset(["split", CARNATIC, "--output", str(tmp_path / "split"), *arguments]) == 0
+    for checked in ([str(tmp_path / "split")], [CARNATIC, *arguments]):
+        capsys.readouterr()
+        assert dataset(["check", *checked, "--output", str(tmp_path / "check.json")]) == 0
+        output = capsys.readouterr().out
+        found = json.loads((tmp_path / "check.json").read_text())["shared"]
+        assert found["concert"]
+        assert found["artist"]
+        for column in ("concert", "artist"):
+            assert f"{len(found[column])} {column}s are in several splits" in output
+
+
 @pytest.fixture(scope="module")
 def trained(divided, recipe, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("runs") / "by-concert"
