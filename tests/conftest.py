@@ -1,5 +1,6 @@
 """The tests run against the installed package, or against the checkout when polyaudio is not installed."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -34,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
         link.symlink_to(ROOT, target_is_directory=True)
     sys.path.insert(0, str(links))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(links), os.environ.get("PYTHONPATH")]))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through all imported modules again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
