@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from prepared_python import python
+
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -104,7 +106,7 @@ def run_with_signal():
     """Runs a command of polyaudio that sends itself a signal at the end of a step, the same one on every machine."""
 
     def run(number: int, step: int, module: str, *arguments: str | Path) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-c", SIGNALLED, int(number), step, module, *arguments]
+        command = [python(), "-c", SIGNALLED, int(number), step, module, *arguments]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 
