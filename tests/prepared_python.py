@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import types
+import warnings
 from pathlib import Path
 
 
@@ -58,9 +59,13 @@ def python(libraries: str = "all") -> str:
     """
     The path of the program. The first call starts its server, which ends with this process.
 
+    It is a fresh interpreter on other systems than Linux, where libraries do not expect to be forked.
+
     Args:
         libraries: "torch" for programs that set variables of Hugging Face's libraries, which they then import.
     """
+    if sys.platform != "linux":
+        return sys.executable
     folder = tempfile.TemporaryDirectory(prefix="prepared-python-", ignore_cleanup_errors=True)
     program, address = Path(folder.name, "python"), Path(folder.name, "server")
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" call "{address}" "$@"\n')
@@ -137,7 +142,7 @@ class Server:
             argv, folder, environment = marshal.loads(caller.recv(*NUMBER.unpack(size), socket.MSG_WAITALL))
             if not self._is_prepared(argv, environment):
                 caller.sendall(NUMBER.pack(REFUSED))
-            elif (process := os.fork()) != 0:
+            elif (process := fork()) != 0:
                 self.callers[process] = caller
                 self.selector.register(caller, selectors.EVENT_READ, process)
             else:
@@ -185,6 +190,13 @@ class Server:
                     self.selector.unregister(caller)
                     caller.sendall(NUMBER.pack(status))
                 caller.close()
+
+
+def fork() -> int:
+    """As `os.fork`, without a warning of the thread in which pyarrow frees memory, which allows forks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def forget_libraries() -> None:

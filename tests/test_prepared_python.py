@@ -15,6 +15,8 @@ import prepared_python
 from prepared_python import python
 
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a prepared one")
+
 PROGRAM = """
 import json, os, sys
 facts = [__name__, sys.argv, os.getcwd(), sys.path[0], os.environ.get("MARK"), sys.stdin.read()]
