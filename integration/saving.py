@@ -9,6 +9,7 @@ the code. They also save this file, so a model that was loaded without polyaudio
 
 import ast
 import fnmatch
+import functools
 import inspect
 import os
 import re
@@ -213,7 +214,7 @@ def flattened_sources(path: str | os.PathLike) -> dict[str, str]:
         if origin != file:
             raise ValueError(f"{origin} and {file} have the same name and cannot be copied into one folder.")
         if file.name not in sources:
-            sources[file.name], imported = _flatten(file)
+            sources[file.name], imported = _flatten(file, file.read_text(encoding="utf-8"))
             waiting += imported
     return sources
 
@@ -265,9 +266,9 @@ def _write_sources(folder: Path, path: str | os.PathLike) -> None:
         (folder / name).write_text(source, encoding="utf-8")
 
 
-def _flatten(path: Path) -> tuple[str, list[Path]]:
+@functools.lru_cache(maxsize=256)  # a training run writes the same code with each checkpoint
+def _flatten(path: Path, source: str) -> tuple[str, list[Path]]:
     """The source code of a file, changed to import from its own folder only, and the files that it imports."""
-    source = path.read_text(encoding="utf-8")
     lines, imported = source.split("\n"), []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.ImportFrom) or node.level == 0:

@@ -1,5 +1,6 @@
 """The tests run against the installed package, or against the checkout when polyaudio is not installed."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from prepared_python import python
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
         link.symlink_to(ROOT, target_is_directory=True)
     sys.path.insert(0, str(links))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(links), os.environ.get("PYTHONPATH")]))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through all imported modules again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +106,7 @@ def run_with_signal():
     """Runs a command of polyaudio that sends itself a signal at the end of a step, the same one on every machine."""
 
     def run(number: int, step: int, module: str, *arguments: str | Path) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-c", SIGNALLED, int(number), step, module, *arguments]
+        command = [python(), "-c", SIGNALLED, int(number), step, module, *arguments]
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 

@@ -2,9 +2,10 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
+
+from prepared_python import python
 
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ RIVALS = {
 
 
 def run(*command) -> str:
-    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    done = subprocess.run([python(), *map(str, command)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import fsspec
 import numpy as np
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader
 from builders import RAMP_RATE, audio_column, expected_window, write_ramps
 from polyaudio.data.loading import load_recordings
 from polyaudio.data.streams import StreamedWindows
+from prepared_python import python
 
 
 def clip_of(item: dict) -> int:
@@ -189,10 +189,10 @@ def test_two_processes_train_on_a_stream(tmp_path):
     """Each trains on clips of its own, though one has more of them, and after a resumption goes on where it was."""
     write_ramps(tmp_path / "clips", 11)
     (tmp_path / "program.py").write_text(STREAM_TRAINING)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command = [python(), "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--mixed_precision", "no", "--num_machines", "1", "--dynamo_backend", "no", "--main_process_port", "0"]
     command += [str(tmp_path / "program.py"), str(tmp_path / "clips"), str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHON_EXEC": python()}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
     runs = [json.loads((tmp_path / f"{process}.json").read_text()) for process in range(2)]

@@ -5,7 +5,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from exports import write_export
 from builders import TONES, write_tones
 from hub_server import WRITE_TOKEN, HubServer
 from polyaudio import embed
+from prepared_python import python
 
 
 PUSH_CLIPS = """
@@ -55,7 +55,7 @@ def test_a_hub_dataset_is_embedded_by_streaming_and_pushed(tmp_path):
         }
 
         def run(*arguments: str, code: int = 0) -> str:
-            command = [sys.executable, *map(str, arguments)]
+            command = [python("torch"), *map(str, arguments)]
             done = subprocess.run(command, capture_output=True, text=True, env=environment)
             assert done.returncode == code, done.stderr[-3000:]
             return done.stdout

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from prepared_python import python
 
 
 PROGRAM = """
@@ -45,7 +46,7 @@ def gradients(world_size: int, mode: str, folder) -> dict[str, torch.Tensor]:
     output = str(folder / f"{world_size}.safetensors")
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(rank), str(world_size), mode, str(folder / "store"), output],
+            [python(), "-c", PROGRAM, str(rank), str(world_size), mode, str(folder / "store"), output],
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
         for rank in range(world_size)
@@ -65,12 +66,13 @@ def test_gradients(mode, tmp_path):
 
 
 SHARDED_PROGRAM = """
-import sys, torch
+import sys, torch, warnings
 from safetensors.torch import save_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from polyaudio import SSLAMConfig, SSLAMForPreTraining
 
+warnings.simplefilter("ignore")
 rank, store, output = int(sys.argv[1]), *sys.argv[2:]
 torch.set_num_threads(1)
 torch.distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
@@ -107,7 +109,7 @@ def test_student_and_teacher_can_be_sharded(tmp_path):
     arguments = [str(tmp_path / "store"), str(tmp_path / "weights_")]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", SHARDED_PROGRAM, str(rank), *arguments],
+            [python(), "-c", SHARDED_PROGRAM, str(rank), *arguments],
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
         for rank in range(2)

@@ -4,13 +4,13 @@ import json
 import math
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from builders import write_tones
 from hub_server import WRITE_TOKEN, HubServer
+from prepared_python import python
 
 
 pytestmark = pytest.mark.slow
@@ -211,7 +211,7 @@ print("\\n" + json.dumps(report))
 
 def run(code: str, *arguments: object, **environment: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [python("torch"), "-c", code, *map(str, arguments)],
         env={**os.environ, "HF_HUB_DISABLE_XET": "1", **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -432,7 +432,7 @@ def test_commands_make_no_folder_of_the_name_of_a_model(owner, online, tmp_path)
     write_tones(clips, {"LABEL_0": 300.0, "LABEL_1": 900.0, "LABEL_2": 2700.0}, 4)
     here.mkdir()
     environment = {**os.environ, **online, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-c", MEASURED, clips, other]
+    command = [python("torch"), "-c", MEASURED, clips, other]
     done = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True)
     assert "codes [0, 0, 0, 0, 0, 0] []" in done.stdout, done.stderr[-3000:]
     assert "0 files written, 12 existed already" in done.stdout

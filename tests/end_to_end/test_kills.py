@@ -4,9 +4,10 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
+
+from prepared_python import python
 
 
 @pytest.mark.slow
@@ -19,7 +20,7 @@ import pytest
 )
 def test_kills_and_full_disks(project_root, commands):
     program = project_root / "benchmarks" / "kills.py"
-    command = [sys.executable, program, "--kills", "5", "--full-disks", str(len(commands)), "--commands", *commands]
+    command = [python(), program, "--kills", "5", "--full-disks", str(len(commands)), "--commands", *commands]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert ", 0 problems" in done.stdout.splitlines()[-1]

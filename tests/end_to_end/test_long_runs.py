@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import polyaudio
+from prepared_python import python
 
 
 PACKAGE = str(Path(polyaudio.__file__).parent) + os.sep
@@ -137,7 +138,7 @@ def test_a_seed_decides_and_our_code_warns_of_nothing(counted_run, train_argumen
     first, process = counted_run
     assert own_warnings(process.stderr) == []
     second = work / "again"
-    command = [sys.executable, "-m", "polyaudio", *train_arguments, "--output-dir", str(second)]
+    command = [python(), "-m", "polyaudio", *train_arguments, "--output-dir", str(second)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     weights, again = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
@@ -149,9 +150,9 @@ def test_a_seed_decides_and_our_code_warns_of_nothing(counted_run, train_argumen
 def test_own_warnings_are_found(tmp_path):
     code = "import warnings; from polyaudio.data import audio; warnings.warn_explicit('x', UserWarning, {}, 1)"
     code = code.format("audio.__file__")
-    text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    text = subprocess.run([python(), "-c", code], capture_output=True, text=True, check=True).stderr
     assert len(own_warnings(text)) == 1
-    call = [sys.executable, "-c", TRAIN.replace("runpy.run_module", "logging.getLogger('polyaudio.x').warning('y') #")]
+    call = [python(), "-c", TRAIN.replace("runpy.run_module", "logging.getLogger('polyaudio.x').warning('y') #")]
     assert own_warnings(subprocess.run([*call, "."], capture_output=True, text=True, check=True).stderr) == [
         "LOGGED polyaudio.x y"
     ]
@@ -183,7 +184,7 @@ def test_embedding_holds_on_to_nothing(workers, counted_run, work):
     """The sound of 60 files is 15 MB; 12 files or 60, no more than a few batches of them are there at once."""
     for name, number in (("few", 12), ("many", 60)):
         write_clips(work / name, number, seconds=4.0)
-    command = [sys.executable, "-c", EMBED, str(work), workers]
+    command = [python(), "-c", EMBED, str(work), workers]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     lines = [line.removeprefix("COUNTED ") for line in result.stdout.splitlines() if line.startswith("COUNTED")]

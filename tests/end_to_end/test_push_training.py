@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from safetensors.numpy import load
 
 from hub_server import WRITE_TOKEN, HubServer
+from prepared_python import python
 
 
 RECIPE = """
@@ -216,7 +216,7 @@ def report(hub, folder) -> dict:
     environment |= {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_HOME": str(folder / "home")}
     errors = open(folder / "errors.txt", "w+")  # noqa: SIM115
     process = subprocess.Popen(
-        [sys.executable, "-c", RUNS, folder],
+        [python("torch"), "-c", RUNS, folder],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

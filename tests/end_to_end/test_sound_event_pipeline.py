@@ -4,7 +4,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from polyaudio import (
     SSLAMForAudioFrameClassification,
     annotate,
 )
+from prepared_python import python
 
 
 LABELS = {"id2label": {0: "high", 1: "low"}, "label2id": {"high": 0, "low": 1}, "initializer_range": 0.3}
@@ -138,7 +138,7 @@ print(json.dumps([events, again(sys.argv[2])]))
 def test_a_saved_model_has_the_pipeline_without_polyaudio(model, recording, tmp_path):
     """As a model from the Hub that is used where polyaudio is not installed; saving the pipeline keeps its code."""
     expected = pipeline("sound-event-detection", model=model)(recording)
-    program = [sys.executable, "-c", WITHOUT_POLYAUDIO, model, recording, str(tmp_path / "again")]
+    program = [python("torch"), "-c", WITHOUT_POLYAUDIO, model, recording, str(tmp_path / "again")]
     result = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for events in json.loads(result.stdout.splitlines()[-1]):

@@ -20,6 +20,7 @@ from polyaudio import SSLAMConfig, SSLAMModel, annotate, predict
 from polyaudio.hub.endpoint import endpoint_files
 from polyaudio.hub.push import Upload
 from polyaudio.training.lora import add_lora, lora_config
+from prepared_python import python
 
 
 # What huggingface-inference-toolkit 0.5.6 does with a repository that holds a handler.py
@@ -68,7 +69,7 @@ def recording(tmp_path_factory) -> Path:
 def ask(folder: Path, recording: Path, *requests: dict) -> list:
     """The answers to requests in a process of its own, which has the repository of a model and no polyaudio."""
     done = subprocess.run(
-        [sys.executable, "-c", TOOLKIT, str(folder), str(recording)],
+        [python("torch"), "-c", TOOLKIT, str(folder), str(recording)],
         input=json.dumps(requests),
         capture_output=True,
         text=True,

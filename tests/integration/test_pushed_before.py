@@ -5,7 +5,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 import polyaudio
+from prepared_python import python
 
 
 WITHOUT_POLYAUDIO = """
@@ -67,7 +67,7 @@ def test_with_polyaudio(pushed, name):
 @pytest.mark.parametrize("name", ["sslam", "sam_audio"])
 def test_by_their_own_code(pushed, tmp_path, name):
     output = tmp_path / "logits.safetensors"
-    command = [sys.executable, "-c", WITHOUT_POLYAUDIO, pushed / name, pushed / "golden.safetensors", output]
+    command = [python("torch"), "-c", WITHOUT_POLYAUDIO, pushed / name, pushed / "golden.safetensors", output]
     subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
     expected = load_file(pushed / "golden.safetensors")[name]
     torch.testing.assert_close(load_file(output)["logits"], expected, rtol=1e-4, atol=1e-5)

@@ -5,7 +5,6 @@
 import json
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -26,6 +25,7 @@ from polyaudio import (
     predict,
 )
 from polyaudio.modeling.traits import traits_of
+from prepared_python import python
 
 
 # LoRA ---------------------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_peft_finds_the_targets_whichever_is_imported_first(order):
         print(*(sorted(targets[name])[0] for name in ("eat", "sam_audio", "sslam")))
     """
     lines = "\n".join(line.strip() for line in code.splitlines())
-    run = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    run = subprocess.run([python("torch"), "-c", lines], capture_output=True, text=True)
     assert run.stdout.split() == ["k_proj"] * 3, run.stderr
 
 
@@ -70,7 +70,7 @@ def nobody_asks(monkeypatch):
 def test_its_feature_extractor_is_found_in_any_order_of_imports(reference, order, imported):
     code = order.format("transformers", imported) + "\nimport transformers, sys\n"
     code += "print(type(transformers.AutoFeatureExtractor.from_pretrained(sys.argv[1])).__name__)"
-    command = [sys.executable, "-c", code, reference / "hub_eat" / "finetuned"]
+    command = [python("torch"), "-c", code, reference / "hub_eat" / "finetuned"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.stdout.split() == ["SSLAMFeatureExtractor"], run.stderr
 

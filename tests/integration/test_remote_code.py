@@ -25,6 +25,7 @@ from transformers.models.auto import modeling_auto
 import polyaudio
 from builders import SSLAM as SMALL
 from polyaudio.integration.saving import flattened_sources
+from prepared_python import python
 
 
 SSLAM = {
@@ -143,7 +144,7 @@ def stranger(folders, tmp_path_factory) -> dict:
     """What somebody without polyaudio sees of these folders."""
     environment = {**os.environ, "HF_HOME": str(tmp_path_factory.mktemp("home"))}
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER_LOADS, json.dumps([str(folder) for folder in folders.values()])],
+        [python("torch"), "-c", STRANGER_LOADS, json.dumps([str(folder) for folder in folders.values()])],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

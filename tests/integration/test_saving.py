@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from transformers import AutoModelForAudioClassification
 from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudioClassification
 from polyaudio.data.folders import write_whole
 from polyaudio.training.ema import ModelEMA
+from prepared_python import python
 
 
 # Saves like `save_pretrained` in a child that is killed when half of the weights are written
@@ -73,7 +73,7 @@ def folder(tmp_path) -> Path:
 @pytest.mark.slow
 def test_a_killed_save_leaves_the_model_before(folder, tmp_path):
     before, empty = content(folder), tmp_path / "empty"
-    done = subprocess.run([sys.executable, "-c", KILLED_SAVE, folder, empty], capture_output=True, text=True)
+    done = subprocess.run([python(), "-c", KILLED_SAVE, folder, empty], capture_output=True, text=True)
     assert done.stdout.endswith("killed\n"), done.stderr[-2000:]
     after = content(folder)
     assert {name: after[name] for name in before} == before

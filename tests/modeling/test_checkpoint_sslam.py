@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -33,6 +32,7 @@ from polyaudio import (
 from polyaudio.configuration.audioset_labels import AUDIOSET_LABELS
 from polyaudio.modeling.checkpoint_io import UnsafeCheckpointError, read_torch_checkpoint
 from polyaudio.modeling.checkpoint_sslam import convert_fairseq_checkpoint
+from prepared_python import python
 
 
 LENGTHS = [1024, 512, 200]
@@ -389,7 +389,7 @@ def test_published_repositories_load_by_the_auto_classes(reference, tmp_path):
         (cached / "refs").mkdir()
         (cached / "refs" / "main").write_text("0123abc")
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
-    result = subprocess.run([sys.executable, "-c", HUB_SCRIPT, str(reference / "hub_eat")], env=environment)
+    result = subprocess.run([python("torch"), "-c", HUB_SCRIPT, str(reference / "hub_eat")], env=environment)
     assert result.returncode == 0
 
 

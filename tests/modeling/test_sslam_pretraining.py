@@ -6,7 +6,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from polyaudio import SSLAMConfig, SSLAMForAudioClassification, SSLAMForPreTrain
 from polyaudio.modeling.checkpoint_io import read_torch_checkpoint
 from polyaudio.modeling.checkpoint_sslam import ConvertedCheckpoint, convert_fairseq_checkpoint
 from polyaudio.modeling.modeling_sslam import draw_mix_starts, draw_view_masks
+from prepared_python import python
 
 
 NUM_MELS = 64
@@ -780,7 +780,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path):
     torch.save(batches, tmp_path / "batches.pt")
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     processes = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM, str(rank), str(tmp_path)], env=environment) for rank in (0, 1)
+        subprocess.Popen([python(), "-c", PROGRAM, str(rank), str(tmp_path)], env=environment) for rank in (0, 1)
     ]
     assert [process.wait() for process in processes] == [0, 0]
     together = torch.load(tmp_path / "gradients.pt")

@@ -5,7 +5,6 @@
 import signal
 import socket
 import subprocess
-import sys
 import urllib.request
 
 import pytest
@@ -14,6 +13,7 @@ import torch
 from builders import SSLAM
 from polyaudio import SSLAMConfig, SSLAMFeatureExtractor, SSLAMForAudioClassification
 from polyaudio.scripts.app import main
+from prepared_python import python
 
 
 pytest.importorskip("gradio", reason="Gradio is not installed: pip install polyaudio[app]")
@@ -42,7 +42,7 @@ def test_it_serves_a_page_until_ctrl_c(model):
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", APP, "--model", model, "--port", str(port)],
+        [python(), "-u", "-c", APP, "--model", model, "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from polyaudio.data.windows import WaveformWindows
 from polyaudio.scripts.pretrain import main as pretrain
 from polyaudio.training.arguments import PretrainingArguments
 from polyaudio.training.pretrainer import PreTrainer, PretrainingCollator
+from prepared_python import python
 
 
 TINY = {
@@ -225,10 +225,10 @@ def test_a_collapse_ends_the_run_and_leaves_its_checkpoints(recordings, tmp_path
 
 
 def pretrain_process(recipe: Path, recordings: Path, output: Path, *flags: str, launcher=()) -> subprocess.Popen:
-    command = [sys.executable, *launcher, "-m", "polyaudio.scripts.pretrain", "--config", str(recipe), *flags]
+    command = [python(), *launcher, "-m", "polyaudio.scripts.pretrain", "--config", str(recipe), *flags]
     return subprocess.Popen(
         [*command, "--dataset", str(recordings), "--output-dir", str(output)],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHON_EXEC": python()},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

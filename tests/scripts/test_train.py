@@ -17,6 +17,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 from polyaudio.scripts.evaluate import main as evaluate
 from polyaudio.scripts.predict import main as predict
 from polyaudio.scripts.train import main as train
+from prepared_python import python
 
 
 RATE = 22050
@@ -117,7 +118,7 @@ for name in ("low", "high"):
     waveform, rate = soundfile.read({str(folder)!r} + f"/{{name}}/1.wav", dtype="float32")
     print(classify({{"array": waveform, "sampling_rate": rate}})[0]["label"])
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([python("torch"), "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["low", "high"]
     assert "not supported" not in result.stderr
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from polyaudio import SSLAMConfig, SSLAMForAudioClassification
 from polyaudio.training.arguments import AudioTrainingArguments
 from polyaudio.training.ema import ModelEMA
 from polyaudio.training.trainer import AudioTrainer
+from prepared_python import python
 
 
 CONFIG = {
@@ -252,7 +252,7 @@ PROGRAM = """
 import os, shutil, sys
 import torch
 from safetensors.torch import save_file
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], os.path.dirname(sys.argv[1])]
 import test_ema
 from polyaudio.training.arguments import AudioTrainingArguments
 from polyaudio.training.trainer import AudioTrainer
@@ -292,7 +292,7 @@ def test_two_processes_have_the_same_averages_and_resume_exactly(tmp_path):
     environment |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, os.path.dirname(__file__), *map(str, folders)],
+            [python(), "-c", PROGRAM, os.path.dirname(__file__), *map(str, folders)],
             env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(2)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +32,7 @@ from polyaudio.data.locks import locked
 from polyaudio.scripts.train import main as train
 from polyaudio.training.identity import RunIdentity
 from polyaudio.training.runs import clear_run, holds_run, newest_checkpoint
+from prepared_python import python
 
 
 SHORT = {
@@ -302,6 +302,7 @@ def test_two_runs_in_one_folder(tones, tmp_path, capsys):
 
 DISTRIBUTED = """
 import sys
+sys.path.insert(0, sys.argv[3])
 from pathlib import Path
 from builders import SAM_AUDIO
 from polyaudio import AudioTrainingArguments, DataArguments, SAMAudioConfig, fine_tune
@@ -323,11 +324,10 @@ leave_together()
 def test_the_processes_of_one_run_share_its_folder(tones, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(DISTRIBUTED)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    paths = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+    launcher = [python(), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, program, tones, tmp_path / "run"],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths},
+        [*launcher, program, tones, tmp_path / "run", Path(__file__).parents[1]],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHON_EXEC": python()},
         capture_output=True,
         text=True,
     )

@@ -4,9 +4,8 @@
 
 import importlib.util
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from builders import RATE
 from polyaudio import embed
 from polyaudio.evaluation.suites import hear
+from prepared_python import python
 
 
 MODULE = "polyaudio.evaluation.suites.hear"
@@ -25,14 +25,26 @@ TENSORFLOW = """
 class Module: ...
 class test: is_gpu_available = staticmethod(lambda **_: True)
 """
+# As PYTHONPATH does, of which docs/guides/benchmarks.md speaks
+WITH_STAND_IN = """
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
+sys.argv = sys.argv[2:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """For HEAR's programs, as docs/guides/benchmarks.md says."""
+def run_hear(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs one of HEAR's programs."""
     folder = tmp_path_factory.mktemp("stand_in")
     (folder / "tensorflow.py").write_text(TENSORFLOW)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [python(), "-c", WITH_STAND_IN, str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +106,8 @@ def test_a_model_must_be_named(tmp_path):
     reason="hearvalidator is not installed: pip install --no-deps hearvalidator",
 )
 @pytest.mark.parametrize("name", ["sslam_classifier", "sam_audio_pretraining"])
-def test_the_validator_of_hear(name, model_folders, environment):
-    model = model_folders[name]
-    command = [sys.executable, "-m", "hearvalidator.validate", MODULE, "--model", model, "--device", "cpu"]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+def test_the_validator_of_hear(name, model_folders, run_hear):
+    run = run_hear("hearvalidator.validate", MODULE, "--model", model_folders[name], "--device", "cpu")
     assert run.stdout.endswith("Looks good!\n"), run.stdout + run.stderr
 
 
@@ -107,7 +117,7 @@ def test_the_validator_of_hear(name, model_folders, environment):
     reason="heareval is not installed: pip install --no-deps heareval intervaltree sortedcontainers python-slugify",
 )
 @pytest.mark.parametrize("kind", ["scene", "event"])
-def test_the_runner_of_hear_on_a_local_task(kind, model_folders, environment, sound, tmp_path):
+def test_the_runner_of_hear_on_a_local_task(kind, model_folders, run_hear, sound, tmp_path):
     task = tmp_path / "tasks" / f"local-{kind}"
     events = [{"label": "tone", "start": 200.0, "end": 900.0}]
     metadata = {"embedding_type": kind, "prediction_type": "multilabel", "sample_duration": 1.5}
@@ -125,14 +135,7 @@ def test_the_runner_of_hear_on_a_local_task(kind, model_folders, environment, so
     (task / "labelvocabulary.csv").write_text("idx,label\n0,tone\n")
     model = model_folders["sslam_classifier"]
     arguments = ["--model", model, "--tasks-dir", str(tmp_path / "tasks"), "--embeddings-dir", str(tmp_path / "out")]
-    run = subprocess.run(
-        [sys.executable, "-m", "heareval.embeddings.runner", MODULE, *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        cwd=tmp_path,
-    )
+    run = run_hear("heareval.embeddings.runner", MODULE, *arguments)
     assert run.returncode == 0, run.stdout + run.stderr
     results = tmp_path / "out" / MODULE / task.name / "test"
     granularity = "utterance" if kind == "scene" else "frame"
