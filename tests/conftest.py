@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Nothing in the suite may reach the network: a test that tries to fails at once instead of waiting for a time-out.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "True"  # as Gradio sets it when it builds a page
 
 # Each worker of pytest-xdist, and what its tests start, computes with one thread and shares no cache with another.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -57,14 +57,24 @@ training:
 """
 # All in one process, as importing torch takes longer than any of the runs
 RUNS = r"""
-import contextlib, io, json, os, re, shlex, sys, time
+import concurrent.futures, contextlib, io, json, os, re, shlex, sys, time
 time.sleep = lambda seconds: None  # between tries the client waits for many seconds
 import datasets, soundfile, torch
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModelForAudioClassification, AutoModelForPreTraining, pipeline
 from polyaudio.scripts.__main__ import main
 from polyaudio.training.lora import merge_adapter
 
+def upload_at_once(self, function, *args, **kwargs):
+    # In a thread, a slow upload would find the files of the next save already
+    future = concurrent.futures.Future()
+    try:
+        future.set_result(function(*args, **kwargs))
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+HfApi.run_as_future = upload_at_once
 os.chdir(sys.argv[1])
 report, asked = {}, {}
 
