@@ -81,5 +81,5 @@ def test_beside_a_probe_as_asked_for(tmp_path):
     assert "tdms" in text
     assert "pitch_histogram" not in text
     assert not probe(model, rows, given="pitch-only", baselines=[], **settings).baselines
-    with pytest.raises(ValueError, match="no baseline 'mfcc'; choose from tdms, pitch_histogram"):
+    with pytest.raises(ValueError, match="'mfcc' is not a baseline; choose from tdms, pitch_histogram"):
         probe(model, rows, given="pitch-only", baselines=["mfcc"], **settings)

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from polyaudio.modeling.conversion import convert
 from polyaudio.scripts.convert import main
-from prepared_python import python
 
 
 FILES = {"config.json", "model.safetensors", "preprocessor_config.json", "conversion_report.json"}
@@ -64,7 +64,7 @@ def checkpoint(reference) -> str:
 
 @pytest.mark.slow
 def test_every_kill_leaves_all_or_nothing(checkpoint, tmp_path):
-    command = [python(), "-c", KILLED, checkpoint, tmp_path]
+    command = [sys.executable, "-c", KILLED, checkpoint, tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "POLYAUDIO_SAVE_CODE": "0"})
     assert done.returncode == 0, done.stderr[-3000:]
     first, again = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
