@@ -296,10 +296,9 @@ def _check_kept(columns: Sequence[str], keep_columns: Sequence[str], where: str)
 
 
 def _only_audio(rows: datasets.Dataset, audio_column: str, keep_columns: Sequence[str] = ()) -> datasets.Dataset:
-    rows = rows.select_columns([audio_column, *keep_columns])
-    if audio_column != "audio":
-        rows = rows.rename_column(audio_column, "audio")
-    return rows.cast_column("audio", datasets.Audio(decode=False))
+    # Cast first: after that of selected columns, datasets 5.2 adds no column to rows that were selected from a file
+    rows = rows.cast_column(audio_column, datasets.Audio(decode=False)).select_columns([audio_column, *keep_columns])
+    return rows if audio_column == "audio" else rows.rename_column(audio_column, "audio")
 
 
 def _only_audio_of_stream(

@@ -282,6 +282,15 @@ def test_a_stream_of_the_hub_reads_no_file_of_this_machine(tmp_path, monkeypatch
     assert "1 of the 2 clips" in caplog.text
 
 
+def test_rows_of_a_saved_dataset_with_another_label(tmp_path):
+    paths = [str(write_clip(tmp_path / f"{name}.wav")) for name in "abcd"]
+    saved = datasets.Dataset.from_dict({"audio": paths, "label": [0, 1, 0, 1]})
+    saved.cast_column("audio", datasets.Audio(decode=False)).save_to_disk(tmp_path / "saved")
+    rows = datasets.load_from_disk(tmp_path / "saved").select([1, 2, 3]).remove_columns("label")
+    rows = rows.add_column("label", [1, 0, 1], feature=datasets.ClassLabel(names=["low", "high"]))
+    assert load_clips(rows)["train"]["label"][:] == [1, 0, 1]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not allow such names")
 def test_a_name_that_is_not_utf8(tmp_path):
     write_clip(tmp_path / "a" / "1.wav").rename(tmp_path / "a" / "\udcff.wav")
