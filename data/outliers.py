@@ -52,7 +52,8 @@ def load_outliers(dataset: str | os.PathLike | Dataset | DatasetDict, names: Seq
         The clips, with the columns that `load_clips` returns.
 
     Raises:
-        ValueError: there is no split `train`, clips have several labels or events, or no clip is left.
+        ValueError: the dataset has no split `train`, its clips have several labels or events, or all of its labels are
+            known.
     """
     clips = load_clips(dataset, **columns)
     if "train" not in clips:
