@@ -342,7 +342,9 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         center: bool,
     ) -> dict[str, torch.Tensor]:
         if self.frontend == "log_mel":
-            power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, center=center)
+            # The original's float32 gives other logarithms of near silence on other processors. MPS has no float64
+            dtype = torch.float32 if waveforms.device.type == "mps" else torch.float64
+            power = power_spectrogram(waveforms, lengths, self.n_fft, self.hop_length, center=center, dtype=dtype)
             mel = power.transpose(1, 2) @ self.mel_filters.to(power)
             return {"input_values": mel.add_(MEL_FLOOR).log_()}
         if self.frontend == "tonic_chroma":

@@ -21,9 +21,10 @@ class FourierPower(nn.Module):
     Args:
         n_fft: samples of a frame.
         num_bins: number of the lowest bins to compute. The default is all `n_fft // 2 + 1` bins.
+        dtype: dtype of the transform.
     """
 
-    def __init__(self, n_fft: int, num_bins: int | None = None):
+    def __init__(self, n_fft: int, num_bins: int | None = None, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.num_bins = n_fft // 2 + 1 if num_bins is None else num_bins
         # n_fft = rows * columns. The sum over the rows comes first, that over the columns second.
@@ -31,7 +32,7 @@ class FourierPower(nn.Module):
         self.rows = n_fft // self.columns
         row, column = torch.arange(self.rows), torch.arange(self.columns)
         inner = _turns(row[:, None] * row, self.rows)
-        self.register_buffer("inner", torch.cat([inner.real, inner.imag], dim=1).float(), persistent=False)
+        self.register_buffer("inner", torch.cat([inner.real, inner.imag], dim=1).to(dtype), persistent=False)
         # Bin `low + rows * high`, for each `low`, from the sums of its columns
         high = torch.arange(-(-self.num_bins // self.rows))
         bins = row[:, None] + self.rows * high
@@ -39,22 +40,22 @@ class FourierPower(nn.Module):
         outer = torch.cat(
             [torch.cat([outer.real, outer.imag], dim=2), torch.cat([-outer.imag, outer.real], dim=2)], dim=1
         )
-        self.register_buffer("outer", outer.float(), persistent=False)
+        self.register_buffer("outer", outer.to(dtype), persistent=False)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """
         Args:
-            frames: `(batch_size, frames, n_fft)`, float32.
+            frames: `(batch_size, frames, n_fft)`, of the dtype of the transform.
 
         Returns:
-            `(batch_size, frames, num_bins)`.
+            float32, `(batch_size, frames, num_bins)`.
         """
         batch_size, num_frames = frames.shape[:2]
         grid = frames.unflatten(2, (self.rows, self.columns)).transpose(2, 3)
         sums = (grid @ self.inner).unflatten(3, (2, self.rows))  # (batch_size, frames, columns, 2, rows)
         sums = sums.permute(4, 0, 1, 3, 2).flatten(3).flatten(1, 2)  # (rows, all frames, 2 * columns)
         spectrum = (sums @ self.outer).unflatten(2, (2, -1))
-        power = spectrum.square().sum(2)  # (rows, all frames, high)
+        power = spectrum.float().square().sum(2)  # (rows, all frames, high)
         return power.permute(1, 2, 0).flatten(1)[:, : self.num_bins].unflatten(0, (batch_size, num_frames))
 
 
@@ -86,15 +87,18 @@ class CentredPower(nn.Module):
         n_fft: samples of a window.
         hop_length: samples from one window to the next.
         num_bins: number of the lowest bins to keep. The default is all `n_fft // 2 + 1` bins.
+        dtype: dtype of the Fourier transform.
     """
 
     window: torch.Tensor
 
-    def __init__(self, n_fft: int, hop_length: int, num_bins: int | None = None):
+    def __init__(
+        self, n_fft: int, hop_length: int, num_bins: int | None = None, dtype: torch.dtype = torch.float32
+    ):
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.fourier = FourierPower(n_fft, num_bins)
+        self.register_buffer("window", torch.hann_window(n_fft, dtype=dtype), persistent=False)
+        self.fourier = FourierPower(n_fft, num_bins, dtype)
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """

@@ -14,6 +14,7 @@ def power_spectrogram(
     hop_length: int,
     num_bins: int | None = None,
     center: bool = True,
+    dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
     """
     Centred short-time power spectra, where each clip is reflected at both of its ends.
@@ -28,9 +29,11 @@ def power_spectrogram(
         hop_length: samples from one window to the next.
         num_bins: number of the lowest bins to keep. The default is all `n_fft // 2 + 1` bins.
         center: whether to reflect the clips. If not, the first window begins and the last one ends within the clip.
+        dtype: dtype of the Fourier transform. Where a loud tone leaves other bins nearly silent, their powers are
+            rounding errors in float32, which depend on the processor; not so in float64.
 
     Returns:
-        `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a clip
+        float32, `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a clip
         belong to it; the frames after them have no meaning. Without `center`, `n_fft` samples fewer count.
     """
     if center:
@@ -41,9 +44,9 @@ def power_spectrogram(
         mirrored = 2 * (lengths[:, None] - 1) - behind_end
         padded.scatter_(1, behind_end + half, waveforms.gather(1, mirrored))
         waveforms = padded
-    window = torch.hann_window(n_fft, device=waveforms.device)
-    spectrum = torch.stft(waveforms, n_fft, hop_length, window=window, center=False, return_complex=True)
-    spectrum = spectrum[:, :num_bins]
+    window = torch.hann_window(n_fft, dtype=dtype, device=waveforms.device)
+    spectrum = torch.stft(waveforms.to(dtype), n_fft, hop_length, window=window, center=False, return_complex=True)
+    spectrum = spectrum[:, :num_bins].to(torch.complex64)
     return spectrum.real.square() + spectrum.imag.square()
 
 
