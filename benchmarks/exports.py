@@ -6,8 +6,7 @@
 
 The clips are 20 pieces of 0.2 to 60 s of the recordings, one after another where a recording is too short. The models
 are the default SAMAudio, and SSLAM of base size with `--model` or with random weights, of which the labels on top mean
-little. The front end is inside; float32 is measured without it too. For SAMAudio, rows of torch itself with other
-Fourier transforms say how far any program can be from it. The time is that of a clip of 10 s, from its
+little. The front end is inside; float32 is measured without it too. The time is that of a clip of 10 s, from its
 samples to the logits, in turns with torch eager. int8-static is calibrated on other pieces of the recordings.
 """
 
@@ -18,10 +17,8 @@ import tempfile
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
-import scipy.fft
 import soundfile
 import torch
 from timing import machine
@@ -39,12 +36,6 @@ ROUNDS = 9
 CLIPS, SHORTEST, LONGEST = 20, 0.2, 60
 MODELS = ("sslam", "sam_audio")
 PRECISIONS = ("float32", "float16", "int8-dynamic", "int8-static")
-
-# Transforms of windowed samples in the place of torch's, which on x86 is that of MKL. Without MKL it is pocketfft.
-TRANSFORMS = {
-    "torch, transform in float64": lambda frames: scipy.fft.rfft(frames.astype(np.float64)).astype(np.complex64),
-    "torch, transform of pocketfft": scipy.fft.rfft,
-}
 
 
 def write_clips(folder: Path, recordings: list[str], seconds: np.ndarray, seed: int) -> Path:
@@ -101,23 +92,6 @@ def in_turns(run: Callable[[], object], eager: Callable[[], object]) -> tuple[fl
     return 1000 * statistics.median(times), statistics.median(ratios)
 
 
-def difference_by_transform(reference: Reference, folder: Path, transform: Callable) -> float:
-    """The largest difference of logits on the clips if the feature extractor has another Fourier transform."""
-
-    def stft(waveforms: torch.Tensor, n_fft: int, hop_length: int, window: torch.Tensor, **_: object) -> torch.Tensor:
-        frames = waveforms.unfold(1, n_fft, hop_length) * window
-        return torch.from_numpy(transform(frames.numpy())).transpose(1, 2)
-
-    differences = []
-    for path in sorted(folder.iterdir()):
-        clip = polyaudio.load_audio(path, RATE)
-        expected = reference.answer(reference.features([clip]))
-        with mock.patch("torch.stft", stft):
-            features = reference.features([clip])
-        differences.append((reference.answer(features)["logits"] - expected["logits"]).abs().max().item())
-    return max(differences)
-
-
 def runtime_settings(name: str, threads: int) -> dict:
     """The settings with which a runtime uses this number of threads."""
     if name == "onnx":
@@ -146,10 +120,6 @@ def measure(
         return in_torch.answer(in_torch.features([clip]))
 
     row(name, "torch eager", "float32", "", "", "", "", f"{in_turns(eager, eager)[0]:.0f}", "1.00")
-    if isinstance(extractor, polyaudio.SAMAudioFeatureExtractor):
-        for title, transform in TRANSFORMS.items():
-            difference = difference_by_transform(in_torch, folder / "clips", transform)
-            row(name, title, "float32", "outside", f"{difference:.2g}", "", "", "", "")
     if wanted("compile", (*FORMATS, "compile"), args.only):
         compiled = torch.compile(model)
 

@@ -92,9 +92,7 @@ class CentredPower(nn.Module):
 
     window: torch.Tensor
 
-    def __init__(
-        self, n_fft: int, hop_length: int, num_bins: int | None = None, dtype: torch.dtype = torch.float32
-    ):
+    def __init__(self, n_fft: int, hop_length: int, num_bins: int | None = None, dtype: torch.dtype = torch.float32):
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
         self.register_buffer("window", torch.hann_window(n_fft, dtype=dtype), persistent=False)

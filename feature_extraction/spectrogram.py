@@ -33,8 +33,8 @@ def power_spectrogram(
             rounding errors in float32, which depend on the processor; not so in float64.
 
     Returns:
-        float32, `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a clip
-        belong to it; the frames after them have no meaning. Without `center`, `n_fft` samples fewer count.
+        float32, `(batch_size, num_bins, 1 + samples // hop_length)`. The first `1 + length // hop_length` frames of a
+        clip belong to it; the frames after them have no meaning. Without `center`, `n_fft` samples fewer count.
     """
     if center:
         half = n_fft // 2
