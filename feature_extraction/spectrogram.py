@@ -7,6 +7,10 @@ import math
 import torch
 
 
+# Number of samples in the windows that are transformed at a time on a CPU
+_BLOCK_VALUES = 2**18
+
+
 def power_spectrogram(
     waveforms: torch.Tensor,
     lengths: torch.Tensor,
@@ -45,8 +49,15 @@ def power_spectrogram(
         padded.scatter_(1, behind_end + half, waveforms.gather(1, mirrored))
         waveforms = padded
     window = torch.hann_window(n_fft, dtype=dtype, device=waveforms.device)
-    spectrum = torch.stft(waveforms.to(dtype), n_fft, hop_length, window=window, center=False, return_complex=True)
-    spectrum = spectrum[:, :num_bins].to(torch.complex64)
+    frames = waveforms.unfold(1, n_fft, hop_length)
+    # On a CPU in blocks, whose spectra fit into the cache
+    size = frames.shape[1] if waveforms.device.type != "cpu" else max(1, _BLOCK_VALUES // (len(frames) * n_fft))
+    power = [_squares(torch.fft.rfft(block * window)[..., :num_bins]) for block in frames.split(size, dim=1)]
+    return torch.cat(power, dim=1).transpose(1, 2)
+
+
+def _squares(spectrum: torch.Tensor) -> torch.Tensor:
+    spectrum = spectrum.to(torch.complex64)
     return spectrum.real.square() + spectrum.imag.square()
 
 
