@@ -22,11 +22,11 @@ _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Called by MkDocs with the text of each page, which has relative links as GitHub needs them."""
     parts = _FENCED.split(markdown)
-    parts[::2] = [_LINK.sub(lambda link: on_github(link, page.file.abs_src_path, config.docs_dir), s) for s in parts[::2]]
+    parts[::2] = [_LINK.sub(lambda link: as_reachable(link, page.file.abs_src_path, config.docs_dir), s) for s in parts[::2]]
     return "".join(parts)
 
 
-def on_github(link: re.Match, page: str | None, docs: str) -> str:
+def as_reachable(link: re.Match, page: str | None, docs: str) -> str:
     """The link as it is, or, where its target exists but is not on the site, to the target on GitHub."""
     if page is None:  # a generated page
         return link[0]

@@ -17,7 +17,7 @@ from polyaudio.data.ragas import SAMPLING_RATE, synthesize_recording
 from polyaudio.modeling.modeling_sslam import draw_mix_starts, draw_view_masks
 
 
-SEED = 5
+SEED = 14
 CLIPS = (("Hamsanadam", "voice", 187.0), ("Todi", "plucked string", 139.0))  # raga, instrument, tonic in Hz
 BACKGROUND, TEXT, ACCENT = "#10131f", "#e8eaf2", "#5fe0d0"
 

@@ -44,9 +44,9 @@ def main() -> None:
 
     plt.rcParams.update({"font.size": 12, "text.color": TEXT, "font.family": "DejaVu Sans"})
     figure, (sound, timeline) = plt.subplots(
-        2, figsize=(12, 4.4), height_ratios=[3.2, 1], sharex=True, facecolor=BACKGROUND
+        2, figsize=(8, 4.2), height_ratios=[3.4, 1], sharex=True, facecolor=BACKGROUND
     )
-    figure.subplots_adjust(left=0.012, right=0.988, top=0.985, bottom=0.1, hspace=0.04)
+    figure.subplots_adjust(left=0.015, right=0.985, top=0.98, bottom=0.09, hspace=0.04)
     floor = np.quantile(decibels, 0.05)
     sound.imshow(
         decibels, cmap="magma", aspect="auto", origin="lower", extent=(0, annotation.duration, 0, 1), vmin=floor
@@ -59,8 +59,9 @@ def main() -> None:
             sound.axvline(edge, color=colour, linewidth=1.4)
         timeline.axvspan(event.onset, event.offset, 0.06, 1, facecolor=colour)
         middle = (event.onset + event.offset) / 2
-        label = f"{event.label}  {event.score:.0%}"
-        timeline.text(middle, 0.52, label, ha="center", va="center", color=BACKGROUND, weight="bold", clip_on=True)
+        label = f"{event.label}\n{event.score:.0%}"
+        style = {"color": BACKGROUND, "weight": "bold", "size": 10.5, "ha": "center", "va": "center", "clip_on": True}
+        timeline.text(middle, 0.52, label, **style)
     minutes = np.arange(0, annotation.duration + 1, 20)
     timeline.set(xlim=(0, annotation.duration), ylim=(0, 1), yticks=[], facecolor=BACKGROUND)
     timeline.set_xticks(minutes, [f"{int(one) // 60}:{int(one) % 60:02}" for one in minutes], color=FAINT)
@@ -71,7 +72,7 @@ def main() -> None:
             side.set_visible(False)
     for label, place in zip(timeline.get_xticklabels(), ("left", *["center"] * (len(minutes) - 2), "right"), strict=True):
         label.set_ha(place)
-    figure.savefig(args.output, dpi=100, facecolor=BACKGROUND)
+    figure.savefig(args.output, dpi=150, facecolor=BACKGROUND)
     # A palette makes the file a third as large
     image = Image.open(args.output).convert("RGB")
     image.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(args.output, optimize=True)
