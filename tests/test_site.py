@@ -2,8 +2,8 @@
 # Licensed under the MIT License; see LICENSE.
 """The site of docs/ is complete: its menu, its pictures, and what its hooks add from the code.
 
-`make site` builds it with MkDocs, which is not needed here. Links, anchors, command lines and Python blocks of the pages
-are tested in test_readme.py.
+`make site` builds it with MkDocs, which is not needed here. Links, anchors, command lines and Python blocks of the
+pages are tested in test_readme.py.
 """
 
 import importlib.util
@@ -127,13 +127,21 @@ def test_links_out_of_the_site_lead_to_github():
     assert on_site("[a](../../recipes).") == f"[a]({github}/tree/main/recipes)."
     assert on_site("[a](../../README.md#fine-tune)") == f"[a]({github}/blob/main/README.md#fine-tune)"
     assert on_site("![a](../pictures/app.py)") == f"![a]({github}/blob/main/docs/pictures/app.py)"
-    for kept in ("[a](splits.md#x)", "[a](#labels)", "[a](https://x.org/y)", "[a](../../no-such.md)", "```\n](../..)\n```"):
+    for kept in (
+        "[a](splits.md#x)",
+        "[a](#labels)",
+        "[a](https://x.org/y)",
+        "[a](../../no-such.md)",
+        "```\n](../..)\n```",
+    ):
         assert on_site(kept) == kept
 
 
 def test_requests_to_other_hosts_are_found(caplog):
     links = hook("links")
-    links.on_post_page('<a href="https://x.org"><img src="a.png"><link rel=stylesheet href=a.css>', _Page("a.md"), _Config)
+    links.on_post_page(
+        '<a href="https://x.org"><img src="a.png"><link rel=stylesheet href=a.css>', _Page("a.md"), _Config
+    )
     assert caplog.messages == []
     links.on_post_page('<script src="https://x.org/a.js"><link href=//x.org/b rel=a>', _Page("a.md"), _Config)
     links.on_post_page('<link rel="stylesheet" href="https://x.org/b.css">', _Page("b.md"), _Config)

@@ -35,9 +35,9 @@ def helps_of(command: str) -> list[tuple[str, str]]:
 def help_of(*command: str) -> str:
     """What a command prints with `--help`, for a terminal of 100 columns."""
     output = io.StringIO()
-    with mock.patch.dict("os.environ", COLUMNS="100"), contextlib.redirect_stdout(output):
-        with contextlib.suppress(SystemExit):  # argparse exits after the help
-            main([*command, "--help"])
+    environment, exits = mock.patch.dict("os.environ", COLUMNS="100"), contextlib.suppress(SystemExit)
+    with environment, exits, contextlib.redirect_stdout(output):  # argparse exits after the help
+        main([*command, "--help"])
     return output.getvalue()
 
 

@@ -36,10 +36,10 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the pages."""
     from mkdocs.structure.files import File  # here, because the tests need no MkDocs
 
-    for stem, (title, rooms) in PAGES.items():
+    for stem, (title, _) in PAGES.items():
         names = [name for name in public_names() if page_of(name) == stem]
         blocks = "".join(f"\n::: {module_of(name)}.{name}\n" for name in names)
-        text = f"# {title}\n\nThe docstrings of what `polyaudio` exports from {', '.join(rooms)}.\n{blocks}"
+        text = f"# {title}\n\nWhat `polyaudio` exports for this, with the docstrings of the code.\n{blocks}"
         files.append(File.generated(config, f"{FOLDER}/{stem}.md", content=text))
     return files
 

@@ -22,7 +22,9 @@ _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Called by MkDocs with the text of each page, which has relative links as GitHub needs them."""
     parts = _FENCED.split(markdown)
-    parts[::2] = [_LINK.sub(lambda link: as_reachable(link, page.file.abs_src_path, config.docs_dir), s) for s in parts[::2]]
+    parts[::2] = [
+        _LINK.sub(lambda link: as_reachable(link, page.file.abs_src_path, config.docs_dir), s) for s in parts[::2]
+    ]
     return "".join(parts)
 
 

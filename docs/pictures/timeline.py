@@ -60,7 +60,7 @@ def main() -> None:
         timeline.axvspan(event.onset, event.offset, 0.06, 1, facecolor=colour)
         middle = (event.onset + event.offset) / 2
         label = f"{event.label}\n{event.score:.0%}"
-        style = {"color": BACKGROUND, "weight": "bold", "size": 10.5, "ha": "center", "va": "center", "clip_on": True}
+        style = {"color": BACKGROUND, "weight": "bold", "size": 9.5, "ha": "center", "va": "center", "clip_on": True}
         timeline.text(middle, 0.52, label, **style)
     minutes = np.arange(0, annotation.duration + 1, 20)
     timeline.set(xlim=(0, annotation.duration), ylim=(0, 1), yticks=[], facecolor=BACKGROUND)
@@ -70,7 +70,9 @@ def main() -> None:
         axis.tick_params(length=0)
         for side in axis.spines.values():
             side.set_visible(False)
-    for label, place in zip(timeline.get_xticklabels(), ("left", *["center"] * (len(minutes) - 2), "right"), strict=True):
+    for label, place in zip(
+        timeline.get_xticklabels(), ("left", *["center"] * (len(minutes) - 2), "right"), strict=True
+    ):
         label.set_ha(place)
     figure.savefig(args.output, dpi=150, facecolor=BACKGROUND)
     # A palette makes the file a third as large
