@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Draws the picture of the start page: a recording of four ragas, and what the model of the demo hears when.
+"""Draws the picture of the front page: a recording of four ragas, and what the model of the demo hears when.
 
 polyaudio demo --output runs/demo
 python docs/pictures/timeline.py runs/demo docs/pictures/timeline.png
