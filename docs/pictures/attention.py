@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from PIL import Image
 
 from polyaudio import plot_segment_attention, segment_attention
 from polyaudio.data.ragas import SAMPLING_RATE, synthesize_recording
@@ -31,6 +32,9 @@ def main() -> None:
         soundfile.write(file, np.concatenate([first, np.zeros(4 * SAMPLING_RATE), second]), SAMPLING_RATE)
         (attention,) = segment_attention(file, args.model)
         plot_segment_attention(attention, args.output)
+    image = Image.open(args.output).convert("RGB")
+    image = image.resize((1050, 1050 * image.height // image.width), Image.Resampling.LANCZOS)
+    image.quantize(256, dither=Image.Dither.NONE).save(args.output, optimize=True)
 
 
 if __name__ == "__main__":
