@@ -168,3 +168,57 @@ def test_every_public_name_has_a_page_for_its_docstring():
     text = docstrings.on_page_markdown("## predict\n\nx\n\n## Models\n", _Page("reference/python.md"), _Config, None)
     assert "(docstrings/use.md#polyaudio.inference.prediction.predict)" in text
     assert text.endswith("\n## Models\n")
+
+
+MODEL = '''
+@auto_docstring(
+    custom_intro="""
+    A model.
+    """
+)
+class Model:
+    @auto_docstring
+    def forward(self, x, mask=None):
+        r"""
+        x (`torch.Tensor` of shape `(batch,)`):
+            Input of [`Model`].
+        mask (`torch.Tensor`, *optional*, defaults to `None`):
+            Padding.
+
+        Example:
+
+        ```python
+        >>> 1
+        1
+        ```"""
+
+
+class Config:
+    """
+    Settings.
+
+    Args:
+        size (`int`, *optional*, defaults to 3):
+            Width.
+    """
+'''
+
+
+def test_docstrings_in_the_style_of_transformers_are_read():
+    griffe = pytest.importorskip("griffe", reason="polyaudio[docs] is not installed; it needs Python 3.11")
+    style = hook("docstring_style")
+    extensions = griffe.load_extensions(style.TransformersStyle())
+    module = griffe.visit("m", Path("m.py"), MODEL, extensions=extensions, docstring_parser="google")
+
+    def arguments_of(name: str) -> list[tuple[str, str, str]]:
+        sections = module[name].docstring.parsed
+        (arguments,) = (one.value for one in sections if one.kind is griffe.DocstringSectionKind.parameters)
+        return [(argument.name, str(argument.annotation), argument.description.strip()) for argument in arguments]
+
+    assert module["Model"].docstring.value == "A model."
+    assert arguments_of("Model.forward") == [
+        ("x", "torch.Tensor of shape (batch,)", "Input of `Model`."),
+        ("mask", "torch.Tensor", "Padding."),
+    ]
+    assert module["Model.forward"].docstring.value.endswith("```")
+    assert arguments_of("Config") == [("size", "int, optional, defaults to 3", "Width.")]
