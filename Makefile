@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint $(LOCK)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
-.PHONY: demo test test-fast sound-events nightly hf-tests matrix lock coverage lint static bench clean
+.PHONY: demo test test-fast sound-events nightly hf-tests matrix lock coverage lint static site bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/polyaudio demo --output runs/demo --overwrite
@@ -69,6 +69,10 @@ static: $(VENV)/installed
 	cd build && PYTHONPATH=wheel $(abspath $(BIN))/python -m pytest ../tests/test_package.py -k "every or heavy"
 	MYPYPATH=build/wheel $(BIN)/mypy
 	MYPYPATH=build/wheel $(BIN)/mypy --strict --explicit-package-bases tests/public_types.py
+
+# The site of docs/, in build/site. Broken links, pages in no menu and requests to other hosts are errors.
+site: $(VENV)/installed
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py

@@ -1,6 +1,6 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""Draws the picture of the README: one raga in two keys, as mel bands and as pitch relative to the tonic.
+"""Draws a picture of the guide to ragas: one raga in two keys, as mel bands and as pitch relative to the tonic.
 
 polyaudio demo --output runs/demo
 python docs/pictures/one_raga_two_keys.py runs/demo docs/pictures/one_raga_two_keys.png
