@@ -22,14 +22,16 @@ PAGES = {
 _HEADING = re.compile(r"^## (\w+)$", re.MULTILINE)
 
 
-def on_config(config: Any) -> Any:
-    """Copy the package to where mkdocstrings, which reads it without importing it, finds it as `polyaudio`."""
+def on_startup(command: str, dirty: bool) -> None:
+    """
+    Copy the package to where mkdocstrings, which reads it without importing it, finds it as `polyaudio`. At `on_config`,
+    mkdocstrings leaves out a folder that is not there.
+    """
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
     shutil.copy(ROOT / "__init__.py", SOURCE)
     for room in {module_of(name).split(".")[1] for name in public_names()}:
         shutil.copytree(ROOT / room, SOURCE / room, ignore=shutil.ignore_patterns("__pycache__"))
-    return config
 
 
 def on_files(files: Any, config: Any) -> Any:
