@@ -29,7 +29,7 @@ from polyaudio.data.ragas import SAMPLING_RATE, synthesize_recording
 for place, instrument in enumerate(("flute", "plucked string", "voice")):
     folder = Path("instruments", instrument)
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(6):
+    for number in range(8):
         recording = synthesize_recording(
             "Kalyani", tonic=130 + 11 * number, timbre=instrument, seconds=6, seed=100 * place + number
         )
@@ -42,7 +42,7 @@ MODEL = SAMAudioConfig(conv_dim=[16, 32], conv_kernel=[5, 3], conv_stride=[4, 4]
 
 def settings(output: str) -> AudioTrainingArguments:
     return AudioTrainingArguments(
-        output, num_train_epochs=6, per_device_train_batch_size=8, learning_rate=5e-3, dataloader_num_workers=0
+        output, num_train_epochs=12, per_device_train_batch_size=8, learning_rate=5e-3, dataloader_num_workers=0
     )
 
 
@@ -55,7 +55,7 @@ def settings(output: str) -> AudioTrainingArguments:
 # %%
 copies = Path("with_copies")
 shutil.copytree("instruments", copies, dirs_exist_ok=True)
-for number in range(6):
+for number in range(8):
     shutil.copy(copies / f"flute/take{number}_chunk0.wav", copies / f"flute/another{number}.wav")
 try:
     fine_tune(copies, MODEL, settings("runs/leak"), data=DataArguments(test_size=0.34), overwrite=True)
