@@ -41,17 +41,17 @@ for tonic in estimate_tonic("performance.wav"):
 # %% [markdown]
 # ## Melody
 #
-# The melody over time, in cents above the tonic. The lines are the twelve swarasthanas. Hamsanadam has five of them,
-# and the melody rests on these.
+# The melody over time. The lines are the twelve swarasthanas of the octave above the tonic. Hamsanadam has five of
+# them, S, R2, M2, P and N3: the melody rests on these, here and an octave higher.
 
 # %%
 melody = compute_melody("performance.wav", duration=12)
 plt.figure(figsize=(12, 4))
 plt.imshow(
-    melody.shares, aspect="auto", origin="lower", cmap="magma_r", extent=(0, 12, melody.cents[0], melody.cents[-1])
+    melody.shares, aspect="auto", origin="lower", cmap="gray_r", extent=(0, 12, melody.cents[0], melody.cents[-1])
 )
 plt.yticks(list(swara_places().values()), list(swara_places()))
-plt.ylim(-300, 1500)
+plt.ylim(-200, 2000)
 plt.grid(axis="y", alpha=0.4)
 plt.xlabel("seconds")
 plt.show()

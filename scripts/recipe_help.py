@@ -21,11 +21,12 @@ _OPTIMISATION = (
     *("metric_for_best_model", "skip_first_teacher_update", "min_target_var", "min_pred_var", "collapse_watch_start"),
 )
 _MACHINE = (
-    *("bf16", "fp16", "torch_compile", "activation_checkpointing", "gradient_checkpointing", "use_cpu"),
+    *("bf16", "fp16", "torch_compile", "activation_checkpointing", "use_cpu"),
     *("dataloader_num_workers", "eval_strategy", "save_strategy", "save_total_limit", "report_to", "run_name"),
     *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_strategy"),
 )
 _SECTIONS = {"model": "model", "data": "data", "augmentation": "augmentation", "lora": "LoRA adapters, with --lora"}
+_MOST_CHOICES = 15
 _VALUES = {"int": "N", "float": "X", "str": "TEXT", "string_to_bool": "true|false"}
 
 
@@ -97,7 +98,7 @@ class _DashedFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""
-        if action.choices:
+        if action.choices and len(list(action.choices)) <= _MOST_CHOICES:
             text = f"{text.rstrip('. ')}: {', '.join(map(str, action.choices))}"
         if action.default in (None, False, argparse.SUPPRESS) or "efault" in text:
             return text

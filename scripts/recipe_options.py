@@ -54,7 +54,9 @@ def parse_recipe(
         epilog=f"examples:\n{examples}",
     )
     parser.add_argument(
-        "--dataset", help="Hub name, local folder, folder that save_to_disk wrote, `ragas` or `mirdata:NAME`"
+        "--dataset",
+        metavar="DATA",
+        help="Hub name, local folder, folder that save_to_disk wrote, `ragas` or `mirdata:NAME`",
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the newest complete checkpoint in the output folder"
