@@ -124,6 +124,9 @@ def _output_is_closed() -> bool:
 def printed_log() -> Iterator[None]:
     """Print the log of the library: information to standard output, warnings and errors to standard error."""
     library, printer = logging.getLogger("polyaudio"), _Printer(sys.stdout, sys.stderr)
+    if any(isinstance(one, _Printer) for one in library.handlers):  # that of the command which called this one
+        yield
+        return
     level = library.level
     library.addHandler(printer)
     library.setLevel(logging.INFO)
