@@ -17,6 +17,7 @@ from transformers.utils import logging
 from builders import SAM_AUDIO, TONES, write_tones
 from polyaudio import AudioTrainingArguments, SAMAudioConfig, SAMAudioForAudioClassification
 from polyaudio.training.trainer import AudioTrainer
+from prepared_python import python
 
 
 RECIPE = f"""
@@ -36,7 +37,7 @@ def place(tmp_path_factory):
 
 
 def train(place, output: str, *flags: str, in_terminal: bool) -> tuple[str, str]:
-    """What a training prints to standard output and to standard error, in a fresh process."""
+    """What a training prints to standard output and to standard error."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM_")}
     command = ["train", "--config", "recipe.yaml", "--dataset", "tones", "--output-dir", output, *flags]
     reader, writer = pty.openpty() if in_terminal else os.pipe()
