@@ -46,13 +46,10 @@ def train(place, output: str, *flags: str, in_terminal: bool) -> tuple[str, str]
     errors: list[bytes] = []
     thread = threading.Thread(target=lambda: errors.extend(read_all(reader)))
     thread.start()
-    done = subprocess.run(
-        [sys.executable, "-m", "polyaudio", *command],
-        cwd=place,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=writer,
-    )
+    # What hides bars has to be set before libraries are imported
+    interpreter = python() if in_terminal and "--quiet" not in flags else sys.executable
+    command = [interpreter, "-m", "polyaudio", *command]
+    done = subprocess.run(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=writer)
     os.close(writer)
     thread.join()
     os.close(reader)
