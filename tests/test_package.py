@@ -129,6 +129,16 @@ def test_environment_yml_is_in_step_with_setup_cfg(project_root, setup_cfg):
     assert "-e ." in pip
 
 
+def test_the_version_is_the_same_everywhere(project_root, setup_cfg):
+    """As the workflow for releases demands of a tag."""
+    version = setup_cfg["metadata"]["version"]
+    assert yaml.safe_load((project_root / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    assert f"\n## [{version}] - " in (project_root / "CHANGELOG.md").read_text(encoding="utf-8")
+    workflow = yaml.safe_load((project_root / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    assert workflow["jobs"]["publish"]["permissions"] == {"id-token": "write"}
+    assert (project_root / ".ci" / "try_release").is_file()
+
+
 def test_an_older_transformers_is_refused(project_root, setup_cfg, tmp_path):
     needed = requirements(setup_cfg["options"]["install_requires"])["transformers"]
     code = f"""
