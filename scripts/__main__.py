@@ -6,7 +6,8 @@ import gc
 import importlib
 import sys
 
-from .command import exit_code
+from ..data.text import did_you_mean
+from .command import exit_code, hide_bars_of_libraries
 
 
 COMMANDS = {
@@ -36,8 +37,17 @@ COMMANDS = {
 _ALLOCATIONS = 10_000
 
 
+EXAMPLES = """\
+examples:
+  polyaudio demo
+  polyaudio train --dataset my-recordings/ --output-dir runs/mine
+  polyaudio predict concert.flac --model runs/mine"""
+
+
 def main(argv: list[str] | None = None) -> int:
     gc.set_threshold(_ALLOCATIONS)
+    if argv is None:
+        hide_bars_of_libraries(sys.argv)
     return exit_code("polyaudio", lambda: run(sys.argv[1:] if argv is None else argv))
 
 
@@ -46,6 +56,7 @@ def run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: polyaudio <command> [--help] ...\n\ncommands:")
         print("\n".join(f"  {name:<13}{description}" for name, description in COMMANDS.items()))
+        print(f"\n{EXAMPLES}")
         return 0 if argv else 2
     if argv[0] == "--version":
         from .. import __version__
@@ -53,7 +64,8 @@ def run(argv: list[str]) -> int:
         print(f"polyaudio {__version__}")
         return 0
     if argv[0] not in COMMANDS:
-        print(f"polyaudio: there is no command {argv[0]!r}; choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        meant = did_you_mean(argv[0], COMMANDS) or f". Choose from {', '.join(COMMANDS)}."
+        print(f"polyaudio: there is no command {argv[0]!r}{meant}", file=sys.stderr)
         return 2
     return importlib.import_module(f".{argv[0].replace('-', '_')}", __package__).main(argv[1:])
 

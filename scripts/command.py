@@ -2,7 +2,6 @@
 # Licensed under the MIT License; see LICENSE.
 """What the commands share: the parser of their arguments, their log and their exit codes."""
 
-import argparse
 import contextlib
 import errno
 import functools
@@ -11,8 +10,9 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, TextIO
 
+from .parser import CommandParser
 from .terminal import plain, plain_streams
 
 
@@ -37,14 +37,34 @@ def command(run: Callable[[list[str]], int | None]) -> Command:
 
     @functools.wraps(run)
     def main(argv: list[str] | None = None) -> int:
+        arguments = sys.argv[1:] if argv is None else argv
+        if argv is None:
+            hide_bars_of_libraries(arguments)
+
         def logged() -> int | None:
-            with plain_streams(), printed_log():
-                return run(sys.argv[1:] if argv is None else argv)
+            with plain_streams(with_bars=not is_quiet(arguments)), printed_log():
+                return run(arguments)
 
         name = run.__module__.rsplit(".", 1)[-1].replace("_", "-")
         return exit_code(f"polyaudio {name}", logged)
 
     return main
+
+
+def is_quiet(argv: list[str]) -> bool:
+    """Whether a command is not to show its progress. No flag takes this word as its value."""
+    return "--quiet" in argv
+
+
+def hide_bars_of_libraries(argv: list[str]) -> None:
+    """
+    Hide the progress bars of libraries in a log and with `--quiet`, in this process and those that it starts.
+
+    They all are bars of tqdm, which reads this variable when it is imported. Called from Python, commands leave the
+    environment alone.
+    """
+    if is_quiet(argv) or not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def exit_code(name: str, call: Callable[[], int | None]) -> int:
@@ -103,7 +123,10 @@ def _output_is_closed() -> bool:
 @contextlib.contextmanager
 def printed_log() -> Iterator[None]:
     """Print the log of the library: information to standard output, warnings and errors to standard error."""
-    library, printer = logging.getLogger("polyaudio"), _Printer()
+    library, printer = logging.getLogger("polyaudio"), _Printer(sys.stdout, sys.stderr)
+    if any(isinstance(one, _Printer) for one in library.handlers):  # that of the command which called this one
+        yield
+        return
     level = library.level
     library.addHandler(printer)
     library.setLevel(logging.INFO)
@@ -115,20 +138,15 @@ def printed_log() -> Iterator[None]:
 
 
 class _Printer(logging.Handler):
+    def __init__(self, output: TextIO, errors: TextIO):
+        super().__init__()
+        self.output, self.errors = output, errors
+
     def emit(self, record: logging.LogRecord) -> None:
-        print(
-            plain(self.format(record), keep="\n"), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        )
+        stream = self.errors if record.levelno >= logging.WARNING else self.output
+        print(plain(self.format(record), keep="\n"), file=stream)
 
 
-def argument_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
+def argument_parser(name: str, description: str, examples: str) -> CommandParser:
     """An argument parser whose help ends with examples."""
-    parser = argparse.ArgumentParser(
-        prog=f"polyaudio {name}",
-        description=description,
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.color = False  # type: ignore[attr-defined]  # of Python 3.14; commands print nothing that steers a terminal
-    return parser
+    return CommandParser(prog=f"polyaudio {name}", description=description, epilog=f"examples:\n{examples}")

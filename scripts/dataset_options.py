@@ -78,14 +78,7 @@ def add_action(
     actions, name: str, run: Callable[[argparse.Namespace], int], *, help: str, description: str, examples: str
 ) -> argparse.ArgumentParser:
     """Add an action to `polyaudio dataset`, with the arguments that name the dataset and its audio column."""
-    parser = actions.add_parser(
-        name,
-        help=help,
-        description=description,
-        epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = actions.add_parser(name, help=help, description=description, epilog=f"examples:\n{examples}")
     parser.add_argument(
         "dataset",
         metavar="DATASET",
@@ -96,7 +89,6 @@ def add_action(
         "--audio-column", default="audio", metavar="NAME", help="column with the audio (default: audio)"
     )
     parser.set_defaults(run=run)
-    parser.color = False  # as that of `argument_parser`
     return parser
 
 

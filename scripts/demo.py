@@ -5,7 +5,7 @@
 import sys
 from pathlib import Path
 
-from .command import argument_parser, command
+from .command import argument_parser, command, is_quiet
 
 
 EXAMPLES = """\
@@ -18,7 +18,8 @@ EXAMPLES = """\
 def main(argv: list[str]) -> int:
     parser = argument_parser(
         "demo",
-        "Train a raga classifier on synthetic recordings in a few minutes, and classify a new clip with it.",
+        "Train a raga classifier on synthetic recordings in a few minutes, and classify a new clip with it. It also "
+        "takes the flags of `polyaudio train`.",
         EXAMPLES,
     )
     parser.add_argument(
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     from . import train
 
     flags = ["--config", "carnatic_ragas", "--output-dir", args.output, *training_flags]
+    flags += ["--quiet"] if is_quiet(argv) else []
     code = train.main(flags)
     if code == 0:
         classify_a_clip(Path(args.output))

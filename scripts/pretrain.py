@@ -5,12 +5,12 @@
 import shlex
 import sys
 
-from .command import command
+from .command import command, is_quiet
 from .recipe_options import parse_recipe
+from .terminal import hidden_output
 
 
 EXAMPLES = """\
-examples:
   polyaudio pretrain --config sslam_tiny_stage1 --dataset my-recordings/ --output-dir runs/stage1
   polyaudio pretrain --config sslam_tiny_stage2 --dataset my-recordings/ --output-dir runs/stage2 \\
       --model-name-or-path runs/stage1
@@ -38,17 +38,18 @@ def main(argv: list[str]) -> None:
     from ..training.runs import leave_together
 
     try:
-        commit_url = pretrain(
-            others.dataset,
-            recipe.model_source(arguments["model"], replaces_description=False),
-            arguments["training"],
-            windows=arguments["data"],
-            plot_mixtures_of=others.plot_mixtures,
-            resume=others.resume,
-            overwrite=others.overwrite,
-            recipe=recipe.name,
-            command=shlex.join(["polyaudio", "pretrain", *argv]),
-        ).commit_url
+        with hidden_output(is_quiet(argv)):
+            commit_url = pretrain(
+                others.dataset,
+                recipe.model_source(arguments["model"], replaces_description=False),
+                arguments["training"],
+                windows=arguments["data"],
+                plot_mixtures_of=others.plot_mixtures,
+                resume=others.resume,
+                overwrite=others.overwrite,
+                recipe=recipe.name,
+                command=shlex.join(["polyaudio", "pretrain", *argv]),
+            ).commit_url
     except CollapseError as error:
         raise ValueError(str(error)) from error
     if commit_url is not None:

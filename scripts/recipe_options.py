@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .recipe_help import RecipeParser
+
 
 if TYPE_CHECKING:
     from ..training.recipes import Recipe
@@ -28,30 +30,33 @@ def parse_recipe(
         argv: the arguments of the command line.
         default_recipe: the recipe to use without `--config`.
         description: the first lines of the help text.
-        examples: the last lines of the help text.
+        examples: the examples at the end of the help text.
 
     Returns:
         The recipe, an instance of each dataclass by its section, and the other arguments, `dataset` and `resume` among
         them.
 
     Raises:
-        ValueError: the recipe is wrong, or no dataset is named.
+        ValueError: the recipe is wrong, a flag does not exist, or no dataset is named.
     """
-    from transformers.hf_argparser import DataClassType, HfArgumentParser
+    from transformers import HfArgumentParser
 
     from ..training.recipes import read_recipe
 
-    parser = HfArgumentParser(
-        [DataClassType(kind) for kind in kinds.values()],
+    class TrainingParser(RecipeParser, HfArgumentParser):
+        """Both, and defined here, because transformers takes a second to import."""
+
+    parser = TrainingParser(
+        kinds,
         prog=f"polyaudio {name}",
         usage=f"polyaudio {name} [--config RECIPE] [--dataset DATA] [--output-dir DIR] [FLAG ...]",
         description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        epilog=f"examples:\n{examples}",
     )
     parser.add_argument(
-        "--dataset", help="Hub name, local folder, folder that save_to_disk wrote, `ragas` or `mirdata:NAME`"
+        "--dataset",
+        metavar="DATA",
+        help="Hub name, local folder, folder that save_to_disk wrote, `ragas` or `mirdata:NAME`",
     )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the newest complete checkpoint in the output folder"
@@ -97,6 +102,9 @@ def parse_recipe(
     only_config.add_argument("--config", default=default_recipe)
     recipe = read_recipe(only_config.parse_known_args(argv)[0].config)
     parser.set_defaults(**recipe.flags(kinds))
+    message = parser.unknown_flag(argv)
+    if message is not None:
+        raise ValueError(message)
     *arguments, others = parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
     if others.dataset is None:
         raise ValueError("There is no dataset: name a folder or a Hub dataset with --dataset.")

@@ -3,6 +3,7 @@
 """Keeps text from files, such as labels and file names, from steering the terminal that it is printed to."""
 
 import contextlib
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -46,13 +47,24 @@ def print_error(text: str) -> None:
 
 
 @contextlib.contextmanager
-def plain_streams() -> Iterator[None]:
+def hidden_output(hide: bool) -> Iterator[None]:
+    """Print nothing to standard output, if it is to be hidden. The log of the library is printed all the same."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if hide else sys.stdout):
+        yield
+
+
+@contextlib.contextmanager
+def plain_streams(*, with_bars: bool = True) -> Iterator[None]:
     """
     Make all that is printed plain but for line breaks and tabs.
 
     Progress bars, which go to standard error, also return to the start of the line and, with several bars, move up.
+
+    Args:
+        with_bars: without, standard error is no terminal for those who ask, so that it gets no progress bars.
     """
-    output, errors = _PlainStream(sys.stdout, "\n\t"), _PlainStream(sys.stderr, "\n\t\r", "\x1b[A")
+    output = _PlainStream(sys.stdout, "\n\t")
+    errors = _PlainStream(sys.stderr, "\n\t\r", "\x1b[A", with_bars=with_bars)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):  # type: ignore[type-var]
         yield
 
@@ -60,8 +72,11 @@ def plain_streams() -> Iterator[None]:
 class _PlainStream:
     """A text stream that writes to another one, and is that one in everything else."""
 
-    def __init__(self, stream: TextIO, keep: str, sequence: str | None = None):
-        self._stream, self._keep, self._sequence = stream, keep, sequence
+    def __init__(self, stream: TextIO, keep: str, sequence: str | None = None, *, with_bars: bool = True):
+        self._stream, self._keep, self._sequence, self._with_bars = stream, keep, sequence, with_bars
+
+    def isatty(self) -> bool:
+        return self._with_bars and self._stream.isatty()
 
     def write(self, text: str) -> int:
         parts = text.split(self._sequence) if self._sequence else [text]

@@ -5,12 +5,12 @@
 import shlex
 import sys
 
-from .command import command
+from .command import command, is_quiet
 from .recipe_options import parse_recipe
+from .terminal import hidden_output
 
 
 EXAMPLES = """\
-examples:
   polyaudio train --config carnatic_ragas --output-dir runs/ragas
   polyaudio train --dataset my-recordings/ --epochs 20 --batch-size 8 --lr 3e-4
   polyaudio train --config sslam_small --model-name-or-path ta012/SSLAM_pretrain --dataset my-recordings/
@@ -55,12 +55,14 @@ def main(argv: list[str]) -> None:
     source = recipe.model_source(classifier, replaces_description=True)
     if several_seeds or data.folds is not None or data.fold_column is not None:
         seeds = classifier.seeds if several_seeds else None
-        runs = cross_validate(others.dataset, source, args, seeds=seeds, **settings)
+        with hidden_output(is_quiet(argv)):
+            runs = cross_validate(others.dataset, source, args, seeds=seeds, **settings)
         if args.process_index == 0:
             print(format_summary(runs.summary))
             print(f"\nThe summary is in {runs.folder}, and each run has a folder in it")
     else:
-        commit_url = fine_tune(others.dataset, source, args, **settings).commit_url
+        with hidden_output(is_quiet(argv)):
+            commit_url = fine_tune(others.dataset, source, args, **settings).commit_url
         if commit_url is not None:
             print(commit_url)
     leave_together()

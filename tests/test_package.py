@@ -1,6 +1,7 @@
 """The package as a whole: what it imports, what it installs, and that its files agree."""
 
 import configparser
+import importlib
 import re
 import shutil
 import subprocess
@@ -83,6 +84,14 @@ def test_every_public_name_is_there():
         polyaudio.SAMModel  # noqa: B018
 
 
+def test_what_the_readme_of_0_1_0_imported_is_there():
+    """As docs/upgrading.md says. What is moved later has to warn for one release."""
+    assert {"load_audio", "SSLAMFeatureExtractor"} <= set(polyaudio.__all__)
+    assert importlib.import_module("polyaudio.training.lora").merge_adapter.__doc__
+    for command in ("train", "pretrain"):
+        assert importlib.import_module(f"polyaudio.scripts.{command}").main
+
+
 @pytest.fixture
 def setup_cfg(project_root) -> configparser.ConfigParser:
     parser = configparser.ConfigParser()
@@ -118,6 +127,16 @@ def test_environment_yml_is_in_step_with_setup_cfg(project_root, setup_cfg):
     assert f"python{options['python_requires']}" in [entry.replace(" ", "") for entry in conda]
     assert requirements("\n".join(entry for entry in pip if entry != "-e .")) == expected
     assert "-e ." in pip
+
+
+def test_the_version_is_the_same_everywhere(project_root, setup_cfg):
+    """As the workflow for releases demands of a tag."""
+    version = setup_cfg["metadata"]["version"]
+    assert yaml.safe_load((project_root / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    assert f"\n## [{version}] - " in (project_root / "CHANGELOG.md").read_text(encoding="utf-8")
+    workflow = yaml.safe_load((project_root / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    assert workflow["jobs"]["publish"]["permissions"] == {"id-token": "write"}
+    assert (project_root / ".ci" / "try_release").is_file()
 
 
 def test_an_older_transformers_is_refused(project_root, setup_cfg, tmp_path):

@@ -7,10 +7,7 @@ The Python blocks of a page run one after the other, in a folder with a tiny mod
 comment `<!-- illustration -->` needs the Hub or a long run: it is compiled and its imports are looked up.
 """
 
-import argparse
-import importlib
 import re
-import shlex
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import soundfile
-from transformers import HfArgumentParser
 
+from command_lines import Parsed, calls_of, parser_of
 from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudioClassification
 from polyaudio.scripts.__main__ import COMMANDS
 
@@ -54,46 +51,14 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 ALL = "\n".join(TEXTS.values())
 
 
-def calls_of(lines: list[str]) -> list[list[str]]:
-    """The arguments of each call of the command line, however it is started."""
-    calls = []
-    for line in dict.fromkeys(lines):
-        words = shlex.split(" ".join(line.split()), comments=True)
-        if ">" in words:
-            words = words[: words.index(">")]
-        module = next((word for word in words if word.startswith("polyaudio.scripts.")), None)
-        if words[:1] == ["polyaudio"] and len(words) > 1:
-            calls.append(words[1:])
-        elif module:
-            calls.append([module.rpartition(".")[2], *words[words.index(module) + 1 :]])
-    return calls
-
-
 CALLS = calls_of(LINES)
 # In the text, where what does not matter may be left out; COMMAND stands for any
 MENTIONS = [call for call in calls_of(INLINE) if call[0] != "COMMAND"]
 
 
-class Parsed(BaseException):
-    """Raised in place of what comes after the parsing of a command line."""
-
-
 @pytest.fixture
 def parse(monkeypatch):
-    """Runs a command up to the end of its parsing; a bad command line returns or exits instead."""
-
-    def and_no_further(method):
-        def parse(*args, **kwargs):
-            method(*args, **kwargs)
-            raise Parsed
-
-        return parse
-
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", and_no_further(argparse.ArgumentParser.parse_args))
-    method = HfArgumentParser.parse_args_into_dataclasses
-    monkeypatch.setattr(HfArgumentParser, "parse_args_into_dataclasses", and_no_further(method))
-    module_of = {name: f"polyaudio.scripts.{name.replace('-', '_')}" for name in COMMANDS}
-    return lambda call: importlib.import_module(module_of[call[0]]).main(call[1:])
+    return parser_of(monkeypatch)
 
 
 def test_the_pages_are_read():
@@ -124,7 +89,7 @@ def test_a_command_that_is_mentioned_has_the_flags(call, parse, capsys):
     assert call[0] in COMMANDS
     command = call[:2] if call[0] == "dataset" else call[:1]
     with pytest.raises(SystemExit, match="0"):
-        parse([*command, "--help"])
+        parse([*command, "--help-all" if call[0] in ("train", "pretrain") else "--help"])
     text = capsys.readouterr().out
     assert text.startswith(" ".join(["usage: polyaudio", *command]))
     assert {word for word in call if word.startswith("--")} <= set(re.findall(r"(?<![\w-])--[\w-]+", text))

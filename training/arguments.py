@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from transformers import TrainingArguments
 
+from ..data.text import did_you_mean
+
 
 @dataclass
 class ModelArguments:
@@ -189,6 +191,10 @@ class AudioTrainingArguments(TrainingArguments):
     dataloader_num_workers: int = field(
         default=2, metadata={"help": "Number of processes that read audio and extract features."}
     )
+    report_to: list[str] | str = field(
+        default_factory=lambda: ["none"],
+        metadata={"help": "Where to log beside the terminal: wandb, tensorboard, trackio, ... or several of them."},
+    )
     warmup_epochs: float | None = field(
         default=None,
         metadata={"help": "Number of epochs of linear warm-up, at most half of all epochs. Overrides warmup_steps."},
@@ -230,6 +236,8 @@ class AudioTrainingArguments(TrainingArguments):
             self.use_cpu = True
             self.dataloader_pin_memory = False
         super().__post_init__()
+        if self.report_to:
+            _check_reports(list(self.report_to))
         if self.label_smoothing_factor:
             raise ValueError(
                 "label_smoothing_factor replaces the loss of the model and leaves out its other terms. Set "
@@ -303,6 +311,18 @@ class PretrainingArguments(AudioTrainingArguments):
                 "ema_decay averages the weights of a classifier. The decay of the teacher is a setting of the "
                 "configuration: put it into the section `model` of a recipe."
             )
+
+
+def _check_reports(names: list[str]) -> None:
+    """Refuse what nothing can be reported to; `Trainer` would find that out after the dataset has been read."""
+    from transformers.integrations import integration_utils as integrations
+
+    for name in names:
+        if name not in integrations.INTEGRATION_TO_CALLBACK:
+            meant = did_you_mean(name, integrations.INTEGRATION_TO_CALLBACK)
+            raise ValueError(f"report_to (--report-to) names {name!r}, which transformers does not know{meant or '.'}")
+        if name not in {*integrations.get_available_reporting_integrations(), "azure_ml", "flyte"}:
+            raise ValueError(f"report_to (--report-to) names {name!r}, which is not installed: `pip install {name}`.")
 
 
 ArgumentsT = TypeVar("ArgumentsT", bound=TrainingArguments)

@@ -2,7 +2,6 @@
 # Licensed under the MIT License; see LICENSE.
 """Recipes: YAML files with the settings of a training run."""
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from ..augmentation.arguments import AugmentationArguments
+from ..data.text import did_you_mean
 from ..integration.registry import MODEL_TYPES, load_class
 from .arguments import (
     AudioTrainingArguments,
@@ -163,8 +163,10 @@ def find_recipe(name: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
-    raise ValueError(f"There is no recipe {name!r}. Give the path of a YAML file or one of: {known}.")
+    known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    raise ValueError(
+        f"There is no recipe {name!r}{_meant(name, known)} Give the path of a YAML file or one of: {', '.join(known)}."
+    )
 
 
 def read_recipe(name: str | Path) -> Recipe:
@@ -197,7 +199,7 @@ def read_recipe(name: str | Path) -> Recipe:
         raise ValueError(f"{path} is not a recipe. A recipe has the sections {', '.join(_SECTIONS)}.")
     for section in content:
         if section not in _SECTIONS:
-            raise ValueError(f"{path} has a section {section!r}, which does not exist{_close(section, _SECTIONS)}")
+            raise ValueError(f"{path} has a section {section!r}, which does not exist{_meant(section, _SECTIONS)}")
     return Recipe(path.stem, path, content)
 
 
@@ -212,7 +214,7 @@ def _fill(kinds: Mapping[str, type], given: Mapping[str, Any], path: Path) -> di
     unknown = [name for name in given if not any(name in names_of(kind) for kind in kinds.values())]
     if unknown:
         known = set().union(*(names_of(kind) for kind in kinds.values()))
-        raise ValueError(f"{path.stem} has no setting {unknown[0]!r} to change{_close(unknown[0], known)}")
+        raise ValueError(f"{path.stem} has no setting {unknown[0]!r} to change{_meant(unknown[0], known)}")
     return {
         section: kind(**{one.name: given[one.name] for one in fields(kind) if one.init and one.name in given})
         for section, kind in kinds.items()
@@ -231,9 +233,8 @@ def _advice(name: str, known: Mapping[str, Collection[str]]) -> str:
     right = [section for section, names in known.items() if name in names]
     if right:
         return f"but it belongs in {right[0]}. Move it there."
-    return f"which does not exist{_close(name, set().union(*known.values()))}"
+    return f"which does not exist{_meant(name, set().union(*known.values()))}"
 
 
-def _close(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(str(name), sorted(known), 1)
-    return f". Did you mean {close[0]!r}?" if close else "."
+def _meant(name: str, known: Collection[str]) -> str:
+    return did_you_mean(str(name), known) or "."

@@ -3,6 +3,7 @@
 """How commands end: errors of the system, Ctrl-C, and readers of the output that go away."""
 
 import errno
+import logging
 import os
 import subprocess
 import sys
@@ -52,6 +53,21 @@ def test_the_end_of_a_command(error, code, message, monkeypatch, capsys):
 def test_a_bug_ends_with_its_traceback(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         run_with(ZeroDivisionError("a bug"), monkeypatch)
+
+
+def test_a_command_that_calls_another_prints_its_log_once(capsys):
+    """As `demo` calls `train`."""
+
+    @command
+    def train(argv):
+        logging.getLogger("polyaudio.training").info("the report")
+
+    @command
+    def demo(argv):
+        return train(argv)
+
+    assert demo([]) == 0
+    assert capsys.readouterr().out == "the report\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["dataset", "stats", "--help"]])
