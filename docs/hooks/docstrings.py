@@ -24,8 +24,9 @@ _HEADING = re.compile(r"^## (\w+)$", re.MULTILINE)
 
 def on_startup(command: str, dirty: bool) -> None:
     """
-    Copy the package to where mkdocstrings, which reads it without importing it, finds it as `polyaudio`. At `on_config`,
-    mkdocstrings leaves out a folder that is not there.
+    Copy the package to where mkdocstrings, which reads it without importing it, finds it as `polyaudio`.
+
+    At `on_config`, mkdocstrings has already left out folders that are not there.
     """
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
