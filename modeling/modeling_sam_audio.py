@@ -1,13 +1,15 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""SAMAudio: segment tokens that attend to the frames of a convolutional encoder."""
+"""SAMAudio: segment tokens that attend to the frames of a convolutional or another encoder."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from transformers import AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -23,10 +25,14 @@ from ..feature_extraction.padding import frames_to_hear
 from ..integration.adapters import AdapterLoadingMixin
 from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
+from .modeling_sslam import SSLAMModel
 from .window_folding import cut_into_windows, join_window_logits
 
 
 logger = logging.get_logger(__name__)
+
+# The encoders that transformers does not have, so that code beside a model finds them too
+_OWN_ENCODERS = {SSLAMModel.config_class: SSLAMModel}
 
 
 @dataclass
@@ -268,6 +274,131 @@ class SAMAudioEncoder(nn.Module):
                 frame_mask = layer.output_mask(frame_mask)
             hidden_states = layer(hidden_states, frame_mask)
         return self.projection(hidden_states.transpose(1, 2)), frame_mask
+
+
+def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """
+    A new encoder for [`SAMAudioPretrainedEncoder`]; of a model with a decoder, its encoder.
+
+    Raises:
+        ValueError: the model does not take audio.
+    """
+    model_class = _OWN_ENCODERS.get(type(config))
+    if model_class is not None:
+        return model_class(config)
+    # transformers would take the dtype of the configuration, which a model that is built around this one does not
+    model = AutoModel.from_config(config, dtype=torch.get_default_dtype())
+    if config.is_encoder_decoder:
+        model = model.get_encoder()
+    if model.main_input_name not in ("input_values", "input_features"):
+        raise ValueError(
+            f"`encoder_config` must be that of an audio encoder, but {type(model).__name__} takes "
+            f"`{model.main_input_name}`."
+        )
+    return model
+
+
+class SAMAudioPretrainedEncoder(nn.Module):
+    """
+    The model that `config.encoder_config` describes, in place of the convolutions: SSLAM, or a model of transformers
+    whose `last_hidden_state` is a sequence of frames, or of the patches of AST.
+    """
+
+    def __init__(self, config: SAMAudioConfig):
+        super().__init__()
+        self.model = build_encoder(config.encoder_config)
+        hidden_size = config.encoder_config.hidden_size
+        self.projection = (
+            nn.Identity() if hidden_size == config.hidden_size else nn.Linear(hidden_size, config.hidden_size)
+        )
+
+    @property
+    def masks_padding(self) -> bool:
+        """Whether the encoder tells the frames of a clip from those of padding. Others read clips of one length."""
+        return hasattr(self.model, "get_time_patch_mask") or hasattr(self.model, "_get_feature_vector_attention_mask")
+
+    def forward(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Args:
+            input_values: what the encoder's own feature extractor returns.
+            attention_mask: nonzero for what is not padding. Encoders that cannot mask padding hear it.
+
+        Returns:
+            The encoder frames `(batch_size, encoder_frames, hidden_size)`, and their mask, bool, `False` for padding,
+            or `None` if the encoder hears all frames.
+
+        Raises:
+            ValueError: the input does not fit the encoder, or its output is not a sequence.
+        """
+        if hasattr(self.model, "get_frame_features"):  # SSLAM
+            frames, frame_mask = self.model.get_frame_features(input_values, attention_mask)
+            return self.projection(frames), frame_mask
+        self._check_length(input_values)
+        if not self.masks_padding:
+            attention_mask = None
+        elif attention_mask is not None and attention_mask.shape != input_values.shape[:2]:
+            raise ValueError(
+                f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of the input, got "
+                f"{tuple(attention_mask.shape)}."
+            )
+        hidden_states = self.model(input_values, attention_mask=attention_mask).last_hidden_state
+        if hidden_states.ndim != 3:
+            raise ValueError(
+                f"`encoder_config` must be that of an encoder with a sequence of frames, but {type(self.model).__name__} "
+                f"returns hidden states of shape {tuple(hidden_states.shape)}."
+            )
+        frame_mask = None
+        if attention_mask is not None:
+            frame_mask = self.model._get_feature_vector_attention_mask(hidden_states.shape[1], attention_mask).bool()
+        return self.projection(self._join_mel_patches(hidden_states)), frame_mask
+
+    def _check_length(self, input_values: torch.Tensor) -> None:
+        """Raise `ValueError` for clips of a length that the encoder cannot read, and would not say so clearly."""
+        config, length = self.model.config, input_values.shape[1]
+        if hasattr(config, "frequency_stride") and length != config.max_length:
+            raise ValueError(
+                f"The encoder reads clips of {config.max_length} frames, got {length}. Pad and cut clips with the "
+                "encoder's own feature extractor."
+            )
+        shortest = 1
+        kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
+        for kernel_size, stride in zip(reversed(kernels), reversed(strides), strict=True):
+            shortest = (shortest - 1) * stride + kernel_size
+        if length < shortest:
+            raise ValueError(f"The encoder reads clips of at least {shortest} samples, got {length}.")
+
+    def _join_mel_patches(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The means over the mel patches of AST, which follow two special tokens, from the lowest to the highest."""
+        config = self.model.config
+        if not hasattr(config, "frequency_stride"):
+            return hidden_states
+        num_mel_patches = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        return hidden_states[:, 2:].unflatten(1, (num_mel_patches, -1)).mean(1)
+
+    def resolve_attention_mask(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The frames or samples that are not padding, or `None` if the encoder hears all of them."""
+        if hasattr(self.model, "resolve_attention_mask"):
+            return self.model.resolve_attention_mask(input_values, attention_mask)
+        return None if attention_mask is None else attention_mask.bool()
+
+    def output_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        The encoder frames that are not padding, `(batch_size, encoder_frames)`, bool.
+
+        Raises:
+            ValueError: the encoder does not mask padding.
+        """
+        if hasattr(self.model, "get_time_patch_mask"):
+            return self.model.get_time_patch_mask(attention_mask)
+        if not self.masks_padding:
+            raise ValueError(f"{type(self.model).__name__} hears padding as sound, so it has no mask of its frames.")
+        length = torch.tensor(attention_mask.shape[1])
+        num_frames = int(self.model._get_feat_extract_output_lengths(length))
+        return self.model._get_feature_vector_attention_mask(num_frames, attention_mask).bool()
 
 
 def eager_attention_forward(
@@ -579,9 +710,51 @@ class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTraine
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": SAMAudioSegmentLayer, "attentions": SAMAudioSegmentAttention}
 
+    @classmethod
+    def from_encoder(cls, encoder: str | os.PathLike | PreTrainedModel, **settings):
+        """
+        A model with new segments over a pre-trained encoder.
+
+        Args:
+            encoder: a folder or Hub name that `AutoModel` loads, or a model. Its head, if it has one, is left out.
+            settings: further settings of [`SAMAudioConfig`], such as `num_labels`.
+
+        Raises:
+            ValueError: the encoder has an adapter, or cannot be an encoder of SAMAudio.
+
+        Example:
+
+        ```python
+        >>> from polyaudio import SAMAudioForAudioClassification, SSLAMConfig, SSLAMModel
+
+        >>> encoder = SSLAMModel(SSLAMConfig(num_hidden_layers=2))
+        >>> model = SAMAudioForAudioClassification.from_encoder(encoder, num_labels=5)
+        >>> model.freeze_feature_encoder()
+        ```"""
+        if not isinstance(encoder, PreTrainedModel):
+            encoder = AutoModel.from_pretrained(encoder)
+        model = cls(cls.config_class(encoder_config=encoder.config, **settings))
+        model.load_encoder(encoder)
+        return model
+
+    def load_encoder(self, encoder: PreTrainedModel) -> None:
+        """
+        Copy the weights of an encoder, with the configuration `config.encoder_config`.
+
+        Raises:
+            ValueError: it has an adapter.
+        """
+        if encoder._hf_peft_config_loaded:
+            raise ValueError("The encoder has an adapter. Merge the adapter into its base first.")
+        encoder = encoder.base_model
+        if encoder.config.is_encoder_decoder:
+            encoder = encoder.get_encoder()
+        self.base_model.encoder.model.load_state_dict(encoder.state_dict())
+
     def freeze_feature_encoder(self):
-        """Disable the gradients of the convolutional encoder."""
-        self.base_model.encoder.requires_grad_(False)
+        """Disable the gradients of the encoder. What projects its frames to another width is trained."""
+        encoder = self.base_model.encoder
+        (encoder if self.config.encoder_config is None else encoder.model).requires_grad_(False)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -605,16 +778,21 @@ class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTraine
 class SAMAudioModel(SAMAudioPreTrainedModel):
     def __init__(self, config: SAMAudioConfig):
         super().__init__(config)
-        self.encoder = SAMAudioEncoder(config)
+        self.encoder = (SAMAudioEncoder if config.encoder_config is None else SAMAudioPretrainedEncoder)(config)
         self.segment_tokens = nn.Parameter(torch.zeros(config.num_segments, config.hidden_size))
         self.layers = nn.ModuleList([SAMAudioSegmentLayer(config) for _ in range(config.num_hidden_layers)])
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        if self.config.encoder_config is not None:
+            return self.encoder.model.get_input_embeddings()
         return self.encoder.layers[0].conv
 
     def set_input_embeddings(self, value: nn.Module):
-        self.encoder.layers[0].conv = value
+        if self.config.encoder_config is not None:
+            self.encoder.model.set_input_embeddings(value)
+        else:
+            self.encoder.layers[0].conv = value
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -700,6 +878,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         Returns:
             `(batch_size, encoder_frames)`, bool.
         """
+        if self.config.encoder_config is not None:
+            return self.encoder.output_mask(attention_mask)
         frame_mask = attention_mask.bool()
         for layer in self.encoder.layers:
             frame_mask = layer.output_mask(frame_mask)
@@ -719,6 +899,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
             The features `(batch_size, encoder_frames, hidden_size)`, and the mask `(batch_size, encoder_frames)`,
             bool, `False` for padding, or `None` if there is no padding.
         """
+        if self.config.encoder_config is not None:
+            return self.encoder(input_values.to(self.segment_tokens.dtype), attention_mask)
         self._check_input(input_values, attention_mask)
         frame_mask = self._frames_to_hear(input_values, attention_mask)
         # Without padding all layers take the faster way, as attention does by `create_bidirectional_mask`
@@ -737,9 +919,14 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         Raises:
             ValueError: as `get_frame_features`.
         """
-        self._check_input(input_values, attention_mask)
-        attention_mask = self._frames_to_hear(input_values, attention_mask)
-        if self.config.frontend != "waveform":
+        if self.config.encoder_config is None:
+            self._check_input(input_values, attention_mask)
+            attention_mask = self._frames_to_hear(input_values, attention_mask)
+        elif self.encoder.masks_padding:
+            attention_mask = self.encoder.resolve_attention_mask(input_values, attention_mask)
+        else:
+            raise ValueError("The encoder reads clips of one length. Set `window_frames` to 0.")
+        if input_values.ndim == 3:
             return cut_into_windows(input_values, attention_mask, self.config.window_frames)
         windows, *others = cut_into_windows(input_values[:, :, None], attention_mask, self.config.window_frames)
         return windows[:, :, 0], *others
