@@ -56,10 +56,15 @@ def read_encoder_config(given: dict[str, Any] | PreTrainedConfig) -> PreTrainedC
     if isinstance(config, EATConfig):
         config = config.to_sslam()
     if isinstance(config, SAMAudioConfig):
-        raise ValueError("`encoder_config` must not be that of a SAMAudio model. Use the configuration of its encoder.")
+        raise ValueError(
+            "`encoder_config` must not be that of a SAMAudio model. Use the configuration of its encoder."
+        )
     if not isinstance(getattr(config, "hidden_size", None), int):
-        raise ValueError(f"A model of type {config.model_type} has no `hidden_size`, so it gives no frames to attend to.")
+        raise ValueError(
+            f"A model of type {config.model_type} has no `hidden_size`, so it gives no frames to attend to."
+        )
     vars(config).pop("auto_map", None)  # the code is found by the type of the model
+    config.name_or_path = ""
     return config
 
 
@@ -78,8 +83,8 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             `model_type`. The input is then that of the encoder's own feature extractor: `frontend`, `feature_size`
             and `padding_value` are `None`, and the settings of the convolutions have no effect.
         frontend (`str`, *optional*, defaults to `"log_mel"`):
-            Input of the convolutions: `"log_mel"`, `"tonic_chroma"`, `"tonic_pitch"` or `"tonic_pitch+chroma"` frames of
-            shape `(batch_size, frames, feature_size)`, or the `"waveform"` of shape `(batch_size, samples)`.
+            Input of the convolutions: `"log_mel"`, `"tonic_chroma"`, `"tonic_pitch"` or `"tonic_pitch+chroma"` frames
+            of shape `(batch_size, frames, feature_size)`, or the `"waveform"` of shape `(batch_size, samples)`.
         feature_size (`int`, *optional*):
             Number of values in a frame. The default is 80 mel bins, 36 pitch classes of `"tonic_chroma"`, 64 values of
             `"tonic_pitch"`, 100 of both, or 1 sample of a waveform.

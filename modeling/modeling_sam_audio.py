@@ -276,6 +276,15 @@ class SAMAudioEncoder(nn.Module):
         return self.projection(hidden_states.transpose(1, 2)), frame_mask
 
 
+def one_input(input_values: torch.Tensor | None, input_features: torch.Tensor | None) -> torch.Tensor:
+    """The input of a model under either name. Raises `ValueError` unless there is exactly one."""
+    if input_values is not None and input_features is None:
+        return input_values
+    if input_features is not None and input_values is None:
+        return input_features
+    raise ValueError("Pass what the feature extractor returns: either `input_values` or `input_features`.")
+
+
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """
     A new encoder for [`SAMAudioPretrainedEncoder`]; of a model with a decoder, its encoder.
@@ -346,8 +355,8 @@ class SAMAudioPretrainedEncoder(nn.Module):
         hidden_states = self.model(input_values, attention_mask=attention_mask).last_hidden_state
         if hidden_states.ndim != 3:
             raise ValueError(
-                f"`encoder_config` must be that of an encoder with a sequence of frames, but {type(self.model).__name__} "
-                f"returns hidden states of shape {tuple(hidden_states.shape)}."
+                "`encoder_config` must be that of an encoder that returns frames `(batch_size, frames, size)`, but "
+                f"{type(self.model).__name__} returns hidden states of shape {tuple(hidden_states.shape)}."
             )
         frame_mask = None
         if attention_mask is not None:
@@ -799,15 +808,17 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
     @auto_docstring
     def forward(
         self,
-        input_values: torch.Tensor,
+        input_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
         mask_time: bool = False,
+        input_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioModelOutput:
         r"""
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
-            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`. With
+            `config.encoder_config`, what the encoder's own feature extractor returns.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
             1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
             `config.padding_value` are padding.
@@ -817,6 +828,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         mask_time (`bool`, *optional*, defaults to `False`):
             Whether to hide `config.mask_ratio` of the encoder frames if `mask_time_indices` is not given: random
             frames in training, the same frames at each call in evaluation.
+        input_features (`torch.Tensor`, *optional*):
+            `input_values` under the name that the feature extractors of some encoders give them, such as Whisper's.
 
         Example:
 
@@ -829,6 +842,7 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         >>> model(**inputs).last_hidden_state.shape
         torch.Size([1, 64, 512])
         ```"""
+        input_values = one_input(input_values, input_features)
         frames, frame_mask = self.get_frame_features(input_values, attention_mask)
 
         if mask_time_indices is None and mask_time:
@@ -979,17 +993,19 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
     @auto_docstring
     def forward(
         self,
-        input_values: torch.Tensor,
+        input_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         tonic: torch.Tensor | None = None,
         tonic_confidence: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioForPreTrainingOutput:
         r"""
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
-            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`. With
+            `config.encoder_config`, what the encoder's own feature extractor returns.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
             1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
             `config.padding_value` are padding.
@@ -1002,6 +1018,8 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
             Ignored. Accepted because [`SAMAudioFeatureExtractor`] returns it.
         tonic_confidence (`torch.Tensor` of shape `(batch_size,)`, *optional*):
             Ignored, like `tonic`.
+        input_features (`torch.Tensor`, *optional*):
+            `input_values` under the name that the feature extractors of some encoders give them, such as Whisper's.
 
         Example:
 
@@ -1014,7 +1032,7 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
         >>> outputs.loss.backward()
         ```"""
         outputs = self.sam_audio(
-            input_values,
+            one_input(input_values, input_features),
             attention_mask=attention_mask,
             mask_time_indices=mask_time_indices,
             mask_time=self.config.mask_weight != 0,
@@ -1118,17 +1136,19 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
     @auto_docstring
     def forward(
         self,
-        input_values: torch.Tensor,
+        input_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         tonic: torch.Tensor | None = None,
         tonic_confidence: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioClassifierOutput:
         r"""
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
-            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`. With
+            `config.encoder_config`, what the encoder's own feature extractor returns.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
             1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
             `config.padding_value` are padding.
@@ -1142,6 +1162,8 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
             Ignored. Accepted because [`SAMAudioFeatureExtractor`] returns it.
         tonic_confidence (`torch.Tensor` of shape `(batch_size,)`, *optional*):
             Ignored, like `tonic`.
+        input_features (`torch.Tensor`, *optional*):
+            `input_values` under the name that the feature extractors of some encoders give them, such as Whisper's.
 
         Example:
 
@@ -1153,6 +1175,7 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         >>> model(torch.randn(1, 100, 80)).logits.shape
         torch.Size([1, 5])
         ```"""
+        input_values = one_input(input_values, input_features)
         # The objectives only train the base model: without them if it is in evaluation mode, as a frozen one is
         with_objectives = self.sam_audio.training and labels is not None
         if self.sam_audio.training and labels is None:

@@ -106,13 +106,14 @@ class Recipe:
         Args:
             arguments: a checkpoint, or the type of a new model.
             replaces_description: whether to ignore the model settings of the recipe if `arguments` has a checkpoint
-                and the recipe has none.
+                and the recipe has none. They are ignored too if only `arguments` has an encoder.
         """
         model = self.sections.get("model", {})
         own = names_of(ModelArguments) | {"freeze_encoder"}
         settings = {name: value for name, value in model.items() if name not in own}
         is_other = arguments.model_name_or_path is not None and model.get("model_name_or_path") is None
-        if replaces_description and is_other:
+        is_over_other = arguments.encoder is not None and model.get("encoder") is None
+        if (replaces_description and is_other) or is_over_other:
             settings = {}
         for name in ("drop_path_rate", "label_smoothing", "frame_upsampling"):
             if getattr(arguments, name, None) is not None:
@@ -120,6 +121,7 @@ class Recipe:
         return ModelSource(
             checkpoint=arguments.model_name_or_path,
             model_type=arguments.model_type,
+            encoder=arguments.encoder,
             settings=settings,
             extractor_settings=dict(self.sections.get("feature_extractor", {})),
         )
