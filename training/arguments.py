@@ -21,8 +21,8 @@ class ModelArguments:
     encoder: str | None = field(
         default=None,
         metadata={
-            "help": "Pre-trained audio encoder for a new SAMAudio model, a folder or a Hub name: SSLAM, AST, Wav2Vec2, "
-            "... The model settings of the recipe are ignored then."
+            "help": "Pre-trained audio encoder for a new SAMAudio model, a folder or a Hub name: SSLAM, Wav2Vec2, AST "
+            "and others. The model settings of the recipe are ignored then."
         },
     )
 

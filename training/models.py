@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -31,7 +31,6 @@ from ..modeling.loading import (
     make_config,
     make_feature_extractor,
 )
-from ..modeling.modeling_sam_audio import SAMAudioPreTrainedModel
 from ..modeling.traits import has_frame_head, traits_of
 from .arguments import LoraArguments
 from .frozen import freeze_encoder
@@ -67,9 +66,7 @@ class ModelSource:
     def __post_init__(self):
         others = (self.checkpoint, self.config, self.model)
         if self.encoder is not None and any(other is not None for other in others):
-            raise ValueError(
-                "An encoder (--encoder) is for a new model. Leave out either it or the model to start from."
-            )
+            raise ValueError("An encoder (--encoder) is for a new model. Leave out it or the model to start from.")
 
     @classmethod
     def of(cls, model: "ModelSource | str | os.PathLike | PreTrainedConfig | PreTrainedModel") -> "ModelSource":
@@ -125,7 +122,7 @@ class ModelSource:
         if self.model is not None:
             _copy_weights(self.model, new)
         if self.encoder is not None:
-            cast(SAMAudioPreTrainedModel, new).load_encoder(load_encoder(self.encoder))
+            new.load_encoder(load_encoder(self.encoder))  # type: ignore[operator]  # it has an `encoder_config`
         return new
 
     def load_feature_extractor(self, config: PreTrainedConfig) -> SequenceFeatureExtractor:
