@@ -10,7 +10,6 @@ from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from ..integration.limits import CheckedConfigMixin, check_sizes, settings_of_files
-from .configuration_sslam import EATConfig, SSLAMConfig
 
 
 # Number of values in a frame of each front end, if the configuration does not say
@@ -27,8 +26,8 @@ WINDOW_FRAMES = {"log_mel": 7680, "waveform": 1_966_080} | dict.fromkeys(TONIC_F
 # values relative to the tonic are at least 0. bfloat16 keeps both. Padding of a waveform looks like silence.
 PADDING_VALUES = {"log_mel": -18.5, "waveform": None} | dict.fromkeys(TONIC_FRONTENDS, -1.0)
 
-# The configurations of encoders that transformers does not have, so that code beside a model finds them too
-_OWN_ENCODERS: dict[str, type[SSLAMConfig]] = {one.model_type: one for one in (SSLAMConfig, EATConfig)}
+# Configurations of encoders that the Auto classes do not know, by model type. The code beside a model adds its own.
+ENCODERS: dict[str, type[PreTrainedConfig]] = {}
 
 
 def read_encoder_config(given: dict[str, Any] | PreTrainedConfig) -> PreTrainedConfig:
@@ -45,15 +44,15 @@ def read_encoder_config(given: dict[str, Any] | PreTrainedConfig) -> PreTrainedC
         config = copy.deepcopy(given)
     else:
         model_type = str(given.get("model_type"))
-        if model_type not in _OWN_ENCODERS and model_type not in CONFIG_MAPPING:
+        if model_type not in ENCODERS and model_type not in CONFIG_MAPPING:
             raise ValueError(
                 "`encoder_config` must have the `model_type` of an audio encoder, such as 'sslam' or 'wav2vec2', got "
                 f"{model_type!r:.40}."
             )
         check_sizes(given)
-        config_class: Any = _OWN_ENCODERS.get(model_type) or CONFIG_MAPPING[model_type]
+        config_class: Any = ENCODERS.get(model_type) or CONFIG_MAPPING[model_type]
         config = config_class.from_dict(settings_of_files(given))
-    if isinstance(config, EATConfig):
+    if hasattr(config, "to_sslam"):  # the layout of published models
         config = config.to_sslam()
     if isinstance(config, SAMAudioConfig):
         raise ValueError(

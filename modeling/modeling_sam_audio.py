@@ -25,14 +25,13 @@ from ..feature_extraction.padding import frames_to_hear
 from ..integration.adapters import AdapterLoadingMixin
 from ..integration.saving import PortableModelMixin
 from .classification_loss import classification_loss
-from .modeling_sslam import SSLAMModel
 from .window_folding import cut_into_windows, join_window_logits
 
 
 logger = logging.get_logger(__name__)
 
-# The encoders that transformers does not have, so that code beside a model finds them too
-_OWN_ENCODERS = {SSLAMModel.config_class: SSLAMModel}
+# Encoders that the Auto classes do not know, by model type. The code beside a model adds its own.
+ENCODERS: dict[str, type[PreTrainedModel]] = {}
 
 
 @dataclass
@@ -292,7 +291,7 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     Raises:
         ValueError: the model does not take audio.
     """
-    model_class = _OWN_ENCODERS.get(type(config))
+    model_class = ENCODERS.get(config.model_type)
     if model_class is not None:
         return model_class(config)
     # transformers would take the dtype of the configuration, which a model that is built around this one does not
@@ -718,6 +717,9 @@ class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTraine
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": SAMAudioSegmentLayer, "attentions": SAMAudioSegmentAttention}
+
+    def inner_model(self) -> PreTrainedModel | None:
+        return None if self.config.encoder_config is None else self.base_model.encoder.model
 
     @classmethod
     def from_encoder(cls, encoder: str | os.PathLike | PreTrainedModel, **settings):
