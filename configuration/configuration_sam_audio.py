@@ -60,7 +60,8 @@ def read_encoder_config(given: dict[str, Any] | PreTrainedConfig) -> PreTrainedC
         )
     if not isinstance(getattr(config, "hidden_size", None), int):
         raise ValueError(
-            f"A model of type {config.model_type} has no `hidden_size`, so it gives no frames to attend to."
+            f"`encoder_config` must have a `hidden_size`, but that of type {config.model_type} has none. "
+            "Use that of an audio encoder."
         )
     vars(config).pop("auto_map", None)  # the code is found by the type of the model
     config.name_or_path = ""

@@ -8,6 +8,7 @@ from tests.test_configuration_common import ConfigTester
 from tests.test_modeling_common import ModelTesterMixin, floats_tensor
 from tests.test_sequence_feature_extraction_common import SequenceFeatureExtractionTestMixin
 from torch import nn
+from transformers import Wav2Vec2Config
 
 from polyaudio import (
     SAMAudioConfig,
@@ -15,6 +16,7 @@ from polyaudio import (
     SAMAudioForAudioClassification,
     SAMAudioForPreTraining,
     SAMAudioModel,
+    SSLAMConfig,
 )
 
 
@@ -47,8 +49,11 @@ class SAMAudioModelTester:
     def prepare_config_and_inputs_for_common(self):
         config = self.get_config()
         shape = [self.batch_size, self.num_frames]
+        size = (
+            config.feature_size if config.encoder_config is None else getattr(config.encoder_config, "num_mel_bins", 1)
+        )
         return config, {
-            "input_values": floats_tensor(shape if config.frontend == "waveform" else [*shape, config.feature_size]),
+            "input_values": floats_tensor(shape if size == 1 else [*shape, size]),
             "attention_mask": torch.ones(shape, dtype=torch.long),
         }
 
@@ -64,7 +69,7 @@ class SAMAudioModelTest(ModelTesterMixin, unittest.TestCase):
         """As in the suite, but the input embeddings are a convolution instead of an `nn.Embedding`."""
         for model_class in self.all_model_classes:
             model = model_class(copy.deepcopy(self.model_tester.get_config()))
-            assert isinstance(model.get_input_embeddings(), nn.Conv1d)
+            assert isinstance(model.get_input_embeddings(), nn.Conv1d | nn.Conv2d)
             other = nn.Conv1d(2, 2, 1)
             model.set_input_embeddings(other)
             assert model.get_input_embeddings() is other
@@ -78,9 +83,52 @@ class SAMAudioWaveformModelTest(SAMAudioModelTest):
         self.model_tester = SAMAudioModelTester(frontend="waveform", feat_extract_norm="batch")
 
 
+class SAMAudioOverSSLAMModelTest(SAMAudioModelTest):
+    """With an SSLAM encoder in place of the convolutions."""
+
+    def setUp(self):
+        encoder = SSLAMConfig(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            patch_size=2,  # the suite pads by two frames: one of the encoder's
+            num_mel_bins=4,
+            max_time_patches=16,
+        )
+        self.model_tester = SAMAudioModelTester(encoder_config=encoder)
+
+
+class SAMAudioOverWav2Vec2ModelTest(SAMAudioModelTest):
+    """With an encoder of transformers in place of the convolutions."""
+
+    def setUp(self):
+        encoder = Wav2Vec2Config(
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            feat_extract_norm="layer",
+            do_stable_layer_norm=True,
+            conv_dim=[16, 16],
+            conv_kernel=[2, 1],
+            conv_stride=[2, 1],
+            num_conv_pos_embeddings=4,
+            num_conv_pos_embedding_groups=2,
+            mask_time_prob=0.0,
+            layerdrop=0.0,
+        )
+        self.model_tester = SAMAudioModelTester(encoder_config=encoder)
+
+
 class SAMAudioConfigTest(unittest.TestCase):
     def test_config(self):
         ConfigTester(self, config_class=SAMAudioConfig, has_text_modality=False, hidden_size=64).run_common_tests()
+
+    def test_config_with_an_encoder(self):
+        encoder = SSLAMConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=4)
+        tester = ConfigTester(self, config_class=SAMAudioConfig, has_text_modality=False, encoder_config=encoder)
+        tester.run_common_tests()
 
 
 class SAMAudioFeatureExtractionTester:

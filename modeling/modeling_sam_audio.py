@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModel, PreTrainedConfig
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -289,11 +289,15 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     A new encoder for [`SAMAudioPretrainedEncoder`]; of a model with a decoder, its encoder.
 
     Raises:
-        ValueError: the model does not take audio.
+        ValueError: there is no such model, or it does not take audio.
     """
     model_class = ENCODERS.get(config.model_type)
     if model_class is not None:
         return model_class(config)
+    if type(config) not in MODEL_MAPPING:
+        raise ValueError(
+            f"`encoder_config` must be that of a model that AutoModel makes, but {type(config).__name__} is none."
+        )
     # transformers would take the dtype of the configuration, which a model that is built around this one does not
     model = AutoModel.from_config(config, dtype=torch.get_default_dtype())
     if config.is_encoder_decoder:
@@ -351,11 +355,12 @@ class SAMAudioPretrainedEncoder(nn.Module):
                 f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of the input, got "
                 f"{tuple(attention_mask.shape)}."
             )
-        hidden_states = self.model(input_values, attention_mask=attention_mask).last_hidden_state
-        if hidden_states.ndim != 3:
+        mask = {} if attention_mask is None else {"attention_mask": attention_mask}
+        hidden_states = getattr(self.model(input_values, **mask), "last_hidden_state", None)
+        if hidden_states is None or hidden_states.ndim != 3:
             raise ValueError(
-                "`encoder_config` must be that of an encoder that returns frames `(batch_size, frames, size)`, but "
-                f"{type(self.model).__name__} returns hidden states of shape {tuple(hidden_states.shape)}."
+                "`encoder_config` must be that of an encoder whose `last_hidden_state` is a sequence of frames, which "
+                f"that of {type(self.model).__name__} is not."
             )
         frame_mask = None
         if attention_mask is not None:
