@@ -63,7 +63,8 @@ def read_encoder_config(given: dict[str, Any] | PreTrainedConfig) -> PreTrainedC
             f"`encoder_config` must have a `hidden_size`, but that of type {config.model_type} has none. "
             "Use that of an audio encoder."
         )
-    vars(config).pop("auto_map", None)  # the code is found by the type of the model
+    for name in ("auto_map", "custom_pipelines"):  # of the repository that the encoder came from
+        vars(config).pop(name, None)
     config.name_or_path = ""
     return config
 

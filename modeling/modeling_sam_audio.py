@@ -326,7 +326,7 @@ class SAMAudioPretrainedEncoder(nn.Module):
 
     @property
     def masks_padding(self) -> bool:
-        """Whether the encoder tells the frames of a clip from those of padding. Others read clips of one length."""
+        """Whether the encoder tells the frames of a clip from those of padding."""
         return hasattr(self.model, "get_time_patch_mask") or hasattr(self.model, "_get_feature_vector_attention_mask")
 
     def forward(
@@ -335,7 +335,7 @@ class SAMAudioPretrainedEncoder(nn.Module):
         """
         Args:
             input_values: what the encoder's own feature extractor returns.
-            attention_mask: nonzero for what is not padding. Encoders that cannot mask padding hear it.
+            attention_mask: nonzero for what is not padding.
 
         Returns:
             The encoder frames `(batch_size, encoder_frames, hidden_size)`, and their mask, bool, `False` for padding,
@@ -348,13 +348,7 @@ class SAMAudioPretrainedEncoder(nn.Module):
             frames, frame_mask = self.model.get_frame_features(input_values, attention_mask)
             return self.projection(frames), frame_mask
         self._check_length(input_values)
-        if not self.masks_padding:
-            attention_mask = None
-        elif attention_mask is not None and attention_mask.shape != input_values.shape[:2]:
-            raise ValueError(
-                f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of the input, got "
-                f"{tuple(attention_mask.shape)}."
-            )
+        attention_mask = self._check_mask(input_values, attention_mask)
         mask = {} if attention_mask is None else {"attention_mask": attention_mask}
         hidden_states = getattr(self.model(input_values, **mask), "last_hidden_state", None)
         if hidden_states is None or hidden_states.ndim != 3:
@@ -382,6 +376,21 @@ class SAMAudioPretrainedEncoder(nn.Module):
         if length < shortest:
             raise ValueError(f"The encoder reads clips of at least {shortest} samples, got {length}.")
 
+    def _check_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The mask for the encoder, or `None` if it takes none. Raises `ValueError` if the encoder cannot mask."""
+        if attention_mask is None or self.masks_padding:
+            if attention_mask is not None and attention_mask.shape != input_values.shape[:2]:
+                raise ValueError(
+                    f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of the input, got "
+                    f"{tuple(attention_mask.shape)}."
+                )
+            return attention_mask
+        if not (is_tracing(attention_mask) or attention_mask.is_meta) and not attention_mask.all():
+            raise ValueError(
+                f"{type(self.model).__name__} does not tell which frames are padding. Use batches without padding."
+            )
+        return None
+
     def _join_mel_patches(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """The means over the mel patches of AST, which follow two special tokens, from the lowest to the highest."""
         config = self.model.config
@@ -408,7 +417,7 @@ class SAMAudioPretrainedEncoder(nn.Module):
         if hasattr(self.model, "get_time_patch_mask"):
             return self.model.get_time_patch_mask(attention_mask)
         if not self.masks_padding:
-            raise ValueError(f"{type(self.model).__name__} hears padding as sound, so it has no mask of its frames.")
+            raise ValueError(f"{type(self.model).__name__} does not tell which frames are padding.")
         length = torch.tensor(attention_mask.shape[1])
         num_frames = int(self.model._get_feat_extract_output_lengths(length))
         return self.model._get_feature_vector_attention_mask(num_frames, attention_mask).bool()
@@ -946,7 +955,7 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         elif self.encoder.masks_padding:
             attention_mask = self.encoder.resolve_attention_mask(input_values, attention_mask)
         else:
-            raise ValueError("The encoder reads clips of one length. Set `window_frames` to 0.")
+            raise ValueError("Windows need an encoder that masks padding. Set `window_frames` to 0.")
         if input_values.ndim == 3:
             return cut_into_windows(input_values, attention_mask, self.config.window_frames)
         windows, *others = cut_into_windows(input_values[:, :, None], attention_mask, self.config.window_frames)

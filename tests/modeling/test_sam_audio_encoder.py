@@ -181,6 +181,18 @@ def test_it_starts_from_the_weights_of_an_encoder(encoder, tmp_path):
     assert str(tmp_path) not in model.config.to_json_string()
 
 
+def test_it_starts_from_a_checkpoint_in_the_published_layout(reference):
+    folder = reference / "hub_eat" / "pretrained"
+    expected = AutoModel.from_pretrained(folder)
+    for encoder in (folder, expected):
+        model = SAMAudioModel.from_encoder(encoder, num_segments=4, num_attention_heads=4)
+        assert model.config.encoder_config.model_type == "sslam"
+        weights = model.encoder.model.state_dict()
+        assert all(torch.equal(weights[name], weight) for name, weight in expected.state_dict().items())
+    config = SAMAudioConfig(encoder_config=json.loads((folder / "config.json").read_text()), **SEGMENTS)
+    assert config.encoder_config.model_type == "sslam"
+
+
 def test_the_heads_of_an_encoder_are_left_out(tmp_path):
     small = {"decoder_hidden_size": 16, "decoder_num_layers": 2, "decoder_groups": 4}
     pretrained = SSLAMForPreTraining(SSLAMConfig(**SSLAM, **small))
@@ -273,6 +285,12 @@ def test_masks_and_inputs_that_do_not_fit_are_refused():
         model(input_of("wav2vec2"), attention_mask=torch.ones(2, 100))
     with pytest.raises(ValueError, match="either `input_values` or `input_features`"):
         model()
+    model = SAMAudioForAudioClassification(config_over("audio-spectrogram-transformer")).eval()
+    mask = torch.ones(2, 64)
+    model(input_of("audio-spectrogram-transformer"), attention_mask=mask)
+    mask[1, 60:] = 0
+    with pytest.raises(ValueError, match="does not tell which frames are padding"):
+        model(input_of("audio-spectrogram-transformer"), attention_mask=mask)
     model = SAMAudioForAudioClassification(config_over("whisper", window_frames=100)).eval()
     with pytest.raises(ValueError, match="Set `window_frames` to 0"):
         model(input_of("whisper"))
