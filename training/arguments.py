@@ -22,7 +22,7 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Pre-trained audio encoder for a new SAMAudio model, a folder or a Hub name: SSLAM, Wav2Vec2, AST "
-            "and others. The model settings of the recipe are ignored then."
+            "and others. The settings of model and feature extractor in the recipe are ignored then."
         },
     )
 
