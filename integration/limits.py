@@ -28,6 +28,10 @@ SIZES = {
     "intermediate_size": (1, 2**17),
     "num_hidden_layers": (0, 2**9),
     "num_attention_heads": (1, 2**10),
+    # The same under the names of encoders with a decoder
+    "d_model": (1, 2**14),
+    "encoder_layers": (0, 2**9),
+    "decoder_layers": (0, 2**9),
     "patch_size": (1, 2**10),
     "num_mel_bins": (1, 2**12),
     "max_time_patches": (1, 2**14),

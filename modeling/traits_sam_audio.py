@@ -169,7 +169,9 @@ class SAMAudioOverEncoderTraits(SAMAudioTraits):
     def extractor_settings(self, config: SAMAudioConfig) -> dict[str, Any]:
         return self.inner.extractor_settings(self.input_config(config))
 
-    def fit_to_crops(self, feature_extractor, config, crop_seconds, keep_padding) -> None:
+    def fit_to_crops(
+        self, feature_extractor: Any, config: SAMAudioConfig, crop_seconds: float | None, keep_padding: bool
+    ) -> None:
         self.inner.fit_to_crops(feature_extractor, self.input_config(config), crop_seconds, keep_padding)
         self._take_window(config)
 
@@ -178,21 +180,33 @@ class SAMAudioOverEncoderTraits(SAMAudioTraits):
         self._take_window(config)
 
     def _take_window(self, config: SAMAudioConfig) -> None:
+        """Let the classifier cut clips as the encoder does."""
         config.window_frames = getattr(config.encoder_config, "frames_of_one_pass", 0)
 
-    def window_grid(self, config, feature_extractor, seconds=None) -> WindowGrid | None:
+    def window_grid(
+        self, config: SAMAudioConfig, feature_extractor: Any, seconds: float | None = None
+    ) -> WindowGrid | None:
         return self.inner.window_grid(self.input_config(config), feature_extractor, seconds)
 
-    def extractor_call(self, config, feature_extractor, grid, padding, is_part) -> dict[str, Any]:
+    def extractor_call(
+        self,
+        config: SAMAudioConfig,
+        feature_extractor: Any,
+        grid: WindowGrid | None,
+        padding: str | None,
+        is_part: Sequence[bool],
+    ) -> dict[str, Any]:
         return self.inner.extractor_call(self.input_config(config), feature_extractor, grid, padding, is_part)
 
-    def sample_front_end(self, config, feature_extractor, *, hears_padding) -> SampleFrontEnd:
+    def sample_front_end(
+        self, config: SAMAudioConfig, feature_extractor: Any, *, hears_padding: bool
+    ) -> SampleFrontEnd:
         return self.inner.sample_front_end(self.input_config(config), feature_extractor, hears_padding=hears_padding)
 
-    def frame_seconds(self, config, feature_extractor) -> float | None:
+    def frame_seconds(self, config: SAMAudioConfig, feature_extractor: Any) -> float | None:
         return self.inner.frame_seconds(self.input_config(config), feature_extractor)
 
-    def first_frame_seconds(self, config, feature_extractor) -> float | None:
+    def first_frame_seconds(self, config: SAMAudioConfig, feature_extractor: Any) -> float | None:
         return self.inner.first_frame_seconds(self.input_config(config), feature_extractor)
 
     def _frame_mask(

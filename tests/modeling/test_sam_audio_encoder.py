@@ -239,6 +239,7 @@ def test_a_configuration_is_a_dictionary_or_one_of_transformers():
         ({"hidden_size": 32}, {}, "`model_type` of an audio encoder"),
         ({"model_type": "sslam", "num_hidden_layers": 10**9}, {}, "`num_hidden_layers` must be from"),
         ({"model_type": "wav2vec2", "num_hidden_layers": 10**9}, {}, "`num_hidden_layers` must be from"),
+        ({"model_type": "whisper", "encoder_layers": 10**9}, {}, "`encoder_layers` must be from"),
         (SAMAudioConfig(), {}, "must not be that of a SAMAudio model"),
         (SAMAudioConfig().to_dict(), {}, "must not be that of a SAMAudio model"),
         ({"model_type": "univnet"}, {}, "must have a `hidden_size`"),
