@@ -209,7 +209,7 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
         self.conv_kernel = list(self.conv_kernel)
         self.conv_stride = list(self.conv_stride)
         if self.encoder_config is not None:
-            self._take_encoder()
+            self._take_encoder(self.encoder_config)
         elif self.frontend is None:
             raise ValueError("`frontend` can be `None` only with an `encoder_config`.")
         if self.feature_size is None and self.frontend is not None:
@@ -225,19 +225,19 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             ratio = self.inputs_to_logits_ratio
             self.window_frames = -(-WINDOW_FRAMES[self.frontend] // ratio) * ratio
 
-    def _take_encoder(self) -> None:
-        """Read `encoder_config`, and set what follows from it."""
+    def _take_encoder(self, given: dict[str, Any] | PreTrainedConfig) -> None:
+        """Set `encoder_config`, and what follows from it."""
         if self.frontend not in (None, "log_mel") or self.feature_size is not None or self.padding_value is not None:
             raise ValueError(
                 "The input of an encoder is that of its own feature extractor: leave out `frontend`, `feature_size` "
                 "and `padding_value`, or `encoder_config`."
             )
-        self.encoder_config = read_encoder_config(self.encoder_config)
+        self.encoder_config = encoder = read_encoder_config(given)
         self.frontend = None
         if self.hidden_size is None:
-            self.hidden_size = self.encoder_config.hidden_size
+            self.hidden_size = encoder.hidden_size
         if self.window_frames is None:
-            self.window_frames = getattr(self.encoder_config, "frames_of_one_pass", 0)
+            self.window_frames = getattr(encoder, "frames_of_one_pass", 0)
 
     @property
     def inputs_to_logits_ratio(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sam_audio import TONIC_FRONTENDS, SAMAudioConfig
@@ -30,9 +30,12 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     for. Each window then has its own tonic.
     """
 
-    lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "convolutions": ["conv"]}
+    lora_modules: Mapping[str, Sequence[str]] = {
+        "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "convolutions": ["conv"],
+    }
     probe_features = ("utterance",)
-    no_weight_decay = ("segment_tokens",)
+    no_weight_decay: tuple[str, ...] = ("segment_tokens",)
     batches_any_lengths = True
     has_segments = True
 
@@ -104,10 +107,10 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
             raise ValueError("The frames of a SAMAudio model are the same for all layers. Leave out layer.")
         super().check_layer(config, layer)
 
-    def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
+    def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float | None:
         return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
 
-    def first_frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
+    def first_frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float | None:
         """0 for kernels of odd size: the first frame of the input is centred there, and so is each layer's padding."""
         frames, stride = 0.0, 1
         for kernel_size, layer_stride in zip(config.conv_kernel, config.conv_stride, strict=True):
@@ -163,7 +166,7 @@ class SAMAudioOverEncoderTraits(SAMAudioTraits):
     def input_config(self, config: SAMAudioConfig) -> PreTrainedConfig:
         return cast(PreTrainedConfig, config.encoder_config)
 
-    def default_extractor(self, config: SAMAudioConfig) -> SequenceFeatureExtractor | None:
+    def default_extractor(self, config: SAMAudioConfig) -> Any:
         return self.inner.default_extractor(self.input_config(config))
 
     def extractor_settings(self, config: SAMAudioConfig) -> dict[str, Any]:
