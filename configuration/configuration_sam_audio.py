@@ -2,13 +2,14 @@
 # Licensed under the MIT License; see LICENSE.
 """SAMAudio model configuration"""
 
+import copy
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from ..integration.limits import CheckedConfigMixin
+from ..integration.limits import CheckedConfigMixin, check_sizes, settings_of_files
 
 
 # Number of values in a frame of each front end, if the configuration does not say
@@ -25,6 +26,48 @@ WINDOW_FRAMES = {"log_mel": 7680, "waveform": 1_966_080} | dict.fromkeys(TONIC_F
 # values relative to the tonic are at least 0. bfloat16 keeps both. Padding of a waveform looks like silence.
 PADDING_VALUES = {"log_mel": -18.5, "waveform": None} | dict.fromkeys(TONIC_FRONTENDS, -1.0)
 
+# Configurations of encoders that the Auto classes do not know, by model type. The code beside a model adds its own.
+ENCODERS: dict[str, type[PreTrainedConfig]] = {}
+
+
+def read_encoder_config(given: dict[str, Any] | PreTrainedConfig) -> PreTrainedConfig:
+    """
+    The configuration of the encoder of a [`SAMAudioModel`].
+
+    Args:
+        given: a configuration, which is copied, or its settings with the `model_type` among them.
+
+    Raises:
+        ValueError: there is no such type, a size is outside the limits, or the model cannot be an encoder.
+    """
+    if isinstance(given, PreTrainedConfig):
+        config = copy.deepcopy(given)
+    else:
+        model_type = str(given.get("model_type"))
+        if model_type not in ENCODERS and model_type not in CONFIG_MAPPING:
+            raise ValueError(
+                "`encoder_config` must have the `model_type` of an audio encoder, such as 'sslam' or 'wav2vec2', got "
+                f"{model_type!r:.40}."
+            )
+        check_sizes(given)
+        config_class: Any = ENCODERS.get(model_type) or CONFIG_MAPPING[model_type]
+        config = config_class.from_dict(settings_of_files(given))
+    if hasattr(config, "to_sslam"):  # the layout of published models
+        config = config.to_sslam()
+    if isinstance(config, SAMAudioConfig):
+        raise ValueError(
+            "`encoder_config` must not be that of a SAMAudio model. Use the configuration of its encoder."
+        )
+    if not isinstance(getattr(config, "hidden_size", None), int):
+        raise ValueError(
+            f"`encoder_config` must have a `hidden_size`, but that of type {config.model_type} has none. "
+            "Use that of an audio encoder."
+        )
+    for name in ("auto_map", "custom_pipelines"):  # of the repository that the encoder came from
+        vars(config).pop(name, None)
+    config.name_or_path = ""
+    return config
+
 
 @strict
 class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
@@ -35,9 +78,14 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
     separation model of the same name.
 
     Args:
+        encoder_config (`dict` or `PreTrainedConfig`, *optional*):
+            Configuration of another encoder in place of the convolutions: SSLAM, or an audio model of transformers
+            whose `last_hidden_state` is a sequence of frames, such as Wav2Vec2, HuBERT or AST. A `dict` has its
+            `model_type`. The input is then that of the encoder's own feature extractor: `frontend`, `feature_size`
+            and `padding_value` are `None`, and the settings of the convolutions have no effect.
         frontend (`str`, *optional*, defaults to `"log_mel"`):
-            Input of the model: `"log_mel"`, `"tonic_chroma"`, `"tonic_pitch"` or `"tonic_pitch+chroma"` frames of
-            shape `(batch_size, frames, feature_size)`, or the `"waveform"` of shape `(batch_size, samples)`.
+            Input of the convolutions: `"log_mel"`, `"tonic_chroma"`, `"tonic_pitch"` or `"tonic_pitch+chroma"` frames
+            of shape `(batch_size, frames, feature_size)`, or the `"waveform"` of shape `(batch_size, samples)`.
         feature_size (`int`, *optional*):
             Number of values in a frame. The default is 80 mel bins, 36 pitch classes of `"tonic_chroma"`, 64 values of
             `"tonic_pitch"`, 100 of both, or 1 sample of a waveform.
@@ -49,8 +97,8 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             Number of input frames (samples of a waveform) that the classifier reads in one pass in evaluation, a
             multiple of `inputs_to_logits_ratio`. It cuts longer clips into windows of this length and answers with the
             mean over the windows. 0 reads whole clips, as the original does. The default is 122.88 s, rounded up to
-            such a multiple, and 0 for features relative to the tonic, of which a clip has one. In training the model
-            always reads whole clips.
+            such a multiple, and 0 for features relative to the tonic, of which a clip has one. With `encoder_config`,
+            it is the window of the encoder, or 0 if that has none. In training the model always reads whole clips.
         conv_dim (`list[int]`, *optional*, defaults to `[64, 128, 256, 512]`):
             Output channels of each convolution of the encoder.
         conv_kernel (`list[int]`, *optional*, defaults to `[3, 3, 3, 3]`):
@@ -67,7 +115,7 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
         feat_extract_dropout (`float`, *optional*, defaults to 0.25):
             Dropout after each activation.
         hidden_size (`int`, *optional*):
-            Width of the segment representations, by default that of the last convolution. If the two differ, a linear
+            Width of the segment representations, by default that of the encoder. If the two differ, a linear
             projection connects them.
         num_hidden_layers (`int`, *optional*, defaults to 1):
             Number of layers in which the segment tokens attend to the frames. The original has one.
@@ -114,13 +162,19 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
     >>> configuration = SAMAudioConfig()
     >>> model = SAMAudioModel(configuration)
     >>> configuration = model.config
+
+    >>> over_sslam = SAMAudioConfig(encoder_config={"model_type": "sslam", "num_hidden_layers": 2})
+    >>> over_sslam.hidden_size
+    768
     ```"""
 
     model_type = "sam_audio"
+    sub_configs = {"encoder_config": AutoConfig}
     keys_to_ignore_at_inference = ["classification_loss", "masked_segment_loss", "contrastive_loss"]
 
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
-    frontend: Literal["log_mel", "tonic_chroma", "tonic_pitch", "tonic_pitch+chroma", "waveform"] = "log_mel"
+    encoder_config: dict | PreTrainedConfig | None = None
+    frontend: Literal["log_mel", "tonic_chroma", "tonic_pitch", "tonic_pitch+chroma", "waveform"] | None = "log_mel"
     feature_size: int | None = None
     padding_value: float | int | None = None
     window_frames: int | None = None
@@ -154,7 +208,11 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
         self.conv_dim = list(self.conv_dim)
         self.conv_kernel = list(self.conv_kernel)
         self.conv_stride = list(self.conv_stride)
-        if self.feature_size is None:
+        if self.encoder_config is not None:
+            self._take_encoder(self.encoder_config)
+        elif self.frontend is None:
+            raise ValueError("`frontend` can be `None` only with an `encoder_config`.")
+        if self.feature_size is None and self.frontend is not None:
             self.feature_size = FRONTENDS.get(self.frontend, 0)
         if self.padding_value is None:
             self.padding_value = PADDING_VALUES.get(self.frontend)
@@ -167,9 +225,25 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             ratio = self.inputs_to_logits_ratio
             self.window_frames = -(-WINDOW_FRAMES[self.frontend] // ratio) * ratio
 
+    def _take_encoder(self, given: dict[str, Any] | PreTrainedConfig) -> None:
+        """Set `encoder_config`, and what follows from it."""
+        if self.frontend not in (None, "log_mel") or self.feature_size is not None or self.padding_value is not None:
+            raise ValueError(
+                "The input of an encoder is that of its own feature extractor: leave out `frontend`, `feature_size` "
+                "and `padding_value`, or `encoder_config`."
+            )
+        self.encoder_config = encoder = read_encoder_config(given)
+        self.frontend = None
+        if self.hidden_size is None:
+            self.hidden_size = encoder.hidden_size
+        if self.window_frames is None:
+            self.window_frames = getattr(encoder, "frames_of_one_pass", 0)
+
     @property
     def inputs_to_logits_ratio(self) -> int:
-        """Number of frames or samples of the input for each encoder frame."""
+        """Number of frames or samples of the input for each encoder frame; 1 where an encoder does not say."""
+        if self.encoder_config is not None:
+            return getattr(self.encoder_config, "inputs_to_logits_ratio", 1)
         return math.prod(self.conv_stride)
 
     def validate_architecture(self):
@@ -182,8 +256,14 @@ class SAMAudioConfig(CheckedConfigMixin, PreTrainedConfig):
             )
         if self.window_frames < 0 or self.window_frames % self.inputs_to_logits_ratio:
             raise ValueError(
-                f"`window_frames` must be 0 or a multiple of {self.inputs_to_logits_ratio}, the product of "
-                f"`conv_stride`, got {self.window_frames}."
+                f"`window_frames` must be 0 or a multiple of {self.inputs_to_logits_ratio}, the input frames of an "
+                f"encoder frame, got {self.window_frames}."
+            )
+        longest = getattr(self.encoder_config, "max_frames", None)
+        if longest is not None and self.window_frames > longest:
+            raise ValueError(
+                f"`window_frames` must be at most {longest}, the frames that the encoder has positions for, got "
+                f"{self.window_frames}."
             )
         if self.frontend == "waveform" and self.feature_size != 1:
             raise ValueError(f"`frontend='waveform'` has `feature_size=1`, got {self.feature_size}.")

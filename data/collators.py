@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Collators: make a batch for a model from the items of a dataset."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,10 +33,13 @@ class AudioCollator:
         self.feature_extractor = feature_extractor
         self.targets = targets
         self.mask_padding = getattr(feature_extractor, "mask_padding", True)
+        # Whisper's pads all clips to one length, because its model reads no other
+        default = inspect.signature(type(feature_extractor).__call__).parameters.get("padding")
+        self.padding = "max_length" if default is not None and default.default == "max_length" else True
 
     def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
         """Return the padded inputs that `feature_extractor.model_input_names` lists, and the `labels` of `targets`."""
-        padding: dict[str, Any] = {"padding": True}
+        padding: dict[str, Any] = {"padding": self.padding}
         if not self.mask_padding:
             padding = {"padding": "max_length", "mask_padding": [item.get("is_part", False) for item in items]}
         if not all(item.get("center", True) for item in items):
@@ -52,7 +56,7 @@ class AudioCollator:
         # ... and no list of its outputs
         names = set(self.feature_extractor.model_input_names)  # type: ignore[attr-defined]
         batch = BatchFeature({name: value for name, value in features.items() if name in names})
-        batch["labels"] = self.targets([item["label"] for item in items], features["attention_mask"])
+        batch["labels"] = self.targets([item["label"] for item in items], features.get("attention_mask"))
         return batch
 
 

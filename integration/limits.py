@@ -28,6 +28,10 @@ SIZES = {
     "intermediate_size": (1, 2**17),
     "num_hidden_layers": (0, 2**9),
     "num_attention_heads": (1, 2**10),
+    # The same under the names of encoders with a decoder
+    "d_model": (1, 2**14),
+    "encoder_layers": (0, 2**9),
+    "decoder_layers": (0, 2**9),
     "patch_size": (1, 2**10),
     "num_mel_bins": (1, 2**12),
     "max_time_patches": (1, 2**14),
@@ -190,12 +194,16 @@ class CheckedConfigMixin(_ConfigBase):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         """A configuration from the content of a `config.json`; see `PreTrainedConfig.from_dict`."""
-        settings = {name: value for name, value in config_dict.items() if name not in _NOT_FROM_FILES}
-        return super().from_dict(settings, **kwargs)
+        return super().from_dict(settings_of_files(config_dict), **kwargs)
 
     @classmethod
     def _dict_from_json_file(cls, json_file: str | os.PathLike):
         return cls._decode_special_floats(read_json(json_file))
+
+
+def settings_of_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a `config.json`, without those that are no business of a file."""
+    return {name: value for name, value in settings.items() if name not in _NOT_FROM_FILES}
 
 
 def _short(value: Any) -> str:

@@ -156,7 +156,8 @@ def _default_settings(name: str | os.PathLike, **kwargs: Any) -> dict[str, Any] 
     except (OSError, ValueError):
         return None
     model_type = MODEL_TYPES.get(config.model_type)
-    extractor = None if model_type is None else load_class(model_type.traits)().default_extractor(config)
+    traits = None if model_type is None else load_class(model_type.traits)().for_config(config)
+    extractor = None if traits is None else traits.default_extractor(config)
     return None if extractor is None else extractor.to_dict()
 
 

@@ -62,13 +62,20 @@ class PortableModelMixin(_ModelBase):
     if TYPE_CHECKING:
         config_class: type[PreTrainedConfig]
 
+    def inner_model(self) -> "_ModelBase | None":
+        """The model that this one is built over, if it is built over another one."""
+        return None
+
     def save_code(self, save_directory: str | os.PathLike) -> None:
         """
         Write the code to load the model to a folder, and set `auto_map` in `self.config`. For a classifier, write the
-        code of its pipeline too.
+        code of its pipeline too. It includes the code of the model that this one is built over, if that has the mixin.
         """
         cls = cast("type[PortableModelMixin]", _own_class(self))  # has the mixin, as every class of the models
         _write_code(Path(save_directory), cls, self.config, _model_auto_map(cls))
+        inner = self.inner_model()
+        if isinstance(inner, PortableModelMixin) and hasattr(self.config, "auto_map"):
+            _write_inner_code(Path(save_directory), cls, cast("type[PortableModelMixin]", _own_class(inner)))
         if cls.__name__.endswith(_CLASSIFIERS):
             save_pipeline_code(Path(save_directory), self.config)
 
@@ -259,6 +266,26 @@ def _write_code(folder: Path, cls: type, settings: Any, auto_map: dict[str, str]
         return
     settings.auto_map = auto_map
     _write_sources(folder, inspect.getfile(cls))
+
+
+def _write_inner_code(folder: Path, cls: "type[PortableModelMixin]", inner: "type[PortableModelMixin]") -> None:
+    """
+    Write the code of a model that another one is built over, and enter both classes in the other's `ENCODERS`.
+
+    Args:
+        folder: has the code of the other model.
+        cls: the class of the other model.
+        inner: the class of the model.
+    """
+    _write_sources(folder, inspect.getfile(inner))
+    model_type = inner.config_class.model_type
+    for owner, entry in ((cls, inner), (cls.config_class, inner.config_class)):
+        file = folder / Path(inspect.getfile(owner)).name
+        module, _, name = _reference(entry).partition(".")
+        lines = f'\nfrom .{module} import {name}\n\nENCODERS["{model_type}"] = {name}\n'
+        source = file.read_text(encoding="utf-8")
+        if lines not in source:  # the code of a model that was loaded with such code has them
+            file.write_text(source + lines, encoding="utf-8")
 
 
 def _write_sources(folder: Path, path: str | os.PathLike) -> None:

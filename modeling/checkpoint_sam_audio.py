@@ -83,7 +83,9 @@ def load_sam_carnatic_checkpoint(
         else f"renamed to {_new_name(name)}"
         for name in state_dict
     }
-    return ConvertedModel(model, SAMAudioFeatureExtractor(config.frontend, config.feature_size), "classifier", keys)
+    return ConvertedModel(
+        model, SAMAudioFeatureExtractor(str(config.frontend), config.feature_size), "classifier", keys
+    )
 
 
 def convert_sam_carnatic_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

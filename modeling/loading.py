@@ -153,12 +153,14 @@ def make_feature_extractor(config: PreTrainedConfig, settings: dict[str, Any]) -
     Args:
         settings: further arguments of the extractor.
     """
-    entry = MODEL_TYPES.get(config.model_type)
+    traits = traits_of(config)
+    own = traits.input_config(config)
+    entry = MODEL_TYPES.get(own.model_type)
     if entry is not None and entry.feature_extractor is not None:
         extractor_class = load_class(entry.feature_extractor)
     else:
-        extractor_class = FEATURE_EXTRACTOR_MAPPING[type(config)]
-    return extractor_class(**{**traits_of(config).extractor_settings(config), **settings})
+        extractor_class = FEATURE_EXTRACTOR_MAPPING[type(own)]
+    return extractor_class(**{**traits.extractor_settings(config), **settings})
 
 
 def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> SequenceFeatureExtractor:

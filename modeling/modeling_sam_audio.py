@@ -1,13 +1,15 @@
 # Copyright 2026 The polyaudio authors. All rights reserved.
 # Licensed under the MIT License; see LICENSE.
-"""SAMAudio: segment tokens that attend to the frames of a convolutional encoder."""
+"""SAMAudio: segment tokens that attend to the frames of a convolutional or another encoder."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -27,6 +29,9 @@ from .window_folding import cut_into_windows, join_window_logits
 
 
 logger = logging.get_logger(__name__)
+
+# Encoders that the Auto classes do not know, by model type. The code beside a model adds its own.
+ENCODERS: dict[str, type[PreTrainedModel]] = {}
 
 
 @dataclass
@@ -268,6 +273,154 @@ class SAMAudioEncoder(nn.Module):
                 frame_mask = layer.output_mask(frame_mask)
             hidden_states = layer(hidden_states, frame_mask)
         return self.projection(hidden_states.transpose(1, 2)), frame_mask
+
+
+def one_input(input_values: torch.Tensor | None, input_features: torch.Tensor | None) -> torch.Tensor:
+    """The input of a model under either name. Raises `ValueError` unless there is exactly one."""
+    if input_values is not None and input_features is None:
+        return input_values
+    if input_features is not None and input_values is None:
+        return input_features
+    raise ValueError("Pass what the feature extractor returns: either `input_values` or `input_features`.")
+
+
+def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """
+    A new encoder for [`SAMAudioPretrainedEncoder`]; of a model with a decoder, its encoder.
+
+    Raises:
+        ValueError: there is no such model, or it does not take audio.
+    """
+    model_class = ENCODERS.get(config.model_type)
+    if model_class is not None:
+        return model_class(config)
+    if type(config) not in MODEL_MAPPING:
+        raise ValueError(
+            f"`encoder_config` must be that of a model that AutoModel makes, but {type(config).__name__} is none."
+        )
+    # transformers would take the dtype of the configuration, which a model that is built around this one does not
+    model = AutoModel.from_config(config, dtype=torch.get_default_dtype())
+    if config.is_encoder_decoder:
+        model = model.get_encoder()
+    if model.main_input_name not in ("input_values", "input_features"):
+        raise ValueError(
+            f"`encoder_config` must be that of an audio encoder, but {type(model).__name__} takes "
+            f"`{model.main_input_name}`."
+        )
+    return model
+
+
+class SAMAudioPretrainedEncoder(nn.Module):
+    """
+    The model that `config.encoder_config` describes, in place of the convolutions: SSLAM, or a model of transformers
+    whose `last_hidden_state` is a sequence of frames, or of the patches of AST.
+    """
+
+    def __init__(self, config: SAMAudioConfig):
+        super().__init__()
+        self.model = build_encoder(config.encoder_config)
+        hidden_size = config.encoder_config.hidden_size
+        self.projection = (
+            nn.Identity() if hidden_size == config.hidden_size else nn.Linear(hidden_size, config.hidden_size)
+        )
+
+    @property
+    def masks_padding(self) -> bool:
+        """Whether the encoder tells the frames of a clip from those of padding."""
+        return hasattr(self.model, "get_time_patch_mask") or hasattr(self.model, "_get_feature_vector_attention_mask")
+
+    def forward(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Args:
+            input_values: what the encoder's own feature extractor returns.
+            attention_mask: nonzero for what is not padding.
+
+        Returns:
+            The encoder frames `(batch_size, encoder_frames, hidden_size)`, and their mask, bool, `False` for padding,
+            or `None` if the encoder hears all frames.
+
+        Raises:
+            ValueError: the input does not fit the encoder, or its output is not a sequence.
+        """
+        if hasattr(self.model, "get_frame_features"):  # SSLAM
+            frames, frame_mask = self.model.get_frame_features(input_values, attention_mask)
+            return self.projection(frames), frame_mask
+        self._check_length(input_values)
+        attention_mask = self._check_mask(input_values, attention_mask)
+        mask = {} if attention_mask is None else {"attention_mask": attention_mask}
+        hidden_states = getattr(self.model(input_values, **mask), "last_hidden_state", None)
+        if hidden_states is None or hidden_states.ndim != 3:
+            raise ValueError(
+                "`encoder_config` must be that of an encoder whose `last_hidden_state` is a sequence of frames, which "
+                f"that of {type(self.model).__name__} is not."
+            )
+        frame_mask = None
+        if attention_mask is not None:
+            frame_mask = self.model._get_feature_vector_attention_mask(hidden_states.shape[1], attention_mask).bool()
+        return self.projection(self._join_mel_patches(hidden_states)), frame_mask
+
+    def _check_length(self, input_values: torch.Tensor) -> None:
+        """Raise `ValueError` for clips of a length that the encoder cannot read, and would not say so clearly."""
+        config, length = self.model.config, input_values.shape[1]
+        if hasattr(config, "frequency_stride") and length != config.max_length:
+            raise ValueError(
+                f"The encoder reads clips of {config.max_length} frames, got {length}. Pad and cut clips with the "
+                "encoder's own feature extractor."
+            )
+        shortest = 1
+        kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
+        for kernel_size, stride in zip(reversed(kernels), reversed(strides), strict=True):
+            shortest = (shortest - 1) * stride + kernel_size
+        if length < shortest:
+            raise ValueError(f"The encoder reads clips of at least {shortest} samples, got {length}.")
+
+    def _check_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The mask for the encoder, or `None` if it takes none. Raises `ValueError` if the encoder cannot mask."""
+        if attention_mask is None or self.masks_padding:
+            if attention_mask is not None and attention_mask.shape != input_values.shape[:2]:
+                raise ValueError(
+                    f"`attention_mask` must have the shape {tuple(input_values.shape[:2])} of the input, got "
+                    f"{tuple(attention_mask.shape)}."
+                )
+            return attention_mask
+        if not (is_tracing(attention_mask) or attention_mask.is_meta) and not attention_mask.all():
+            raise ValueError(
+                f"{type(self.model).__name__} does not tell which frames are padding. Use batches without padding."
+            )
+        return None
+
+    def _join_mel_patches(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """The means over the mel patches of AST, which follow two special tokens, from the lowest to the highest."""
+        config = self.model.config
+        if not hasattr(config, "frequency_stride"):
+            return hidden_states
+        num_mel_patches = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        return hidden_states[:, 2:].unflatten(1, (num_mel_patches, -1)).mean(1)
+
+    def resolve_attention_mask(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The frames or samples that are not padding, or `None` if the encoder hears all of them."""
+        if hasattr(self.model, "resolve_attention_mask"):
+            return self.model.resolve_attention_mask(input_values, attention_mask)
+        return None if attention_mask is None else attention_mask.bool()
+
+    def output_mask(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """
+        The encoder frames that are not padding, `(batch_size, encoder_frames)`, bool.
+
+        Raises:
+            ValueError: the encoder does not mask padding.
+        """
+        if hasattr(self.model, "get_time_patch_mask"):
+            return self.model.get_time_patch_mask(attention_mask)
+        if not self.masks_padding:
+            raise ValueError(f"{type(self.model).__name__} does not tell which frames are padding.")
+        length = torch.tensor(attention_mask.shape[1])
+        num_frames = int(self.model._get_feat_extract_output_lengths(length))
+        return self.model._get_feature_vector_attention_mask(num_frames, attention_mask).bool()
 
 
 def eager_attention_forward(
@@ -579,9 +732,54 @@ class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTraine
     _supports_attention_backend = True
     _can_record_outputs = {"hidden_states": SAMAudioSegmentLayer, "attentions": SAMAudioSegmentAttention}
 
+    def inner_model(self) -> PreTrainedModel | None:
+        return None if self.config.encoder_config is None else self.base_model.encoder.model
+
+    @classmethod
+    def from_encoder(cls, encoder: str | os.PathLike | PreTrainedModel, **settings):
+        """
+        A model with new segments over a pre-trained encoder.
+
+        Args:
+            encoder: a folder or Hub name that `AutoModel` loads, or a model. Its head, if it has one, is left out.
+            settings: further settings of [`SAMAudioConfig`], such as `num_labels`.
+
+        Raises:
+            ValueError: the encoder has an adapter, or cannot be an encoder of SAMAudio.
+
+        Example:
+
+        ```python
+        >>> from polyaudio import SAMAudioForAudioClassification, SSLAMConfig, SSLAMModel
+
+        >>> encoder = SSLAMModel(SSLAMConfig(num_hidden_layers=2))
+        >>> model = SAMAudioForAudioClassification.from_encoder(encoder, num_labels=5)
+        >>> model.freeze_feature_encoder()
+        ```"""
+        if not isinstance(encoder, PreTrainedModel):
+            encoder = AutoModel.from_pretrained(encoder)
+        model = cls(cls.config_class(encoder_config=encoder.config, **settings))
+        model.load_encoder(encoder)
+        return model
+
+    def load_encoder(self, encoder: PreTrainedModel) -> None:
+        """
+        Copy the weights of an encoder, with the configuration `config.encoder_config`.
+
+        Raises:
+            ValueError: it has an adapter.
+        """
+        if encoder._hf_peft_config_loaded:
+            raise ValueError("The encoder has an adapter. Merge the adapter into its base first.")
+        encoder = encoder.base_model
+        if encoder.config.is_encoder_decoder:
+            encoder = encoder.get_encoder()
+        self.base_model.encoder.model.load_state_dict(encoder.state_dict())
+
     def freeze_feature_encoder(self):
-        """Disable the gradients of the convolutional encoder."""
-        self.base_model.encoder.requires_grad_(False)
+        """Disable the gradients of the encoder. What projects its frames to another width is trained."""
+        encoder = self.base_model.encoder
+        (encoder if self.config.encoder_config is None else encoder.model).requires_grad_(False)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -605,31 +803,38 @@ class SAMAudioPreTrainedModel(PortableModelMixin, AdapterLoadingMixin, PreTraine
 class SAMAudioModel(SAMAudioPreTrainedModel):
     def __init__(self, config: SAMAudioConfig):
         super().__init__(config)
-        self.encoder = SAMAudioEncoder(config)
+        self.encoder = (SAMAudioEncoder if config.encoder_config is None else SAMAudioPretrainedEncoder)(config)
         self.segment_tokens = nn.Parameter(torch.zeros(config.num_segments, config.hidden_size))
         self.layers = nn.ModuleList([SAMAudioSegmentLayer(config) for _ in range(config.num_hidden_layers)])
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        if self.config.encoder_config is not None:
+            return self.encoder.model.get_input_embeddings()
         return self.encoder.layers[0].conv
 
     def set_input_embeddings(self, value: nn.Module):
-        self.encoder.layers[0].conv = value
+        if self.config.encoder_config is not None:
+            self.encoder.model.set_input_embeddings(value)
+        else:
+            self.encoder.layers[0].conv = value
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     @auto_docstring
     def forward(
         self,
-        input_values: torch.Tensor,
+        input_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
         mask_time: bool = False,
+        input_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioModelOutput:
         r"""
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
-            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`. With
+            `config.encoder_config`, what the encoder's own feature extractor returns.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
             1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
             `config.padding_value` are padding.
@@ -639,6 +844,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         mask_time (`bool`, *optional*, defaults to `False`):
             Whether to hide `config.mask_ratio` of the encoder frames if `mask_time_indices` is not given: random
             frames in training, the same frames at each call in evaluation.
+        input_features (`torch.Tensor`, *optional*):
+            `input_values` under the name that the feature extractors of some encoders give them, such as Whisper's.
 
         Example:
 
@@ -651,6 +858,7 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         >>> model(**inputs).last_hidden_state.shape
         torch.Size([1, 64, 512])
         ```"""
+        input_values = one_input(input_values, input_features)
         frames, frame_mask = self.get_frame_features(input_values, attention_mask)
 
         if mask_time_indices is None and mask_time:
@@ -700,6 +908,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         Returns:
             `(batch_size, encoder_frames)`, bool.
         """
+        if self.config.encoder_config is not None:
+            return self.encoder.output_mask(attention_mask)
         frame_mask = attention_mask.bool()
         for layer in self.encoder.layers:
             frame_mask = layer.output_mask(frame_mask)
@@ -719,6 +929,8 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
             The features `(batch_size, encoder_frames, hidden_size)`, and the mask `(batch_size, encoder_frames)`,
             bool, `False` for padding, or `None` if there is no padding.
         """
+        if self.config.encoder_config is not None:
+            return self.encoder(input_values.to(self.segment_tokens.dtype), attention_mask)
         self._check_input(input_values, attention_mask)
         frame_mask = self._frames_to_hear(input_values, attention_mask)
         # Without padding all layers take the faster way, as attention does by `create_bidirectional_mask`
@@ -737,9 +949,14 @@ class SAMAudioModel(SAMAudioPreTrainedModel):
         Raises:
             ValueError: as `get_frame_features`.
         """
-        self._check_input(input_values, attention_mask)
-        attention_mask = self._frames_to_hear(input_values, attention_mask)
-        if self.config.frontend != "waveform":
+        if self.config.encoder_config is None:
+            self._check_input(input_values, attention_mask)
+            attention_mask = self._frames_to_hear(input_values, attention_mask)
+        elif self.encoder.masks_padding:
+            attention_mask = self.encoder.resolve_attention_mask(input_values, attention_mask)
+        else:
+            raise ValueError("Windows need an encoder that masks padding. Set `window_frames` to 0.")
+        if input_values.ndim == 3:
             return cut_into_windows(input_values, attention_mask, self.config.window_frames)
         windows, *others = cut_into_windows(input_values[:, :, None], attention_mask, self.config.window_frames)
         return windows[:, :, 0], *others
@@ -792,17 +1009,19 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
     @auto_docstring
     def forward(
         self,
-        input_values: torch.Tensor,
+        input_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         tonic: torch.Tensor | None = None,
         tonic_confidence: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioForPreTrainingOutput:
         r"""
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
-            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`. With
+            `config.encoder_config`, what the encoder's own feature extractor returns.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
             1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
             `config.padding_value` are padding.
@@ -815,6 +1034,8 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
             Ignored. Accepted because [`SAMAudioFeatureExtractor`] returns it.
         tonic_confidence (`torch.Tensor` of shape `(batch_size,)`, *optional*):
             Ignored, like `tonic`.
+        input_features (`torch.Tensor`, *optional*):
+            `input_values` under the name that the feature extractors of some encoders give them, such as Whisper's.
 
         Example:
 
@@ -827,7 +1048,7 @@ class SAMAudioForPreTraining(SAMAudioPreTrainedModel):
         >>> outputs.loss.backward()
         ```"""
         outputs = self.sam_audio(
-            input_values,
+            one_input(input_values, input_features),
             attention_mask=attention_mask,
             mask_time_indices=mask_time_indices,
             mask_time=self.config.mask_weight != 0,
@@ -931,17 +1152,19 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
     @auto_docstring
     def forward(
         self,
-        input_values: torch.Tensor,
+        input_values: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         mask_time_indices: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         tonic: torch.Tensor | None = None,
         tonic_confidence: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SAMAudioClassifierOutput:
         r"""
         input_values (`torch.Tensor` of shape `(batch_size, frames, feature_size)` or `(batch_size, samples)`):
-            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`.
+            Features from [`SAMAudioFeatureExtractor`] for `config.frontend`; samples for `frontend="waveform"`. With
+            `config.encoder_config`, what the encoder's own feature extractor returns.
         attention_mask (`torch.Tensor` of shape `(batch_size, frames)` or `(batch_size, samples)`, *optional*):
             1 for frames or samples of the clip and 0 for padding, which is ignored. Without it, frames that consist of
             `config.padding_value` are padding.
@@ -955,6 +1178,8 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
             Ignored. Accepted because [`SAMAudioFeatureExtractor`] returns it.
         tonic_confidence (`torch.Tensor` of shape `(batch_size,)`, *optional*):
             Ignored, like `tonic`.
+        input_features (`torch.Tensor`, *optional*):
+            `input_values` under the name that the feature extractors of some encoders give them, such as Whisper's.
 
         Example:
 
@@ -966,6 +1191,7 @@ class SAMAudioForAudioClassification(SAMAudioPreTrainedModel):
         >>> model(torch.randn(1, 100, 80)).logits.shape
         torch.Size([1, 5])
         ```"""
+        input_values = one_input(input_values, input_features)
         # The objectives only train the base model: without them if it is in evaluation mode, as a frozen one is
         with_objectives = self.sam_audio.training and labels is not None
         if self.sam_audio.training and labels is None:

@@ -40,6 +40,8 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
         reads_any_length: whether the model reads clips of any length in one pass, as it does in training.
         batches_any_lengths: whether a clip gives the same output alone and in a padded batch with its attention mask.
         has_segments: whether the model has segment tokens, which attend to the frames of a clip.
+        inner_encoder: the name of the pre-trained encoder in the base model, if the rest of the base model is built
+            on one. It is what freezing freezes and LoRA adapts, and the rest is trained.
     """
 
     lora_modules: Mapping[str, Sequence[str]] = {}
@@ -48,6 +50,15 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
     reads_any_length: bool = True
     batches_any_lengths: bool = False
     has_segments: bool = False
+    inner_encoder: str | None = None
+
+    def for_config(self, config: ConfigT) -> "ModelTraits":
+        """The traits of a model with this configuration, where they are not the same for all models of the type."""
+        return self
+
+    def input_config(self, config: ConfigT) -> PreTrainedConfig:
+        """The configuration that the feature extractor belongs to."""
+        return config
 
     @property
     def default_lora_modules(self) -> Sequence[str]:
@@ -335,7 +346,8 @@ def _no_frame_classifier(config: PreTrainedConfig) -> ValueError:
 def traits_of(config: PreTrainedConfig) -> ModelTraits[PreTrainedConfig, SequenceFeatureExtractor]:
     """The traits of the type of a model."""
     model_type = MODEL_TYPES.get(config.model_type)
-    return ModelTraits() if model_type is None else load_class(model_type.traits)()
+    traits = ModelTraits() if model_type is None else load_class(model_type.traits)()
+    return traits.for_config(config)
 
 
 def has_frame_head(config: PreTrainedConfig) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sam_audio import TONIC_FRONTENDS, SAMAudioConfig
@@ -17,6 +17,7 @@ from ..feature_extraction.samples import SampleFrontEnd
 from ..feature_extraction.samples_sam_audio import sample_front_end
 from .modeling_sam_audio import SAMAudioModel
 from .traits import Layer, ModelTraits, WindowFeatures
+from .traits_encoders import traits_of_encoder
 
 
 class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
@@ -29,11 +30,17 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
     for. Each window then has its own tonic.
     """
 
-    lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "convolutions": ["conv"]}
+    lora_modules: Mapping[str, Sequence[str]] = {
+        "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
+        "convolutions": ["conv"],
+    }
     probe_features = ("utterance",)
-    no_weight_decay = ("segment_tokens",)
+    no_weight_decay: tuple[str, ...] = ("segment_tokens",)
     batches_any_lengths = True
     has_segments = True
+
+    def for_config(self, config: SAMAudioConfig) -> ModelTraits:
+        return self if config.encoder_config is None else SAMAudioOverEncoderTraits(config)
 
     def extractor_settings(self, config: SAMAudioConfig) -> dict[str, Any]:
         return {"frontend": config.frontend, "feature_size": config.feature_size}
@@ -100,10 +107,10 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
             raise ValueError("The frames of a SAMAudio model are the same for all layers. Leave out layer.")
         super().check_layer(config, layer)
 
-    def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
+    def frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float | None:
         return config.inputs_to_logits_ratio * feature_extractor.hop_length / feature_extractor.sampling_rate
 
-    def first_frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float:
+    def first_frame_seconds(self, config: SAMAudioConfig, feature_extractor: SAMAudioFeatureExtractor) -> float | None:
         """0 for kernels of odd size: the first frame of the input is centred there, and so is each layer's padding."""
         frames, stride = 0.0, 1
         for kernel_size, layer_stride in zip(config.conv_kernel, config.conv_stride, strict=True):
@@ -119,12 +126,95 @@ class SAMAudioTraits(ModelTraits[SAMAudioConfig, SAMAudioFeatureExtractor]):
         if granularity == "all":
             return [(None, segments) for segments in outputs["last_hidden_state"]]
         encoded = outputs["encoder_last_hidden_state"]
-        mask = cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
+        mask = self._frame_mask(model, encoded, inputs)
         return [(None, frames[own]) for frames, own in zip(encoded, mask, strict=True)]
 
     def segment_attention(
         self, model: PreTrainedModel, outputs: ModelOutput, inputs: Mapping[str, torch.Tensor]
     ) -> list[torch.Tensor]:
-        mask = cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
+        mask = self._frame_mask(model, outputs["encoder_last_hidden_state"], inputs)
         weights = outputs["attentions"][-1].float().mean(1)
         return [segments[:, own] for segments, own in zip(weights, mask, strict=True)]
+
+    def _frame_mask(
+        self, model: PreTrainedModel, encoded: torch.Tensor, inputs: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """The encoder frames `encoded` that are not padding, `(windows, frames)`, bool."""
+        return cast(SAMAudioModel, model).get_frame_mask(inputs["attention_mask"])
+
+
+class SAMAudioOverEncoderTraits(SAMAudioTraits):
+    """
+    The traits of a SAMAudio model over another encoder. What concerns its input is as for the encoder alone.
+
+    Args:
+        config: the configuration of the SAMAudio model.
+    """
+
+    inner_encoder = "encoder.model"
+
+    def __init__(self, config: SAMAudioConfig):
+        self.inner = traits_of_encoder(cast(PreTrainedConfig, config.encoder_config))
+        self.lora_modules = self.inner.lora_modules
+        self.no_weight_decay = (*SAMAudioTraits.no_weight_decay, *self.inner.no_weight_decay)
+        self.reads_any_length = self.inner.reads_any_length
+        self.batches_any_lengths = self.inner.batches_any_lengths
+
+    def for_config(self, config: SAMAudioConfig) -> ModelTraits:
+        return self
+
+    def input_config(self, config: SAMAudioConfig) -> PreTrainedConfig:
+        return cast(PreTrainedConfig, config.encoder_config)
+
+    def default_extractor(self, config: SAMAudioConfig) -> Any:
+        return self.inner.default_extractor(self.input_config(config))
+
+    def extractor_settings(self, config: SAMAudioConfig) -> dict[str, Any]:
+        return self.inner.extractor_settings(self.input_config(config))
+
+    def fit_to_crops(
+        self, feature_extractor: Any, config: SAMAudioConfig, crop_seconds: float | None, keep_padding: bool
+    ) -> None:
+        self.inner.fit_to_crops(feature_extractor, self.input_config(config), crop_seconds, keep_padding)
+        self._take_window(config)
+
+    def set_window(self, config: SAMAudioConfig, grid: WindowGrid) -> None:
+        self.inner.set_window(self.input_config(config), grid)
+        self._take_window(config)
+
+    def _take_window(self, config: SAMAudioConfig) -> None:
+        """Let the classifier cut clips as the encoder does."""
+        config.window_frames = getattr(config.encoder_config, "frames_of_one_pass", 0)
+
+    def window_grid(
+        self, config: SAMAudioConfig, feature_extractor: Any, seconds: float | None = None
+    ) -> WindowGrid | None:
+        return self.inner.window_grid(self.input_config(config), feature_extractor, seconds)
+
+    def extractor_call(
+        self,
+        config: SAMAudioConfig,
+        feature_extractor: Any,
+        grid: WindowGrid | None,
+        padding: str | None,
+        is_part: Sequence[bool],
+    ) -> dict[str, Any]:
+        return self.inner.extractor_call(self.input_config(config), feature_extractor, grid, padding, is_part)
+
+    def sample_front_end(
+        self, config: SAMAudioConfig, feature_extractor: Any, *, hears_padding: bool
+    ) -> SampleFrontEnd:
+        return self.inner.sample_front_end(self.input_config(config), feature_extractor, hears_padding=hears_padding)
+
+    def frame_seconds(self, config: SAMAudioConfig, feature_extractor: Any) -> float | None:
+        return self.inner.frame_seconds(self.input_config(config), feature_extractor)
+
+    def first_frame_seconds(self, config: SAMAudioConfig, feature_extractor: Any) -> float | None:
+        return self.inner.first_frame_seconds(self.input_config(config), feature_extractor)
+
+    def _frame_mask(
+        self, model: PreTrainedModel, encoded: torch.Tensor, inputs: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        if "attention_mask" in inputs and cast(Any, model).encoder.masks_padding:
+            return super()._frame_mask(model, encoded, inputs)
+        return torch.ones(encoded.shape[:2], dtype=torch.bool, device=encoded.device)

@@ -20,6 +20,13 @@ class ModelArguments:
         default=None, metadata={"help": "Checkpoint to start from, a folder or a Hub name. Default: a new model."}
     )
     model_type: str = field(default="sam_audio", metadata={"help": "Type of a new model: sam_audio or sslam."})
+    encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "Pre-trained audio encoder for a new SAMAudio model, a folder or a Hub name: SSLAM, Wav2Vec2, AST "
+            "and others. The settings of model and feature extractor in the recipe are ignored then."
+        },
+    )
 
 
 @dataclass
@@ -41,7 +48,8 @@ class ClassifierArguments(ModelArguments):
     freeze_encoder: bool = field(
         default=False,
         metadata={
-            "help": "Train the classification head only. Without augmentation and crops, features are computed once."
+            "help": "Train the classification head only. Without augmentation and crops, features are computed once. "
+            "With encoder, the encoder is frozen and the rest is trained."
         },
     )
     seeds: list[int] | None = field(

@@ -30,6 +30,7 @@ from ..hub.model_card import RunDescription, environment, write_model_card, writ
 from ..hub.push import push_run
 from .arguments import AudioTrainingArguments, DataArguments, LoraArguments, for_audio
 from .divisions import Division, load_divisions
+from .frozen import is_frozen
 from .identity import RUN_FILE, RunIdentity, describe_split
 from .inputs import Inputs, encode, make_inputs, nothing_is_random
 from .models import ModelSource, adapter_config, add_adapter, build_classifier, train_head_only
@@ -151,7 +152,7 @@ def fine_tune(
         data: columns, division, crops and outliers. By default a tenth of the recordings is held out.
         augmentation: augmentation of training clips, by default none.
         lora: train a LoRA adapter and the head instead of all weights.
-        freeze_encoder: train the head only.
+        freeze_encoder: train the head only; of a SAMAudio model over another encoder, all but that encoder.
         resume: continue from the newest complete checkpoint in the output folder. Data, labels, model and settings
             must be those that the run began with; workers, device, logging and upload may differ.
         overwrite: replace a run that the output folder holds. Its files are removed, and other files stay.
@@ -383,7 +384,7 @@ def _train(prepared: _Prepared) -> FineTuningResult:
     # With a frozen encoder and clips that do not change, only the head is trained, on features computed once
     learner: torch.nn.Module = model
     learned = inputs
-    if run.freeze_encoder and nothing_is_random(run.data, run.augmentation):
+    if is_frozen(classifier.base_model) and nothing_is_random(run.data, run.augmentation):
         if getattr(args, "layer_decay", None) is not None:
             raise ValueError("A frozen encoder is not trained. Leave out either layer_decay or freeze_encoder.")
         learner, learned = encode(classifier, inputs.datasets, inputs.collator, args)
@@ -468,7 +469,7 @@ def _describe(run: _Run, division: Division, args: TrainingArguments, model_type
         command=run.command,
         recipe=run.recipe,
         seeds={"training": args.seed, "split": run.data.split_seed},
-        base_model=run.source.name,
+        base_model=run.source.name or run.source.encoder,
         adapter=run.lora is not None and run.source.name is not None,
         versions=environment(args.device),
     )

@@ -35,7 +35,8 @@ def is_frozen(module: torch.nn.Module) -> bool:
 
 def freeze_encoder(model: PreTrainedModel) -> None:
     """
-    Freeze the encoder of a classifier in place, so that only the head is trained.
+    Freeze the encoder of a classifier in place, so that only the head is trained. Of a SAMAudio model over another
+    encoder, that encoder is frozen, and the segments are trained with the head.
 
     `AudioTrainer` keeps a frozen encoder in evaluation mode, without dropout and drop path. The linear evaluation of
     the original code keeps drop path.
@@ -47,7 +48,10 @@ def freeze_encoder(model: PreTrainedModel) -> None:
         raise ValueError("An adapter trains the encoder. Leave out either LoRA or freezing the encoder.")
     if not isinstance(model, AudioClassifier):
         raise ValueError(f"{type(model).__name__} is not a classifier of polyaudio, so its encoder cannot be frozen.")
-    model.freeze_base_model()
+    if traits_of(model.config).inner_encoder is None:
+        model.freeze_base_model()
+    else:
+        model.freeze_feature_encoder()  # type: ignore[operator]  # of the models that have traits with such a name
 
 
 class EncodedClips(torch.utils.data.Dataset):

@@ -107,6 +107,7 @@ class RunIdentity:
             settings: the other settings, as dataclasses or values.
         """
         start = source.model if source.checkpoint is None else source.checkpoint
+        start = source.encoder if start is None else start
         values: dict[str, Any] = {}
         for name, value in settings.items():
             values |= asdict(value) if is_dataclass(value) and not isinstance(value, type) else {name: value}

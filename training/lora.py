@@ -3,6 +3,7 @@
 """LoRA (https://arxiv.org/abs/2106.09685): adapters that train small matrices instead of the weights of a model."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -61,11 +62,12 @@ def lora_config(
     The LoRA configuration of a classifier.
 
     The head (`classifier`, and the `fc_norm` before it if there is one) is trained and saved as a whole. So are batch
-    normalisations, because their running statistics change in training even if their weights are frozen.
+    normalisations, because their running statistics change in training even if their weights are frozen. Of a
+    SAMAudio model over another encoder, that encoder is adapted, and the segment layers are trained as a whole.
 
     Args:
         model: a SAMAudio or SSLAM classifier.
-        modules: parts of the encoder to adapt: `attention`, `mlp` (SSLAM) or `convolutions` (SAMAudio).
+        modules: parts of the encoder to adapt: `attention`, `mlp` (SSLAM and others) or `convolutions` (SAMAudio).
         rank: rank of the matrices.
         alpha: the adapter is scaled by `alpha / rank`.
         dropout: dropout of the input of the adapter, in training.
@@ -74,7 +76,8 @@ def lora_config(
         ValueError: `modules` is empty or has a part that the model does not have, or polyaudio does not know the parts
             of models of this type.
     """
-    model_type, parts = model.config.model_type, traits_of(model.config).lora_modules
+    traits = traits_of(model.config)
+    model_type, parts = traits.input_config(model.config).model_type, traits.lora_modules
     if not parts:
         raise ValueError(f"polyaudio does not know which modules of a model of type {model_type} LoRA can adapt.")
     unknown = [name for name in modules if name not in parts]
@@ -85,13 +88,30 @@ def lora_config(
     if isinstance(getattr(model, "fc_norm", None), nn.LayerNorm):
         trained_whole.append("fc_norm")
     trained_whole += [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm1d)]
+    targets: list[str] | str = [target for name in dict.fromkeys(modules) for target in parts[name]]
+    if traits.inner_encoder is not None:
+        encoder = f"{model.base_model_prefix}.{traits.inner_encoder}"
+        targets = rf"{re.escape(encoder)}\.(.*\.)?({'|'.join(targets)})"
+        trained_whole += _modules_beside(model, encoder)
     return LoraConfig(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
-        target_modules=[target for name in dict.fromkeys(modules) for target in parts[name]],
+        target_modules=targets,
         modules_to_save=trained_whole,
     )
+
+
+def _modules_beside(model: PreTrainedModel, encoder: str) -> list[str]:
+    """The names of the largest modules with weights beside an encoder and `classifier`. PEFT takes no `ModuleList`."""
+    names: list[str] = []
+    for name, module in model.named_modules():
+        holds_encoder = f"{encoder}.".startswith(f"{name}." if name else "")
+        is_part = any(name.startswith(f"{other}.") for other in [encoder, "classifier", *names])
+        has_weights = next(module.parameters(), None) is not None
+        if has_weights and not (holds_encoder or is_part or name == "classifier" or isinstance(module, nn.ModuleList)):
+            names.append(name)
+    return names
 
 
 def add_lora(model: PreTrainedModel, config: LoraConfig, base_model_name: str) -> LoraClassifier:

@@ -22,7 +22,15 @@ from transformers import (
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from ..data.labels import FRAMES, MULTI_LABEL
-from ..modeling.loading import config_errors, load_feature_extractor, load_model, make_config, make_feature_extractor
+from ..modeling.loading import (
+    config_errors,
+    load_config,
+    load_encoder,
+    load_feature_extractor,
+    load_model,
+    make_config,
+    make_feature_extractor,
+)
 from ..modeling.traits import has_frame_head, traits_of
 from .arguments import LoraArguments
 from .frozen import freeze_encoder
@@ -42,6 +50,7 @@ class ModelSource:
         config: the configuration of a new model.
         model: a model to start from, whose weights are copied.
         model_type: the type of a new model, if none of these three is given.
+        encoder: a folder or a Hub name of a pre-trained audio encoder, over which a new SAMAudio model is built.
         settings: fields of the configuration to set.
         extractor_settings: arguments of the feature extractor to set.
     """
@@ -50,8 +59,14 @@ class ModelSource:
     config: PreTrainedConfig | None = None
     model: PreTrainedModel | None = None
     model_type: str = "sam_audio"
+    encoder: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     extractor_settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        others = (self.checkpoint, self.config, self.model)
+        if self.encoder is not None and any(other is not None for other in others):
+            raise ValueError("An encoder (--encoder) is for a new model. Leave out it or the model to start from.")
 
     @classmethod
     def of(cls, model: "ModelSource | str | os.PathLike | PreTrainedConfig | PreTrainedModel") -> "ModelSource":
@@ -89,6 +104,8 @@ class ModelSource:
     def make_config(self, **fields: Any) -> PreTrainedConfig:
         """A new configuration with these fields and the `settings` of the source."""
         given = self.config if self.model is None else self.model.config
+        if given is None and self.encoder is not None:
+            fields["encoder_config"] = load_config(self.encoder)
         if given is None:
             return make_config(self.model_type, self.checkpoint, {**self.settings, **fields})
         config = copy.deepcopy(given)
@@ -104,6 +121,8 @@ class ModelSource:
         new = auto_class.from_config(config)
         if self.model is not None:
             _copy_weights(self.model, new)
+        if self.encoder is not None:
+            new.load_encoder(load_encoder(self.encoder))  # type: ignore[operator]  # it has an `encoder_config`
         return new
 
     def load_feature_extractor(self, config: PreTrainedConfig) -> SequenceFeatureExtractor:
@@ -113,17 +132,18 @@ class ModelSource:
         Raises:
             ValueError: the feature extractor has no such setting.
         """
-        if self.name is None:
+        name = self.name or self.encoder
+        if name is None:
             feature_extractor = make_feature_extractor(config, {})
         else:
-            feature_extractor = load_feature_extractor(self.name, config)
+            feature_extractor = load_feature_extractor(name, traits_of(config).input_config(config))
         unknown = [name for name in self.extractor_settings if name not in feature_extractor.to_dict()]
         if unknown:
             raise ValueError(
                 f"The feature extractor of a model of type {config.model_type} has no setting {unknown[0]!r}. Correct "
                 "or remove it."
             )
-        if self.name is None:
+        if name is None:
             return make_feature_extractor(config, self.extractor_settings)
         for name, value in self.extractor_settings.items():
             setattr(feature_extractor, name, value)
@@ -208,7 +228,7 @@ def _fit_to_crops(
 
 
 def train_head_only(model: PreTrainedModel) -> None:
-    """Freeze the encoder of a classifier in place, and log the number of trained parameters."""
+    """Freeze the encoder of a classifier in place with `freeze_encoder`, and log the number of trained parameters."""
     freeze_encoder(model)
     trainable, total = model.num_parameters(only_trainable=True), model.num_parameters()
     logger.info(f"Trainable parameters: {trainable:,} of {total:,}")

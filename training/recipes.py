@@ -106,22 +106,29 @@ class Recipe:
         Args:
             arguments: a checkpoint, or the type of a new model.
             replaces_description: whether to ignore the model settings of the recipe if `arguments` has a checkpoint
-                and the recipe has none.
+                and the recipe has none. If only `arguments` has an encoder, they are ignored in any case, and so are
+                those of the feature extractor, because both are those of the encoder.
         """
         model = self.sections.get("model", {})
         own = names_of(ModelArguments) | {"freeze_encoder"}
         settings = {name: value for name, value in model.items() if name not in own}
         is_other = arguments.model_name_or_path is not None and model.get("model_name_or_path") is None
+        extractor_settings, model_type = dict(self.sections.get("feature_extractor", {})), arguments.model_type
         if replaces_description and is_other:
             settings = {}
+        if arguments.encoder is not None and model.get("encoder") is None:
+            settings, extractor_settings = {}, {}
+            if model_type == model.get("model_type"):
+                model_type = ModelSource.model_type
         for name in ("drop_path_rate", "label_smoothing", "frame_upsampling"):
             if getattr(arguments, name, None) is not None:
                 settings[name] = getattr(arguments, name)
         return ModelSource(
             checkpoint=arguments.model_name_or_path,
-            model_type=arguments.model_type,
+            model_type=model_type,
+            encoder=arguments.encoder,
             settings=settings,
-            extractor_settings=dict(self.sections.get("feature_extractor", {})),
+            extractor_settings=extractor_settings,
         )
 
     def fine_tuning(self, **changes: Any) -> FineTuningSettings:

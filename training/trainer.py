@@ -44,7 +44,7 @@ class AudioTrainer(Trainer):
     The scalars are the tensors without dimensions, for example the terms of a loss. As for `loss`, the mean since the
     last log entry is logged, over all processes.
 
-    An encoder (`model.base_model`) without trained weights stays in evaluation mode in training.
+    An encoder (`model.base_model`, or a model in it) without trained weights stays in evaluation mode in training.
 
     With `ema_decay`, evaluation and prediction use the averaged weights ([`ModelEMA`]), and after `train` the model
     has the averaged weights of the last or the best step. A checkpoint has the weights that training continues from,
@@ -254,9 +254,10 @@ class AudioTrainer(Trainer):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        encoder = getattr(self.model, "base_model", None)
-        if model.training and encoder is not None and is_frozen(encoder):
-            encoder.eval()
+        if model.training:
+            for module in self.model.modules():
+                if isinstance(module, PreTrainedModel) and is_frozen(module):
+                    module.eval()
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         if model.training:
             for name, value in outputs.items():
