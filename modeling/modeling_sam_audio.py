@@ -326,7 +326,7 @@ class SAMAudioPretrainedEncoder(nn.Module):
 
     @property
     def masks_padding(self) -> bool:
-        """Whether the encoder tells the frames of a clip from those of padding."""
+        """Whether the encoder returns which of its frames are padding."""
         return hasattr(self.model, "get_time_patch_mask") or hasattr(self.model, "_get_feature_vector_attention_mask")
 
     def forward(
@@ -387,7 +387,7 @@ class SAMAudioPretrainedEncoder(nn.Module):
             return attention_mask
         if not (is_tracing(attention_mask) or attention_mask.is_meta) and not attention_mask.all():
             raise ValueError(
-                f"{type(self.model).__name__} does not tell which frames are padding. Use batches without padding."
+                f"{type(self.model).__name__} does not return which frames are padding. Use batches without padding."
             )
         return None
 
@@ -417,7 +417,7 @@ class SAMAudioPretrainedEncoder(nn.Module):
         if hasattr(self.model, "get_time_patch_mask"):
             return self.model.get_time_patch_mask(attention_mask)
         if not self.masks_padding:
-            raise ValueError(f"{type(self.model).__name__} does not tell which frames are padding.")
+            raise ValueError(f"{type(self.model).__name__} does not return which frames are padding.")
         length = torch.tensor(attention_mask.shape[1])
         num_frames = int(self.model._get_feat_extract_output_lengths(length))
         return self.model._get_feature_vector_attention_mask(num_frames, attention_mask).bool()

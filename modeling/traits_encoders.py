@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """The traits of audio encoders of transformers that SAMAudio models can be built over."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -28,14 +29,14 @@ class WavLMTraits(WaveformEncoderTraits):
     lora_modules = {"mlp": ["intermediate_dense", "output_dense"]}
 
 
-class OneLengthEncoderTraits(ModelTraits):
+class OneLengthEncoderTraits(ModelTraits, ABC):
     """An encoder that reads clips of one length, to which its feature extractor pads shorter ones."""
 
     reads_any_length = False
 
+    @abstractmethod
     def samples(self, config: Any, feature_extractor: Any) -> int:
         """The length in samples."""
-        raise NotImplementedError
 
     def fit_to_crops(
         self, feature_extractor: Any, config: Any, crop_seconds: float | None, keep_padding: bool

@@ -290,7 +290,7 @@ def test_masks_and_inputs_that_do_not_fit_are_refused():
     mask = torch.ones(2, 64)
     model(input_of("audio-spectrogram-transformer"), attention_mask=mask)
     mask[1, 60:] = 0
-    with pytest.raises(ValueError, match="does not tell which frames are padding"):
+    with pytest.raises(ValueError, match="does not return which frames are padding"):
         model(input_of("audio-spectrogram-transformer"), attention_mask=mask)
     model = SAMAudioForAudioClassification(config_over("whisper", window_frames=100)).eval()
     with pytest.raises(ValueError, match="Set `window_frames` to 0"):
