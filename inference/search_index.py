@@ -198,7 +198,8 @@ def _build_graph(store: VectorStore, path: Path) -> Recall:
     with progress_bar(store.rows, "Indexing", unit="row") as bar:
         for first, vectors, _ in store.blocks():
             has_direction = vectors.any(axis=1)
-            graph.add(first + np.flatnonzero(has_direction), vectors[has_direction])
+            # Several threads would leave out the links of vectors that are added at once, which no search finds then
+            graph.add(first + np.flatnonzero(has_direction), vectors[has_direction], threads=1)
             bar.update(len(vectors))
     recall = _measure_recall(store, graph)
     graph.save(str(path))

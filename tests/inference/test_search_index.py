@@ -30,6 +30,17 @@ def test_the_approximate_index_finds_the_neighbours(features, tmp_path):
     assert report.bytes == sum(path.stat().st_size for path in (tmp_path / "index").iterdir())
 
 
+def test_the_approximate_index_finds_every_vector_and_is_the_same_each_time(tmp_path):
+    """Which several threads that build it do not promise."""
+    vectors, files = clustered(1000, 16), [f"{row}.wav" for row in range(1000)]
+    path = write_vectors(tmp_path / "many.parquet", vectors, files)
+    for name in ("index", "again"):
+        build_index(path, tmp_path / name)
+    (graph,) = (tmp_path / "index").glob("*.usearch")
+    assert graph.read_bytes() == (tmp_path / "again" / graph.name).read_bytes()
+    assert [result.hits[0].file for result in search(list(vectors), tmp_path / "index", top_k=1)] == files
+
+
 def test_copies_count_as_found_whichever_is_found(tmp_path):
     vectors = np.repeat(clustered(5, 12), 40, axis=0)
     path = write_vectors(tmp_path / "copies.parquet", vectors, FILES)
