@@ -9,6 +9,7 @@ registration are lazy: neither torch nor torchaudio is imported before somebody 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .integration.moved import find_moved_modules
 from .integration.registration import register_auto_classes
 from .integration.version import __version__ as __version__
 
@@ -158,3 +159,4 @@ if TYPE_CHECKING:
 # pytest, run in a checkout, also imports this file under the name of the folder; that copy must register nothing.
 if __name__ == "polyaudio":
     register_auto_classes()
+    find_moved_modules()

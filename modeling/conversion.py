@@ -17,6 +17,7 @@ from typing import Any, Literal
 from transformers import PreTrainedConfig
 
 from ..data.folders import restore, whole_folder, write_json
+from ..integration.bars import no_bars_of_weights
 from ..integration.saving import STAMP, WEIGHTS
 from .checkpoint_io import ConvertedModel, read_torch_checkpoint
 from .checkpoint_sam_audio import is_sam_carnatic_checkpoint, load_sam_carnatic_checkpoint
@@ -207,7 +208,7 @@ def _save(converted: ConvertedModel, name: str, output: Path, labels: list[str] 
     _check_output(output, overwrite)
     report = {"checkpoint": name, "what": converted.what, "weights": converted.weights, "keys": converted.keys}
     try:
-        with whole_folder(output) as folder:
+        with whole_folder(output) as folder, no_bars_of_weights():
             model.save_pretrained(folder)
             converted.feature_extractor.save_pretrained(folder)
             if converted.keys:

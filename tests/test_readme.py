@@ -163,6 +163,23 @@ def test_a_page_says_dataset(page):
     assert not re.search(r"\bdata sets?\b", " ".join(TEXTS[page].split()), re.IGNORECASE)
 
 
+_NO_SENTENCES = re.compile(r"^([|#<>].*|\[[^\n]*·.*)$", re.MULTILINE)  # tables, headings, comments, lists of links
+_FILLERS = r"basically|easily|e\.g\.|etc\.|i\.e\.|in order to|leverag\w+|obviously|please|simply|utili[sz]\w+|very"
+
+
+def sentences(prose: str) -> list[list[str]]:
+    """The words of each sentence; code counts as one, and links as their text."""
+    prose = re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "code", _NO_SENTENCES.sub("", prose)))
+    blocks = re.split(r"\n\s*\n|\n\s*(?=- |\d+\. )", prose)
+    return [one.split() for block in blocks for one in re.split(r"(?<=[.:;!?])[)*\]]*\s", block)]
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_a_page_needs_no_second_reading(page):
+    assert [" ".join(words) for words in sentences(PROSE[page]) if len(words) > 40] == []
+    assert re.findall(rf"\b(?:{_FILLERS})(?!\w)", PROSE[page], re.IGNORECASE) == []
+
+
 def test_the_readme_is_short():
     assert len(TEXTS["README.md"].splitlines()) <= 150
 

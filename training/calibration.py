@@ -22,6 +22,7 @@ from ..evaluation.evaluate import load_split
 from ..evaluation.prepared import prepared
 from ..evaluation.results import Evaluation
 from ..hub.model_card import calibrated_card
+from ..integration.bars import no_bars_of_weights
 
 
 # Clips of several windows are joined within the model, so that a temperature can leave a little to do
@@ -185,7 +186,7 @@ def _save(
         "before": result.before.to_dict(),
         "after": result.after.to_dict(),
     }
-    with whole_folder(output) as folder:
+    with whole_folder(output) as folder, no_bars_of_weights():
         for path in copied:
             (folder / path.name).write_bytes(path.read_bytes())
         result.model.save_pretrained(folder)

@@ -28,6 +28,7 @@ from ..evaluation.tables import format_report
 from ..evaluation.writing import read_evaluation, write_evaluation
 from ..hub.model_card import RunDescription, environment, write_model_card, write_summary
 from ..hub.push import push_run
+from ..integration.bars import no_bars_of_weights
 from .arguments import AudioTrainingArguments, DataArguments, LoraArguments, for_audio
 from .divisions import Division, load_divisions
 from .frozen import is_frozen
@@ -410,7 +411,8 @@ def _train(prepared: _Prepared) -> FineTuningResult:
     if prepared.identity is not None:
         begin(folder, prepared.identity, checkpoint)
         if base is not None:
-            base.save_pretrained(folder)
+            with no_bars_of_weights():
+                base.save_pretrained(folder)
     trainer.train(resume_from_checkpoint=checkpoint)
     if stop.received is not None:
         raise InterruptedError(

@@ -7,7 +7,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset, DatasetDict, IterableDataset
@@ -21,6 +21,7 @@ from ..data.windows import WaveformWindows
 from ..evaluation.plots import plot_losses
 from ..hub.model_card import RunDescription, environment, write_pretraining_card
 from ..hub.push import push_run
+from ..integration.moved import getter_of_moved_names
 from .arguments import PretrainingArguments, WindowArguments, for_audio
 from .identity import RunIdentity, describe_split
 from .models import ModelSource, build_pretraining_model
@@ -29,6 +30,9 @@ from .runs import begin, check_folder, checkpoint_of, hold_folder
 
 
 logger = logging.getLogger(__name__)
+
+if not TYPE_CHECKING:  # mypy would take every name to exist
+    __getattr__ = getter_of_moved_names(__name__)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from polyaudio.training.recipes import FINE_TUNING
 
 
 ACTIONS = ["build", "inspect", "split", "mix", "check", "stats"]
-CALLS = [[name] for name in COMMANDS if name != "dataset"] + [["dataset", action] for action in ACTIONS]
+CALLS = [[name] for name in COMMANDS] + [["dataset", action] for action in ACTIONS]
 
 
 def help_of(call: list[str], capsys, flag: str = "--help") -> str:
