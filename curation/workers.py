@@ -33,6 +33,8 @@ def call_for_all(
     """
     if num_workers < 0:
         raise ValueError(f"num_workers must be at least 0, got {num_workers}.")
+    if not items:
+        return
     results: Iterable[Result]
     if num_workers == 0 or len(items) < 2:
         results = _in_threads(function, items)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from transformers import PreTrainedConfig
 
 from ..data.folders import restore, whole_folder, write_json
-from ..integration.bars import no_bars_of_weights
+from ..integration.quiet import no_bars_of_weights
 from ..integration.saving import STAMP, WEIGHTS
 from .checkpoint_io import ConvertedModel, read_torch_checkpoint
 from .checkpoint_sam_audio import is_sam_carnatic_checkpoint, load_sam_carnatic_checkpoint

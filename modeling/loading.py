@@ -31,8 +31,8 @@ from transformers.utils import (
 )
 
 from ..integration.adapters import read_adapter_config
-from ..integration.bars import no_bars_of_weights
 from ..integration.limits import check_code, read_json, shards_of
+from ..integration.quiet import no_bars_of_weights, no_loading_report
 from ..integration.registry import MODEL_TYPES, load_class
 from .traits import traits_of
 
@@ -67,7 +67,7 @@ def load_model(
         OSError: a file is missing or cannot be read.
         ValueError: a file is damaged, the weights do not fit the configuration, or some of them are NaN or infinite.
     """
-    with _reading(model_name), no_bars_of_weights():
+    with _reading(model_name), no_bars_of_weights(), no_loading_report():
         model, info = auto_class.from_pretrained(
             model_name, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
         )

@@ -108,4 +108,5 @@ def positive(kind: type, or_zero: bool = False):
 
 
 def default_workers() -> int:
-    return min(4, os.cpu_count() or 1)
+    """As many processes as this one has cores, at most four."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

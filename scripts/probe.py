@@ -3,12 +3,11 @@
 """`polyaudio probe`: evaluate the frozen features of a model with a probe."""
 
 import argparse
-import os
 import sys
 
 from .command import argument_parser, command
 from .dataset_options import add_data_home, add_given, add_grouping, add_label_arguments
-from .options import positive
+from .options import default_workers, positive
 
 
 DESCRIPTION = """\
@@ -119,7 +118,7 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--num-workers",
         type=int,
-        default=min(4, os.cpu_count() or 1),
+        default=default_workers(),
         metavar="N",
         help="number of processes that read clips (default: %(default)s)",
     )

@@ -22,7 +22,7 @@ from ..evaluation.evaluate import load_split
 from ..evaluation.prepared import prepared
 from ..evaluation.results import Evaluation
 from ..hub.model_card import calibrated_card
-from ..integration.bars import no_bars_of_weights
+from ..integration.quiet import no_bars_of_weights
 
 
 # Clips of several windows are joined within the model, so that a temperature can leave a little to do

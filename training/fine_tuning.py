@@ -28,7 +28,7 @@ from ..evaluation.tables import format_report
 from ..evaluation.writing import read_evaluation, write_evaluation
 from ..hub.model_card import RunDescription, environment, write_model_card, write_summary
 from ..hub.push import push_run
-from ..integration.bars import no_bars_of_weights
+from ..integration.quiet import no_bars_of_weights
 from .arguments import AudioTrainingArguments, DataArguments, LoraArguments, for_audio
 from .divisions import Division, load_divisions
 from .frozen import is_frozen

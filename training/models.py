@@ -5,7 +5,7 @@
 import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,7 +117,9 @@ class ModelSource:
         """A model with this configuration. Weights of another shape in the checkpoint, as of a head, are new."""
         config.architectures = None  # a run may train the encoder of a checkpoint for another task
         if self.checkpoint is not None:
-            return load_model(auto_class, self.checkpoint, config=config, ignore_mismatched_sizes=True)[0]
+            model, info = load_model(auto_class, self.checkpoint, config=config, ignore_mismatched_sizes=True)
+            _log_new_weights(self.checkpoint, info)
+            return model
         new = auto_class.from_config(config)
         if self.model is not None:
             _copy_weights(self.model, new)
@@ -203,6 +205,14 @@ def build_classifier(
     return model, feature_extractor
 
 
+def _log_new_weights(checkpoint: str, info: Mapping[str, Any]) -> None:
+    """Say which parts of a model do not come from its checkpoint."""
+    names = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    if names:
+        parts = sorted({name.partition(".")[0] for name in names})
+        logger.info(f"New, because {checkpoint} does not have it: {', '.join(parts)} ({len(names)} weights)")
+
+
 def build_pretraining_model(
     source: ModelSource, crop_seconds: float
 ) -> tuple[PreTrainedModel, SequenceFeatureExtractor]:
@@ -210,7 +220,8 @@ def build_pretraining_model(
     config = source.make_config()
     feature_extractor = source.load_feature_extractor(config)
     if source.checkpoint is not None:
-        model, _ = load_model(AutoModelForPreTraining, source.checkpoint, config=config)
+        model, info = load_model(AutoModelForPreTraining, source.checkpoint, config=config)
+        _log_new_weights(source.checkpoint, info)
     else:
         model = source.load(AutoModelForPreTraining, config)
     _fit_to_crops(source, feature_extractor, model.config, crop_seconds)
