@@ -19,6 +19,7 @@ from ..data.readable import drop_unreadable, report_bad_clips
 from ..modeling.inputs import make_targets, reads_windows, whole_clips
 from ..modeling.loading import load_classifier, load_feature_extractor
 from .answers import with_labels_of
+from .bars import name_bars
 from .classifier import label_names
 
 
@@ -71,6 +72,7 @@ def prepared(
             data_collator=AudioCollator(feature_extractor, targets),  # type: ignore[arg-type]
             processing_class=feature_extractor,
         )
+        name_bars(trainer)
         yield PreparedRun(trainer, whole_clips(labelled, config, feature_extractor), labelled, feature_extractor)
 
 
