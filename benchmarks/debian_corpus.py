@@ -30,7 +30,7 @@ PACKAGES = (
     *("drascula-music", "warzone2100-music", "wesnoth-1.16-music", "hedgewars-data", "fillets-ng-data"),
     *("fillets-ng-data-cs", "fillets-ng-data-nl", "widelands-data", "supertuxkart-data", "colobot-common-sounds"),
     *("singularity-music", "freedroidrpg-data", "klettres-data", "warmux-data", "hyperrogue-music"),
-    *("asterisk-moh-opsound-wav", "lincity-ng-data", "asc-music", "0ad-data"),
+    *("asterisk-moh-opsound-wav", "lincity-ng-data", "asc-music"),
 )
 RATE = 16_000
 ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff")
