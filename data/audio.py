@@ -44,6 +44,10 @@ _USUAL_RATE = 16_000
 # How much shorter than its header says a file may be that torchcodec decodes: delays of encoders, rounded times
 _INEXACT_SECONDS = 0.25
 
+# How many samples fewer than its last page says an Ogg file may decode to, which silence then replaces: the longest
+# block of Vorbis
+_INEXACT_OGG_SAMPLES = 8192
+
 # AAC without a container, whose length is a guess from its size, and an MP4 file, in which times are exact to a sample
 _ADTS = (b"\xff\xf1", b"\xff\xf9")
 _MP4 = b"ftyp"
@@ -337,14 +341,19 @@ class _SoundFile:
             except soundfile.LibsndfileError as error:
                 reason = error.error_string.rstrip(".")
                 raise AudioFileError(f"{self.name} is cut off or damaged ({reason}). {GET_AGAIN}") from error
-            if place < stop:
+            if place < stop and not self._is_end(max(place, start)):
                 raise AudioFileError(
                     f"{self.name} is cut off: {stop - place} of {stop - begin} samples before "
                     f"{stop / reader.samplerate:.3f} s are missing. {GET_AGAIN}"
                 )
+            yield from _silence(stop - max(place, start))
             problem = problem_of_rest(reader, self.source) if stop == reader.frames else None
         if problem:
             raise AudioFileError(f"{self.name} {problem}")
+
+    def _is_end(self, place: int) -> bool:
+        """Whether it is the end, although the header promises more: some encoders of Ogg count a block too much."""
+        return self.reader.format == "OGG" and self.samples - place <= _INEXACT_OGG_SAMPLES
 
 
 class _DamagedSoundFile(_SoundFile):
@@ -372,6 +381,9 @@ class _DamagedSoundFile(_SoundFile):
                 place = part.place + len(mono)
             if place == start == 0 and stop == self.samples:
                 raise AudioFileError(f"{self.name} is cut off or damaged, and nothing of it can be read. {GET_AGAIN}")
+            if place < stop and not self.is_cut_off and self._is_end(place):
+                yield from _silence(stop - place)
+                place = stop
             if place < stop or (self.is_cut_off and stop == self.samples):
                 # No silence is added up to the end that the header promises: a damaged header may promise days
                 self.gaps.append(Gap(place / self.sampling_rate, stop / self.sampling_rate, "cut off"))

@@ -43,6 +43,7 @@ def write_tones(
     *,
     seconds: tuple[float, float] = (0.4, 1.2),
     chunks: int = 1,
+    seed: int = 0,
 ) -> Path:
     """
     A folder for each class with tones of about its frequency in noise, of uneven lengths.
@@ -52,8 +53,9 @@ def write_tones(
         number: of files in a class.
         seconds: shortest and longest length.
         chunks: files of one recording that follow each other.
+        seed: of lengths, tones and noise. Two folders with the same seed share the noise, which is a leak.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for name, frequency in tones.items():
         (folder / name).mkdir(parents=True)
         for index in range(number):

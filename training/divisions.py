@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
-from ..curation.leaks import find_leaks
+from ..curation.leaks import LeakReport, find_leaks
 from ..curation.overlaps import infer_recordings
 from ..data.labels import SINGLE_LABEL, class_names, classes_of_clips, task_of
 from ..data.loading import load_clips, name_of
@@ -110,9 +110,10 @@ def load_divisions(dataset: str | os.PathLike | Dataset | DatasetDict, data: Dat
             if split != "train":
                 check_clips(train, rows, allow_shared_recordings=data.allow_leak)
                 shared |= shared_recordings(train, rows)
-    leaks = _check_leaks(parts, len(shared), data, is_synthetic=is_ragas(name))
-    divisions = [replace(division, leaks=leaks) for division in divisions]
-    return divisions if data.outliers is None else _with_outliers(divisions, data.outliers, data)
+    if data.outliers is not None:
+        divisions = _with_outliers(divisions, data.outliers, data)
+    leaks = _check_leaks(parts, divisions[0].outliers, len(shared), data, is_synthetic=is_ragas(name))
+    return [replace(division, leaks=leaks) for division in divisions]
 
 
 def _with_outliers(divisions: Sequence[Division], dataset: str, data: DataArguments) -> list[Division]:
@@ -209,12 +210,15 @@ def _divide_by_folds(folds: DatasetDict, data: DataArguments) -> list[Division]:
     return divisions
 
 
-def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is_synthetic: bool) -> str:
+def _check_leaks(
+    parts: DatasetDict, outliers: Dataset | None, num_shared: int, data: DataArguments, *, is_synthetic: bool
+) -> str:
     """
     A sentence for the model card on audio that the parts of the dataset share.
 
     Args:
         parts: the splits or folds.
+        outliers: further clips to train on.
         num_shared: the number of recordings that have clips both in training and held out.
         data: `skip_leak_check` and `allow_leak`.
         is_synthetic: whether the dataset is one of synthesised ragas.
@@ -231,7 +235,7 @@ def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is
         searched = "Not checked: training and held-out clips may share audio."
     else:
         searched = "Checked: a search for copies found no audio that training and held-out clips share."
-        report = find_leaks(parts)
+        report = _find_leaks(parts, outliers)
         if report.leaks:
             logger.warning("\n".join(report.describe("parts")))
             found.append(f"pairs of training and held-out clips with the same audio: {len(report.leaks)}")
@@ -244,3 +248,12 @@ def _check_leaks(parts: DatasetDict, num_shared: int, data: DataArguments, *, is
             "(infer_groups, --infer-groups), or train anyway (allow_leak, --allow-leak), with a note in the card."
         )
     return f"LEAK ALLOWED: {'; '.join(found)}. The scores are too high and do not hold for other recordings."
+
+
+def _find_leaks(parts: DatasetDict, outliers: Dataset | None) -> LeakReport:
+    """Audio that parts share with each other, and held-out clips with the outliers, on which each fold is trained."""
+    if outliers is None:
+        return find_leaks(parts)
+    report = find_leaks(DatasetDict({**parts, "outliers": outliers}))
+    held_out = [leak for leak in report.leaks if {leak.first_split, leak.second_split} != {"train", "outliers"}]
+    return replace(report, leaks=held_out)

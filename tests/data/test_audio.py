@@ -18,7 +18,7 @@ import torch
 
 import polyaudio
 from polyaudio.data import audio
-from polyaudio.data.audio import AudioFileError, audio_info, check_audio, decode_audio, load_audio
+from polyaudio.data.audio import AudioFileError, audio_info, check_audio, decode_audio, load_audio, stream_audio
 
 
 FORMATS = [
@@ -30,6 +30,16 @@ FORMATS = [
     ("vorbis.ogg", "VORBIS", 0.05),
     ("layer3.mp3", "MPEG_LAYER_III", 0.05),
 ]
+
+
+def check_sum(page: bytes) -> int:
+    """The check sum of an Ogg page, in which its own four bytes are 0."""
+    rest = 0
+    for byte in page:
+        rest ^= byte << 24
+        for _ in range(8):
+            rest = (rest << 1 ^ 0x04C11DB7 if rest >> 31 else rest << 1) & 0xFFFFFFFF
+    return rest
 
 
 def tone(seconds: float = 1.0, rate: int = 44_100, frequency: float = 440.0) -> np.ndarray:
@@ -221,6 +231,33 @@ def test_damaged_flac(tmp_path):
     path.write_bytes(data)
     with pytest.raises(AudioFileError, match=r"damaged\.flac is cut off or damaged"):
         load_audio(path, 44_100)
+
+
+def test_ogg_that_claims_a_part_of_a_block_too_much():
+    """As some encoders write, here and there. Players say nothing of it."""
+    file = io.BytesIO()
+    soundfile.write(file, tone(3), 44_100, format="OGG", subtype="VORBIS")
+
+    def ends_at(number: int) -> bytes:
+        data = file.getvalue()
+        last = data.rfind(b"OggS")
+        page = data[last : last + 6] + struct.pack("<q", number) + data[last + 14 : last + 22] + bytes(4)
+        page += data[last + 26 :]
+        return data[:last] + page[:22] + struct.pack("<I", check_sum(page)) + page[26:]
+
+    samples, _ = soundfile.read(io.BytesIO(ends_at(200_000)), dtype="float32")  # all that the packets give
+    for more in (10, 5_000):
+        gaps, data = [], ends_at(len(samples) + more)
+        expected = np.concatenate([samples, np.zeros(more, np.float32)])
+        np.testing.assert_array_equal(load_audio(data, 44_100), expected)
+        np.testing.assert_array_equal(np.concatenate(list(stream_audio(data, 44_100, gaps=gaps))), expected)
+        assert gaps == []
+        assert len(load_audio(data, 44_100, offset=(len(samples) + 2) / 44_100)) == more - 2
+    data = ends_at(len(samples) + 10_000)
+    np.testing.assert_array_equal(np.concatenate(list(stream_audio(data, 44_100, gaps=gaps))), samples)
+    assert [gap.reason for gap in gaps] == ["cut off"]
+    with pytest.raises(AudioFileError, match="is cut off: 10000 of"):
+        load_audio(data, 44_100)
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
