@@ -40,11 +40,12 @@ from polyaudio.training.trainer import AudioTrainer
 
 
 TASK = "single_label_classification"
-# The recipe of each front end, and what it changes of it
+# The recipe of each front end, and what it changes in the model and in the feature extractor
 FRONT_ENDS = {
-    "tonic_chroma": ("carnatic_ragas", {}),
-    "tonic_pitch": ("carnatic_pitch", {}),
-    "tonic_pitch+chroma": ("carnatic_pitch", {"frontend": "tonic_pitch+chroma"}),
+    "tonic_chroma": ("carnatic_ragas", {}, {}),
+    "tonic_chroma, drone": ("carnatic_ragas", {}, {"tonic_estimator": "drone"}),
+    "tonic_pitch": ("carnatic_pitch", {}, {}),
+    "tonic_pitch+chroma": ("carnatic_pitch", {"frontend": "tonic_pitch+chroma"}, {}),
 }
 PICTURE = Path("docs/pictures/raga_curves.png")
 
@@ -83,11 +84,12 @@ class FrontEnd:
     """The features of one dataset with one front end, for the trainings of all seeds."""
 
     def __init__(self, name: str, clips: DatasetDict, splits: tuple[str, ...], epochs: int | None):
-        recipe, changes = FRONT_ENDS[name]
+        recipe, changes, extractor_changes = FRONT_ENDS[name]
         settings = read_recipe(recipe).fine_tuning(
             **({} if epochs is None else {"num_train_epochs": epochs}), report_to="none", disable_tqdm=True
         )
         settings.model.settings.update(changes)
+        settings.model.extractor_settings.update(extractor_changes)
         self.settings, self.clips = settings, clips
         self.names = class_names(clips["test"].features["label"])
         self.extractor = self.new_model()[1]

@@ -116,7 +116,7 @@ def melody_cells(clips: datasets.Dataset, *, num_workers: int = 0) -> Iterator[n
     Yields:
         `(frames,)`, int64, every 20 ms; -1 where there is no melody.
     """
-    extractor = SAMAudioFeatureExtractor("tonic_pitch")
+    extractor = SAMAudioFeatureExtractor("tonic_pitch", tonic_estimator="multipitch")
     loader = torch.utils.data.DataLoader(
         AudioClips(clips, extractor.sampling_rate),
         batch_size=_BATCH_SIZE,
