@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import any_transformers  # noqa: F401  before polyaudio
 import gpu_checks
 import gpu_speed
 import torch
