@@ -31,7 +31,9 @@ SECONDS_OF_A_ROUND = 0.2
 # What takes longer than this in seconds the first time is called once in a round, and not timed warm before
 SLOW = 3
 
-PRODUCTS = re.compile(r"(^|_|::)(add|b|baddb|addb)?mm(_|$)|mkldnn_linear|convolution|conv\dd|attention")
+PRODUCTS = re.compile(
+    r"(^|_|::)(add|b|baddb|addb)?mm(_|$)|mkldnn(_|::_)linear|convolution|conv\dd|attention"
+)
 
 
 def _backward_of_convolution(grad_output, inputs, weight, *others, **_) -> int:
@@ -47,6 +49,7 @@ FORMULAS = {
         lambda *shapes, **_: sdpa_backward_flop_count(*shapes[:4])
     ),
     torch.ops.aten.convolution_backward: _backward_of_convolution,
+    torch.ops.mkldnn._linear_pointwise: (lambda inputs, weight, *_, **__: 2 * math.prod(inputs) * weight[0]),
 }
 
 
