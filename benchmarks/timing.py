@@ -31,9 +31,7 @@ SECONDS_OF_A_ROUND = 0.2
 # What takes longer than this in seconds the first time is called once in a round, and not timed warm before
 SLOW = 3
 
-PRODUCTS = re.compile(
-    r"(^|_|::)(add|b|baddb|addb)?mm(_|$)|mkldnn(_|::_)linear|convolution|conv\dd|attention"
-)
+PRODUCTS = re.compile(r"(^|_|::)(add|b|baddb|addb)?mm(_|$)|mkldnn(_|::_)linear|convolution|conv\dd|attention")
 
 
 def _backward_of_convolution(grad_output, inputs, weight, *others, **_) -> int:
