@@ -60,6 +60,16 @@ def gain_of_bfloat16(device: "torch.device") -> float:
     return min(exact for exact, _ in pairs) / min(rounded for _, rounded in pairs)
 
 
+def is_close(scores: np.ndarray, error: float, threshold: float | None) -> bool:
+    """
+    Whether another label can be the best, or the answer to whether it is one of the classes another, once two scores
+    `(labels,)` are both wrong by `error`.
+    """
+    best = np.sort(scores)[-2:]
+    limits = [*best[:-1], *([] if threshold is None else [threshold])]
+    return any(abs(best[-1] - limit) <= 2 * error for limit in limits)
+
+
 @dataclass(frozen=True)
 class Choice:
     """
@@ -84,17 +94,18 @@ class AutoPrecision:
     Chooses between float32 and bfloat16 for a classifier of clips, after some batches in float32.
 
     bfloat16 is chosen where a linear layer is computed faster in it on this device, and a batch of the clips has the
-    same best labels in both.
+    same best labels in both, and few of its clips have scores so close that they would have to be computed again.
 
     Args:
         device: of the model.
+        threshold: of the best score, below which a clip is of none of the classes.
 
     Attributes:
         choice: what was chosen; `None` as long as there was no choice.
     """
 
-    def __init__(self, device: "torch.device"):
-        self.device = device
+    def __init__(self, device: "torch.device", threshold: float | None = None):
+        self.device, self.threshold = device, threshold
         self.choice: Choice | None = None
         self._batches = 0
 
@@ -116,12 +127,15 @@ class AutoPrecision:
             self.choice = Choice(False, 0.0, f"bfloat16 is {gain:.1f} times as fast here")
             return exact
         rounded = scores(True)
-        error = max(float(np.abs(one - other).max()) for one, other in zip(exact, rounded, strict=True))
+        error = SAFETY * max(float(np.abs(one - other).max()) for one, other in zip(exact, rounded, strict=True))
         agree = all(one.argmax() == other.argmax() for one, other in zip(exact, rounded, strict=True))
+        again = sum(is_close(one, error, self.threshold) for one in exact) / len(exact)
         if not agree:
             self.choice = Choice(False, 0.0, "in bfloat16 some clips get other labels")
+        elif 1 / gain + again > 1 / MIN_GAIN:
+            self.choice = Choice(False, 0.0, "the scores of too many clips are too close for bfloat16")
         else:
-            self.choice = Choice(True, SAFETY * error, f"it is {gain:.1f} times as fast here, and the labels agree")
+            self.choice = Choice(True, error, f"it is {gain:.1f} times as fast here, and the labels agree")
         return exact
 
     @property

@@ -28,7 +28,7 @@ from ..modeling.loading import (
 from ..modeling.traits import Layer, has_frame_head, traits_of
 from .clip_reader import ClipReader, Inputs, run_model, run_on_files
 from .files import Features, FileReader, FileResult, join_features, weighted_mean
-from .precision import MIN_PARAMETERS, AutoPrecision, Choice, Precision
+from .precision import MIN_PARAMETERS, AutoPrecision, Choice, Precision, is_close
 from .timeline_model import TimelineModel
 
 
@@ -77,7 +77,8 @@ class TorchClassifier:
         self.answer_seconds = traits_of(config).seconds_per_answer(config, extractor) if self.labels_frames else 0.0
         # Events follow from thresholds, which no difference of the scores is too small to cross
         can_choose = not self.labels_frames and self.model.num_parameters() >= MIN_PARAMETERS
-        self._auto = AutoPrecision(self.device) if self.precision == "auto" and can_choose else None
+        threshold = None if self.calibration is None else self.calibration.threshold
+        self._auto = AutoPrecision(self.device, threshold) if self.precision == "auto" and can_choose else None
 
     def run(
         self, files: Sequence[str | Recording], *, num_workers: int, description: str | None
@@ -90,7 +91,7 @@ class TorchClassifier:
         for result in run_on_files(
             self.clip_reader, files, self._choose, num_workers=num_workers, description=description
         ):
-            if result.error is None and self._is_close(result, self._auto.error):
+            if result.error is None and self._may_differ(result):
                 close.add(result.file)
             else:
                 yield result
@@ -106,12 +107,13 @@ class TorchClassifier:
         assert self._auto is not None
         return self._auto.compute(functools.partial(self._run_model, inputs))
 
-    def _is_close(self, result: FileResult, error: float) -> bool:
-        """Whether a file may have another label, or another answer to whether it is of none of the classes."""
-        scores = np.sort(weighted_mean(result.windows, self.reader.weights(result.samples)))
-        limits = [] if len(scores) == 1 else [scores[-2]]
-        limits += [] if self.calibration is None else [self.calibration.threshold]
-        return any(abs(scores[-1] - limit) <= 2 * error for limit in limits) and error > 0
+    def _may_differ(self, result: FileResult) -> bool:
+        """Whether a file may get another answer in float32."""
+        assert self._auto is not None
+        if self._auto.error == 0:
+            return False
+        scores = weighted_mean(result.windows, self.reader.weights(result.samples))
+        return is_close(scores, self._auto.error, self._auto.threshold)
 
     def _run_model(self, inputs: Inputs, bf16: bool = False) -> list[np.ndarray]:
         return run_model(self.model, inputs, self._scores, bf16=bf16)

@@ -88,12 +88,30 @@ def test_float32_is_taken_where_bfloat16_is_slow(model, folder, large_and_fast, 
     assert predictions == run(model, folder, precision="float32")[1]
 
 
-def test_files_whose_scores_are_close_are_computed_again(folder, tmp_path, large_and_fast):
+def test_files_whose_scores_are_close_are_computed_again(folder, tmp_path, large_and_fast, monkeypatch):
     close = save(tmp_path, logits_apart=1e-3)
+    exact = run(close, folder, precision="float32")[1]
+    predictor, predictions = run(close, folder)
+    assert str(predictor.choice) == "computed in float32: the scores of too many clips are too close for bfloat16"
+    assert predictions == exact
+    monkeypatch.setattr(precision, "MIN_GAIN", 0.1)  # as if it were worth it all the same
     predictor, predictions = run(close, folder)
     assert predictor.choice.bf16
-    assert predictions == run(close, folder, precision="float32")[1]
-    assert predictions != run(close, folder, precision="bfloat16")[1]
+    assert predictions == exact != run(close, folder, precision="bfloat16")[1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "threshold", "is_close"),
+    [
+        ([0.5, 0.3, 0.2], None, False),
+        ([0.45, 0.1, 0.35], None, True),
+        ([0.9, 0.05, 0.05], 0.8, True),
+        ([0.9, 0.05, 0.05], 0.5, False),
+        ([1.0], None, False),
+    ],
+)
+def test_what_is_close(scores, threshold, is_close):
+    assert precision.is_close(np.array(scores), 0.06, threshold) == is_close
 
 
 def test_float32_is_taken_where_labels_differ(monkeypatch):
