@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint $(LOCK)
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 
-.PHONY: demo test test-fast sound-events nightly hf-tests matrix lock coverage lint static site bench clean
+.PHONY: demo test test-fast sound-events nightly hf-tests matrix lock coverage lint static site bench bench-gpu clean
 
 demo: $(VENV)/installed
 	$(BIN)/polyaudio demo --output runs/demo --overwrite
@@ -76,6 +76,12 @@ site: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/run.py
+
+# On the first GPU, with the torch of $(PYTHON), which is the one for its driver. Nothing is installed.
+bench-gpu:
+	mkdir -p build/checkout
+	ln -sfn "$(CURDIR)" build/checkout/polyaudio
+	PYTHONPATH=build/checkout $(PYTHON) benchmarks/gpu.py $(ARGS)
 
 $(VENV)/installed: setup.py setup.cfg pyproject.toml tests/without_requirements.txt $(LOCK)
 	$(PYTHON) -m venv $(VENV)

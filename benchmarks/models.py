@@ -2,7 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """The models that are compared, of one size and on the same clips, and a training step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ RATE = 16_000
 NUM_LABELS = 527
 
 SSLAM, SAM_AUDIO = "SSLAM", "SAMAudio"
+AST = "AST, strides of 16 for as many patches as SSLAM"
 
 
 class Rival(NamedTuple):
@@ -66,42 +67,36 @@ def log_mel(waveforms: torch.Tensor, settings: Settings) -> torch.Tensor:
     return features.input_values
 
 
-def classifiers(settings: Settings, batch_size: int) -> dict[str, Rival]:
-    """Our classifiers and what they are compared with, on this number of clips."""
+def classifiers(settings: Settings, batch_size: int, names: Collection[str] | None = None) -> dict[str, Rival]:
+    """Our classifiers and what they are compared with, on this number of clips; all, or those of these `names`."""
     size, frames = encoder_size(settings), num_frames(settings)
     waveforms = 0.1 * torch.randn(batch_size, clip_seconds(settings) * RATE)
     patches = torch.randn(batch_size, frames, 128)
-    tiny_convolutions = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
-    models = {
-        SSLAM: (SSLAMForAudioClassification(SSLAMConfig(num_labels=NUM_LABELS, **size)), patches),
-        SAM_AUDIO: (
-            SAMAudioForAudioClassification(SAMAudioConfig(num_labels=NUM_LABELS, **sam_audio_size(settings))),
-            log_mel(waveforms, settings),
-        ),
-        "AST, as published": (
-            ASTForAudioClassification(ASTConfig(num_labels=NUM_LABELS, max_length=frames, **size)),
-            patches,
-        ),
-        "AST, strides of 16 for as many patches as SSLAM": (
-            ASTForAudioClassification(
-                ASTConfig(num_labels=NUM_LABELS, max_length=frames, frequency_stride=16, time_stride=16, **size)
-            ),
-            patches,
-        ),
-        "Wav2Vec2": (
-            Wav2Vec2ForSequenceClassification(
-                # No layer is left out in training: it would be another model in each round
-                Wav2Vec2Config(
-                    num_labels=NUM_LABELS, layerdrop=0.0, **size, **(tiny_convolutions if settings.quick else {})
-                )
-            ),
-            waveforms,
-        ),
-    }
     labels = torch.randint(0, NUM_LABELS, (batch_size,), device=settings.device)
+
+    def ast(**strides: int) -> ASTForAudioClassification:
+        return ASTForAudioClassification(ASTConfig(num_labels=NUM_LABELS, max_length=frames, **strides, **size))
+
+    def sam_audio() -> SAMAudioForAudioClassification:
+        return SAMAudioForAudioClassification(SAMAudioConfig(num_labels=NUM_LABELS, **sam_audio_size(settings)))
+
+    def wav2vec2() -> Wav2Vec2ForSequenceClassification:
+        tiny = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+        # No layer is left out in training: it would be another model in each round
+        config = Wav2Vec2Config(num_labels=NUM_LABELS, layerdrop=0.0, **size, **(tiny if settings.quick else {}))
+        return Wav2Vec2ForSequenceClassification(config)
+
+    makers: dict[str, tuple[Callable[[], PreTrainedModel], Callable[[], torch.Tensor]]] = {
+        SSLAM: (lambda: SSLAMForAudioClassification(SSLAMConfig(num_labels=NUM_LABELS, **size)), lambda: patches),
+        SAM_AUDIO: (sam_audio, lambda: log_mel(waveforms, settings)),
+        "AST, as published": (ast, lambda: patches),
+        AST: (lambda: ast(frequency_stride=16, time_stride=16), lambda: patches),
+        "Wav2Vec2": (wav2vec2, lambda: waveforms),
+    }
     return {
-        name: Rival(model.to(settings.device), {"input_values": inputs.to(settings.device), "labels": labels})
-        for name, (model, inputs) in models.items()
+        name: Rival(make_model().to(settings.device), {"input_values": inputs().to(settings.device), "labels": labels})
+        for name, (make_model, inputs) in makers.items()
+        if names is None or name in names
     }
 
 

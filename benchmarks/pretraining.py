@@ -3,9 +3,10 @@
 """
 Pre-training: a whole step of SSLAM's two stages and of SAMAudio, and the memory that the second stage takes.
 
-Another implementation of SSLAM can be timed beside ours, on a CPU: `--against FILE` names Python code with a function
+Another implementation of SSLAM can be timed beside ours: `--against FILE` names Python code with a function
 `make_step(batch_size, clone_batch, stage, frames)` that builds its model and returns a function without arguments
-that does one whole step in float32: forward, backward, clipping, AdamW, and the teacher's update.
+that does one whole step in float32: forward, backward, clipping, AdamW, and the teacher's update. On a GPU, where
+`gpu.py` times it, it gets `device` too.
 """
 
 import functools
@@ -65,27 +66,32 @@ def measure_sslam(settings: Settings, stage: int) -> dict[str, Any]:
     )
 
 
-def sslam_steps(settings: Settings, stage: int) -> dict[str, Run]:
-    """A step of one SSLAM in each variant."""
+def sslam_model(settings: Settings, stage: int, clone_batch: int) -> SSLAMForPreTraining:
+    """SSLAM in one stage, of base size, with random weights."""
     torch.manual_seed(0)
     size = encoder_size(settings)
     config = SSLAMConfig(
         pretraining_stage=stage,
-        clone_batch=CLONE_BATCH,
+        clone_batch=clone_batch,
         average_top_k_layers=size["num_hidden_layers"],
         decoder_hidden_size=size["hidden_size"],
         decoder_num_layers=1 if settings.quick else 6,
         **size,
     )
-    model = SSLAMForPreTraining(config).to(settings.device)
-    clips = torch.randn(BATCH_SIZE, num_frames(settings), config.num_mel_bins, device=settings.device)
-    steps = steps_of_variants(model, clips, settings.device, {**VARIANTS, **TEACHER_VARIANTS})
+    return SSLAMForPreTraining(config).to(settings.device)
 
-    def with_teacher(step: Run) -> None:
-        step()
-        model.update_teacher(1)
 
-    return {name: functools.partial(with_teacher, step) for name, step in steps.items()}
+def sslam_steps(settings: Settings, stage: int) -> dict[str, Run]:
+    """A step of one SSLAM in each variant."""
+    model = sslam_model(settings, stage, CLONE_BATCH)
+    clips = torch.randn(BATCH_SIZE, num_frames(settings), model.config.num_mel_bins, device=settings.device)
+    steps = steps_of_variants(model, {"input_values": clips}, settings.device, {**VARIANTS, **TEACHER_VARIANTS})
+    return {name: functools.partial(with_teacher, model, step) for name, step in steps.items()}
+
+
+def with_teacher(model: SSLAMForPreTraining, step: Run) -> None:
+    step()
+    model.update_teacher(1)
 
 
 def sslam_step(settings: Settings, stage: int, name: str) -> Run:
@@ -95,14 +101,17 @@ def sslam_step(settings: Settings, stage: int, name: str) -> Run:
 def sam_audio_steps(settings: Settings, waveforms: torch.Tensor) -> dict[str, Run]:
     """A step of one SAMAudio in each variant."""
     model = SAMAudioForPreTraining(SAMAudioConfig(**sam_audio_size(settings))).to(settings.device)
-    return steps_of_variants(model, log_mel(waveforms, settings), settings.device, VARIANTS)
+    return steps_of_variants(model, {"input_values": log_mel(waveforms, settings)}, settings.device, VARIANTS)
 
 
 def steps_of_variants(
-    model: PreTrainedModel, inputs: torch.Tensor, device: torch.device, variants: dict[str, dict[str, bool]]
+    model: PreTrainedModel,
+    batch: dict[str, torch.Tensor],
+    device: torch.device,
+    variants: dict[str, dict[str, bool]],
 ) -> dict[str, Run]:
     model.train()
-    step = training_step(model, lambda: model(inputs).loss, device)
+    step = training_step(model, lambda: model(**batch).loss, device)
     kind = (
         "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
     )  # transformers before 5.23
@@ -116,10 +125,13 @@ def steps_of_variants(
     return {name: functools.partial(variant, **settings) for name, settings in variants.items()}
 
 
-def other_step(settings: Settings, stage: int) -> Run:
+def other_step(settings: Settings, stage: int, batch_size: int = BATCH_SIZE, clone_batch: int = CLONE_BATCH) -> Run:
     """The step of the implementation that `--against` names."""
     spec = importlib.util.spec_from_file_location("other_implementation", settings.against)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     torch.manual_seed(0)
-    return module.make_step(batch_size=BATCH_SIZE, clone_batch=CLONE_BATCH, stage=stage, frames=num_frames(settings))
+    on = {} if settings.device.type == "cpu" else {"device": settings.device}
+    return module.make_step(
+        batch_size=batch_size, clone_batch=clone_batch, stage=stage, frames=num_frames(settings), **on
+    )

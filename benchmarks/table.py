@@ -4,6 +4,7 @@
 The tables of a run of the benchmarks, in Markdown.
 
     python benchmarks/table.py bench.json
+    python benchmarks/table.py gpu.json
 """
 
 import argparse
@@ -13,7 +14,7 @@ from typing import Any
 
 
 def document(bench: dict[str, Any]) -> str:
-    """All tables of what `run.py` wrote."""
+    """All tables of what `run.py` or `gpu.py` wrote."""
     machine = bench["machine"]
     versions = ", ".join(f"{name} {machine[name]}" for name in ("python", "torch", "torchaudio", "transformers"))
     head = (
@@ -21,12 +22,14 @@ def document(bench: dict[str, Any]) -> str:
         f"{versions}; medians of {bench['rounds']} rounds, in brackets the lowest and the highest ratio; matrix "
         f"products with convolutions and attention, as a share of the time."
     )
-    return "\n\n".join([head, *(table(result) for result in bench["results"])])
+    left_out = [f"Left out: {one['what']} ({one['why']})." for one in bench.get("left_out", [])]
+    return "\n\n".join([head, *(table(result) for result in bench["results"]), *left_out])
 
 
 def table(result: dict[str, Any]) -> str:
     """The table of one result, under its title."""
-    header, rows = _waiting(result) if "waiting" in result else _comparison(result)
+    kinds = {"waiting": _waiting, "checks": _checks, "rows": _steps}
+    header, rows = next((make for name, make in kinds.items() if name in result), _comparison)(result)
     lines = [f"**{result['title']}** ({result['device']})", "", _row(header), _row(["---"] * len(header))]
     return "\n".join(lines + [_row(row) for row in rows])
 
@@ -55,6 +58,27 @@ def _waiting(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     header = ["waiting for data", "a wait", "a step", "a step without workers beside it", "batches"]
     times = [_seconds(result[name]) for name in ("wait", "step", "step_alone")]
     return header, [[f"{result['waiting']:.1%}", *times, str(result["batches"])]]
+
+
+def _checks(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for check in result["checks"]:
+        verdict = {True: "right", False: "**WRONG**", None: "not checked"}[check["passed"]]
+        error = "" if check["error"] is None else f"{check['error']:.1e}"
+        verdict += f": {check['why']}" if check["why"] else ""
+        rows.append([check["title"], check["precision"], error, f"{check['allowed']:.0e}", verdict])
+    return ["", "computed in", "error", "allowed", ""], rows
+
+
+def _steps(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for row in result["rows"]:
+        memory = f"{row['peak_memory']:.1f} GiB" if row["peak_memory"] else ""
+        times = [_seconds(row["seconds"]["median"]), f"{row['clips_per_second']:.4g}"]
+        rate = f"{row['gflop'] / row['seconds']['median'] / 1e3:.3g}"
+        rows.append([row["name"], *times, rate, f"{row['share']:.0%}", memory, _seconds(row["first_call"])])
+    peaks = ", ".join(f"{name} {rate / 1e3:.3g}" for name, rate in result["peaks"].items())
+    return ["", "time", "clips/s", "TFLOP/s", f"of the peak ({peaks} TFLOP/s)", "peak memory", "first call"], rows
 
 
 def _row(cells: list[str]) -> str:

@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Timing in pairs: the machine's speed drifts, the ratio of two things done in turn does not."""
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -9,7 +10,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ import torchaudio
 import transformers
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, supported_activities
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
 
 
 Run = Callable[[], object]
@@ -30,14 +31,23 @@ SECONDS_OF_A_ROUND = 0.2
 # What takes longer than this in seconds the first time is called once in a round, and not timed warm before
 SLOW = 3
 
-PRODUCTS = re.compile(r"(^|_|::)(add|b|baddb|addb)?mm(_|$)|mkldnn_linear|convolution|conv\dd|attention")
+PRODUCTS = re.compile(r"(^|_|::)(add|b|baddb|addb)?mm(_|$)|mkldnn(_|::_)linear|convolution|conv\dd|attention")
 
-# What torch's counter leaves out: the shapes are those of grad_output (backward), query, key, value
-CPU_ATTENTION = {
+
+def _backward_of_convolution(grad_output, inputs, weight, *others, **_) -> int:
+    transposed, wanted = others[4], others[7]
+    return sum(wanted[:2]) * conv_flop_count(inputs, weight, grad_output, transposed)
+
+
+# What torch's counter leaves out, from the shapes of the operator's arguments, and what it has wrong: the gradient of
+# a grouped convolution's weights, which it counts as often as there are groups
+FORMULAS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (lambda *shapes, **_: sdpa_flop_count(*shapes[:3])),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         lambda *shapes, **_: sdpa_backward_flop_count(*shapes[:4])
     ),
+    torch.ops.aten.convolution_backward: _backward_of_convolution,
+    torch.ops.mkldnn._linear_pointwise: (lambda inputs, weight, *_, **__: 2 * math.prod(inputs) * weight[0]),
 }
 
 
@@ -57,6 +67,20 @@ class Settings:
     rounds: int
     against: Path | None
     sam_carnatic: Path | None
+
+
+@contextlib.contextmanager
+def computing(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute in `float32`, in `TF32` (float32 whose products CUDA devices round) or in `bfloat16` by autocast."""
+    matmul, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if precision == "TF32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "TF32"
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = cudnn
 
 
 def machine(devices: Sequence[torch.device]) -> dict[str, Any]:
@@ -83,6 +107,11 @@ def _cpu_name() -> str:
     return f"{names[0] if names else platform.processor()} ({platform.machine()})"
 
 
+def without_compiling(settings: Settings) -> contextlib.AbstractContextManager:
+    """In a quick run, which has no time for it, what is compiled runs eagerly here."""
+    return torch.compiler.set_stance("force_eager") if settings.quick else contextlib.nullcontext()
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done what it was given."""
     if device.type != "cpu":
@@ -97,6 +126,13 @@ def seconds(run: Run, device: torch.device, calls: int = 1) -> float:
         run()
     synchronize(device)
     return (time.perf_counter() - start) / calls
+
+
+def count_work(run: Run, device: torch.device) -> tuple[float, float]:
+    """The seconds of a first call, and its billions of floating point operations, as `compare` counts them."""
+    with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
+        elapsed = seconds(run, device)
+    return elapsed, counter.get_total_flops() / 1e9
 
 
 def compare(
@@ -125,9 +161,7 @@ def compare(
     device = settings.device
     gflop, calls = {}, {}
     for name, run in runs.items():
-        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
-            warm_up = seconds(run, device)
-        gflop[name] = counter.get_total_flops() / 1e9
+        warm_up, gflop[name] = count_work(run, device)
         is_slow = settings.quick or warm_up > SLOW
         calls[name] = 1 if is_slow else math.ceil(SECONDS_OF_A_ROUND / seconds(run, device))
     taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -139,9 +173,9 @@ def compare(
         "rivals": [
             {
                 "name": name,
-                "seconds": _summary(taken[name]),
+                "seconds": summary(taken[name]),
                 "ratios": {
-                    reference: _summary([a / b for a, b in zip(taken[name], taken[reference], strict=True)])
+                    reference: summary([a / b for a, b in zip(taken[name], taken[reference], strict=True)])
                     for reference in references or list(runs)[:1]
                 },
                 "gflop": gflop[name],
@@ -153,7 +187,7 @@ def compare(
     }
 
 
-def _summary(values: list[float]) -> dict[str, float]:
+def summary(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 

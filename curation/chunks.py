@@ -25,8 +25,9 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from ..data.audio import AudioFile, AudioFileError, audio_info, decode_audio, load_audio
 from ..data.events import shifted_events
 from ..data.folders import new_folder
-from ..data.labels import FRAMES, class_names, listed, task_of
+from ..data.labels import FRAMES, class_names, task_of
 from ..data.readable import BadClip, audio_file, clip_name, report_bad_clips
+from ..data.text import listed
 
 
 # Lossless formats, written with 16 bits

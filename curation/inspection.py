@@ -20,8 +20,9 @@ import soundfile
 
 from ..data.audio import AudioFile, AudioFileError, audio_info, stream_audio
 from ..data.folders import write_json
-from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
+from ..data.labels import FRAMES, SINGLE_LABEL, class_names, classes_of_clips, task_of
 from ..data.readable import BadClip, audio_file, clip_name, clip_paths, report_bad_clips
+from ..data.text import listed
 from .chunks import power_dbfs
 from .inspection_plots import plot_classes, plot_durations, plot_examples
 from .workers import call_for_all

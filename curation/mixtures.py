@@ -15,11 +15,12 @@ import soundfile
 
 from ..data.audio import AudioFile, AudioFileError, load_audio, stream_audio
 from ..data.folders import new_folder, write_json
-from ..data.labels import SINGLE_LABEL, class_names, listed, task_of
+from ..data.labels import SINGLE_LABEL, class_names, task_of
 from ..data.loading import load_clips
 from ..data.readable import BadClip, audio_file, clip_name, report_bad_clips
+from ..data.seeds import combined_seed
 from ..data.splits import cut_from_train
-from ..data.windows import combined_seed
+from ..data.text import listed
 from .leaks import find_leaks
 
 

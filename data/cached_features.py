@@ -11,7 +11,8 @@ from transformers import BatchFeature, SequenceFeatureExtractor
 from .events import shifted_events
 from .given import extractor_arguments, waveforms_of
 from .labels import FRAMES, task_of
-from .windows import AudioClips, combined_seed
+from .seeds import combined_seed
+from .windows import AudioClips
 
 
 class CachedFeatures(torch.utils.data.Dataset):

@@ -10,8 +10,8 @@ import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 from .given import extractor_arguments, waveforms_of
+from .seeds import combined_seed
 from .targets import Targets
-from .windows import combined_seed
 
 
 class AudioCollator:

@@ -5,13 +5,16 @@
 import logging
 import os
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import datasets
 import numpy as np
 
 from .digests import digest_of_file, digest_of_values
-from .labels import listed
+from .text import listed
+
+
+if TYPE_CHECKING:
+    import datasets
 
 
 logger = logging.getLogger(__name__)
@@ -41,8 +44,8 @@ def check_given(given: str | None) -> None:
 
 
 def add_given(
-    clips: datasets.DatasetDict, sources: Mapping[str, datasets.Dataset], given: str, dataset: str
-) -> datasets.DatasetDict:
+    clips: "datasets.DatasetDict", sources: "Mapping[str, datasets.Dataset]", given: str, dataset: str
+) -> "datasets.DatasetDict":
     """
     Add the given tonics and pitch tracks to clips. Clips without what they need are left out, with a warning.
 
@@ -59,6 +62,8 @@ def add_given(
     Raises:
         ValueError: a column is missing, a tonic is not above 0, or no clip of a split is left.
     """
+    import datasets  # heavy, and running a model needs the rest of this file
+
     result = datasets.DatasetDict()
     for split, rows in clips.items():
         tonics = _tonics(sources[split], f"{dataset}, split {split}")
@@ -69,7 +74,7 @@ def add_given(
     return result
 
 
-def _tonics(rows: datasets.Dataset, where: str) -> list[float | None]:
+def _tonics(rows: "datasets.Dataset", where: str) -> list[float | None]:
     if "tonic" not in rows.column_names:
         raise ValueError(f"{where}, has no column 'tonic' with the tonic in Hz. Leave out given (--given).")
     try:
@@ -81,7 +86,7 @@ def _tonics(rows: datasets.Dataset, where: str) -> list[float | None]:
     return tonics
 
 
-def _complete(rows: datasets.Dataset, given: str, where: str) -> datasets.Dataset:
+def _complete(rows: "datasets.Dataset", given: str, where: str) -> "datasets.Dataset":
     """The clips that have what they need."""
     tonics = rows[TONIC][:]
     paths: list[str | None] = rows[PITCH][:] if given != "tonic" else []
@@ -101,12 +106,12 @@ def _complete(rows: datasets.Dataset, given: str, where: str) -> datasets.Datase
     return rows if len(kept) == len(rows) else rows.select(kept)
 
 
-def given_columns(clips: datasets.Dataset) -> list[str]:
+def given_columns(clips: "datasets.Dataset") -> list[str]:
     """The columns of clips with what is given."""
     return [name for name in (TONIC, PITCH) if name in (clips.column_names or ())]
 
 
-def has_audio(clips: datasets.Dataset) -> bool:
+def has_audio(clips: "datasets.Dataset") -> bool:
     """Whether clips have audio. Those of `"pitch-only"` have the path of their pitch track in its place."""
     if PITCH not in clips.column_names or not len(clips):
         return True
@@ -114,7 +119,7 @@ def has_audio(clips: datasets.Dataset) -> bool:
     return first["audio"]["path"] != first[PITCH]
 
 
-def check_front_end(clips: datasets.Dataset, feature_extractor: Any) -> None:
+def check_front_end(clips: "datasets.Dataset", feature_extractor: Any) -> None:
     """Raise `ValueError` if a feature extractor cannot take what is given with the clips."""
     from ..configuration.configuration_sam_audio import TONIC_FRONTENDS  # not needed to load clips
 
@@ -129,7 +134,7 @@ def check_front_end(clips: datasets.Dataset, feature_extractor: Any) -> None:
         )
 
 
-def digest_of_given(clips: datasets.Dataset, known: MutableMapping[str, str]) -> str:
+def digest_of_given(clips: "datasets.Dataset", known: MutableMapping[str, str]) -> str:
     """
     The SHA-256 of given tonics and of the files with the pitch.
 

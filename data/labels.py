@@ -12,6 +12,7 @@ from typing import Any
 import datasets
 
 from .events import is_events
+from .text import listed
 
 
 logger = logging.getLogger(__name__)
@@ -218,12 +219,6 @@ def values_of(rows: datasets.Dataset, column: str, where: str) -> list[Any]:
     if missing:
         raise ValueError(f"{missing} of {len(values)} clips of {where} have no {column!r}. Fill it in or remove them.")
     return values
-
-
-def listed(names: Iterable[str], most: int = 10) -> str:
-    """Join names for a message, sorted; names beyond the first `most` are only counted."""
-    names = sorted(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _class_name(value: Any, feature: Any, column: str, where: str) -> str:

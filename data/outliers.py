@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from .labels import SINGLE_LABEL, class_names, task_of
 from .loading import load_clips, name_of
 from .readable import drop_unreadable, report_bad_clips
-from .windows import combined_seed
+from .seeds import combined_seed
 
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import datasets
 
-from .labels import listed
+from .text import listed
 
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from .windows import combined_seed
+from .seeds import combined_seed
 
 
 # The most clips that `torch.multinomial` draws from

@@ -13,7 +13,8 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
-from .labels import SINGLE_LABEL, class_names, classes_of_clips, listed, task_of
+from .labels import SINGLE_LABEL, class_names, classes_of_clips, task_of
+from .text import listed
 
 
 logger = logging.getLogger(__name__)

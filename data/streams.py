@@ -15,7 +15,8 @@ from accelerate.data_loader import prepare_data_loader
 
 from .audio import AudioFileError
 from .readable import clip_name
-from .windows import CroppedClips, combined_seed
+from .seeds import combined_seed
+from .windows import CroppedClips
 
 
 logger = logging.getLogger(__name__)

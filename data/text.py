@@ -38,3 +38,9 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     with_it = [name for name in names if f"-{word}" in name]
     found = list(dict.fromkeys([*longer, *close] or with_it))[:3]
     return f". Did you mean {' or '.join(repr(prefix + name) for name in found)}?" if found else ""
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Join names for a message, sorted; names beyond the first `most` are only counted."""
+    names = sorted(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

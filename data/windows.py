@@ -15,6 +15,7 @@ from .given import PITCH, TONIC, given_columns, has_audio, part_of_track, read_p
 from .grid import WindowGrid, stream_windows
 from .labels import FRAMES, task_of
 from .readable import audio_file
+from .seeds import combined_seed
 
 
 class _Part(NamedTuple):
@@ -218,8 +219,3 @@ class ClipWindows(torch.utils.data.Dataset):
 
 def _tonic(clip: Mapping[str, Any]) -> float:
     return float("nan") if clip[TONIC] is None else clip[TONIC]
-
-
-def combined_seed(*numbers: int) -> int:
-    """Return one seed for a torch generator from several numbers, none of which may be negative."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)  # torch takes 63 bits

@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict
 
 from ..data.loading import load_clips, name_of
 from ..inference.exported import find_export, refuse_options
+from ..inference.precision import Precision, check_precision
 from .results import Evaluation
 from .writing import write_evaluation
 
@@ -33,6 +34,7 @@ def evaluate(
     given: str | None = None,
     unknown: str | os.PathLike | Dataset | DatasetDict | None = None,
     batch_size: int = 8,
+    precision: Precision = "auto",
     output: str | os.PathLike | None = None,
 ) -> Evaluation:
     """
@@ -51,6 +53,8 @@ def evaluate(
             left out. The scores of a calibrated model then have `refused`: the share of them that it answers with
             "none of these".
         batch_size: number of clips or windows in one forward pass.
+        precision: `"bfloat16"` computes in it where it is precise enough, by autocast. `"auto"` is `"float32"` here,
+            so that the scores of a model do not depend on the machine.
         output: folder for `evaluation.json` and plots.
 
     Returns:
@@ -69,6 +73,7 @@ def evaluate(
     >>> evaluation.clips["accuracy"]  # doctest: +SKIP
     ```
     """
+    check_precision(precision)
     columns: dict[str, Any] = {
         "audio_column": audio_column,
         "label_column": label_column,
@@ -83,16 +88,17 @@ def evaluate(
     folder = None if output is None else Path(output)
     export = find_export(model)
     if export is None:
-        evaluation = _evaluate_in_torch(model, clips, feature_extractor, batch_size, folder)
+        evaluation = _evaluate_in_torch(model, clips, feature_extractor, batch_size, precision, folder)
     else:
         from .exported import evaluate_export
 
-        refuse_options(export, None, feature_extractor=feature_extractor, given=given)
+        fixed = None if precision == "auto" else precision
+        refuse_options(export, None, feature_extractor=feature_extractor, given=given, precision=fixed)
         evaluation = evaluate_export(export, clips, batch_size=batch_size, folder=folder)
     if others is not None:
         from .refusals import with_refusals
 
-        evaluation = with_refusals(evaluation, model, export, others, feature_extractor, batch_size)
+        evaluation = with_refusals(evaluation, model, export, others, feature_extractor, batch_size, precision)
     if folder is not None:
         write_evaluation(evaluation, folder)
     return evaluation
@@ -103,12 +109,13 @@ def _evaluate_in_torch(
     clips: DatasetDict,
     feature_extractor: "SequenceFeatureExtractor | None",
     batch_size: int,
+    precision: Precision,
     folder: Path | None,
 ) -> Evaluation:
     from .classifier import evaluate_clips
     from .prepared import prepared
 
-    with prepared(model, clips, feature_extractor, batch_size) as run:
+    with prepared(model, clips, feature_extractor, batch_size, precision) as run:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         return evaluate_clips(**vars(run), folder=folder)

@@ -16,6 +16,7 @@ from ..data.collators import AudioCollator
 from ..data.given import check_front_end
 from ..data.labels import FRAMES, task_of
 from ..data.readable import drop_unreadable, report_bad_clips
+from ..inference.precision import Precision
 from ..modeling.inputs import make_targets, reads_windows, whole_clips
 from ..modeling.loading import load_classifier, load_feature_extractor
 from .answers import with_labels_of
@@ -39,12 +40,13 @@ def prepared(
     clips: DatasetDict,
     feature_extractor: SequenceFeatureExtractor | None,
     batch_size: int,
+    precision: Precision = "auto",
 ) -> Iterator[PreparedRun]:
     """
     A Trainer with a classifier, and the clips that can be read, as it takes them.
 
     Args:
-        model, feature_extractor, batch_size: see `evaluate`.
+        model, feature_extractor, batch_size, precision: see `evaluate`.
         clips: one split, as `load_split` returns it.
 
     Raises:
@@ -67,7 +69,7 @@ def prepared(
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
             model=classifier,
-            args=_evaluation_arguments(scratch, batch_size),
+            args=_evaluation_arguments(scratch, batch_size, precision),
             # It returns a `BatchFeature`. transformers' type asks for a `dict`, which its own collators do not return.
             data_collator=AudioCollator(feature_extractor, targets),  # type: ignore[arg-type]
             processing_class=feature_extractor,
@@ -76,7 +78,7 @@ def prepared(
         yield PreparedRun(trainer, whole_clips(labelled, config, feature_extractor), labelled, feature_extractor)
 
 
-def _evaluation_arguments(folder: str, batch_size: int) -> TrainingArguments:
+def _evaluation_arguments(folder: str, batch_size: int, precision: Precision) -> TrainingArguments:
     has_accelerator = torch.accelerator.is_available()
     return TrainingArguments(
         output_dir=folder,
@@ -85,5 +87,6 @@ def _evaluation_arguments(folder: str, batch_size: int) -> TrainingArguments:
         dataloader_pin_memory=has_accelerator,
         remove_unused_columns=False,
         use_cpu=not has_accelerator,
+        bf16=precision == "bfloat16",
         report_to="none",
     )

@@ -15,6 +15,7 @@ from ..data.calibration import Calibration
 from ..data.outliers import of_other_classes
 from ..data.readable import drop_unreadable, report_bad_clips
 from ..inference.exported import ExportedClassifier
+from ..inference.precision import Precision
 from .calibration import mean_by_recording, softmax
 from .results import Evaluation, Scores
 
@@ -30,13 +31,14 @@ def with_refusals(
     clips: DatasetDict,
     feature_extractor: "SequenceFeatureExtractor | None",
     batch_size: int,
+    precision: Precision = "auto",
 ) -> Evaluation:
     """
     An evaluation with the scores `refused` and `unknown`: the share and the number of unknown clips and recordings.
 
     Args:
         evaluation: of the model.
-        model, feature_extractor, batch_size: see `evaluate`.
+        model, feature_extractor, batch_size, precision: see `evaluate`.
         export: the folder, if the model is an export.
         clips: one split of clips, of which those count whose label the model does not know.
 
@@ -46,7 +48,7 @@ def with_refusals(
     ((split, rows),) = clips.items()
     unknown = DatasetDict({split: _unknown(rows, evaluation.labels)})
     logits, recordings, calibration = (
-        _in_torch(model, unknown, feature_extractor, batch_size)
+        _in_torch(model, unknown, feature_extractor, batch_size, precision)
         if export is None
         else _in_export(export, unknown, batch_size)
     )
@@ -79,11 +81,12 @@ def _in_torch(
     clips: DatasetDict,
     feature_extractor: "SequenceFeatureExtractor | None",
     batch_size: int,
+    precision: Precision,
 ) -> tuple[np.ndarray, list[str], Calibration | None]:
     from .classifier import logits_of_clips
     from .prepared import prepared
 
-    with prepared(model, clips, feature_extractor, batch_size) as run:
+    with prepared(model, clips, feature_extractor, batch_size, precision) as run:
         calibration = Calibration.from_config(run.trainer.model.config)  # type: ignore[union-attr]  # it has a model
         return logits_of_clips(run.trainer, run.dataset), run.clips["recording"][:], calibration
 

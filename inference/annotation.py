@@ -14,6 +14,7 @@ from ..data.audio import AudioFileError, Gap, audio_info, stream_audio
 from ..data.event_rules import DetectedEvent, EventDetector, EventRules
 from .backends import open_timeline
 from .files import find_files
+from .precision import Precision
 from .prediction import ScoredEvent
 from .progress import progress_bar
 from .timeline import Join
@@ -96,6 +97,7 @@ def annotate(
     threshold: float | None = None,
     batch_size: int = 8,
     device: str | None = None,
+    precision: Precision = "auto",
 ) -> Iterator[Annotation]:
     """
     Find the events in recordings of any length. Memory does not grow with their length.
@@ -116,6 +118,8 @@ def annotate(
         threshold: replaces both thresholds of the rules.
         batch_size: number of windows in one forward pass.
         device: `"cpu"`, `"cuda"`, ... By default the accelerator if there is one.
+        precision: `"bfloat16"` computes in it where it is precise enough, by autocast. `"auto"` is `"float32"` here,
+            because rounding can move the borders of events.
 
     Yields:
         The annotation of each file, in the order of the files. A file that cannot be read has an `error`.
@@ -144,6 +148,7 @@ def annotate(
         threshold=threshold,
         batch_size=batch_size,
         device=device,
+        precision=precision,
     )
     found = find_files([files] if isinstance(files, str | os.PathLike) else files)
     return annotator.run(found)
@@ -185,6 +190,7 @@ class Annotator:
         threshold: float | None = None,
         batch_size: int = 8,
         device: str | None = None,
+        precision: Precision = "auto",
     ):
         self.timeline, config = open_timeline(
             model,
@@ -195,6 +201,7 @@ class Annotator:
             resolution=resolution,
             batch_size=batch_size,
             device=device,
+            precision=precision,
         )
         rules = EventRules.from_config(config) if rules is None else rules
         if threshold is not None:

@@ -3,6 +3,7 @@
 """The attention of segment tokens over time."""
 
 import copy
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..data.audio import audio_info
 from ..data.folders import write_whole
 from ..modeling.loading import choose_device, load_config, load_encoder, load_feature_extractor, name_of_model
 from ..modeling.traits import traits_of
-from .clip_reader import ClipReader, Inputs, run_on_files
+from .clip_reader import ClipReader, Inputs, run_model, run_on_files
 from .files import find_files
 
 
@@ -112,7 +113,8 @@ def _attention(file: str, encoder: PreTrainedModel, reader: ClipReader) -> Segme
 
     frame_seconds = reader.traits.frame_seconds(encoder.config, reader.feature_extractor)
     assert frame_seconds is not None  # polyaudio knows the frames of the models that have segments
-    (result,) = run_on_files(encoder, reader, [file], answer, num_workers=0, description=None)
+    answers = functools.partial(run_model, encoder, answer=answer)
+    (result,) = run_on_files(reader, [file], answers, num_workers=0, description=None)
     if result.error is not None:
         return SegmentAttention(file, 0.0, None, frame_seconds, error=result.error)
     return SegmentAttention(

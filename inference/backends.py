@@ -11,6 +11,7 @@ from ..data.event_rules import EventRules
 from ..data.recordings import Recording
 from .exported import ExportedClassifier, ExportedEncoder, ExportedTimeline, find_export, refuse_options
 from .files import FileReader, FileResult
+from .precision import Choice, Precision, check_precision
 from .timeline import Join, Timeline
 
 
@@ -46,6 +47,10 @@ class ClipClassifier(Protocol):
     @property
     def calibration(self) -> Calibration | None:
         """Of the scores, or `None` if they were not calibrated."""
+
+    @property
+    def choice(self) -> Choice | None:
+        """What `precision="auto"` has chosen so far, where there was a choice."""
 
     def load(self) -> None:
         """Load the weights. Before, there are `labels_frames` only."""
@@ -85,10 +90,11 @@ def open_classifier(
     padding: str | None = None,
     batch_size: int = 8,
     device: str | None = None,
-    bf16: bool = False,
+    precision: Precision = "auto",
     torch_compile: bool = False,
 ) -> ClipClassifier:
     """The classifier of a model, a folder or a Hub name. The arguments are those of [`Predictor`]."""
+    check_precision(precision)
     model = _name_or_model(model)
     folder = find_export(model)
     if folder is None:
@@ -99,10 +105,10 @@ def open_classifier(
             padding=padding,
             batch_size=batch_size,
             device=device,
-            bf16=bf16,
+            precision=precision,
             torch_compile=torch_compile,
         )
-    computing = {"bf16": bf16 or None, "torch_compile": torch_compile or None}
+    computing = {"precision": _fixed_in_export(precision), "torch_compile": torch_compile or None}
     refuse_options(folder, device, feature_extractor=feature_extractor, window=window, padding=padding, **computing)
     return ExportedClassifier(folder, batch_size)
 
@@ -117,10 +123,11 @@ def open_encoder(
     batch_size: int = 8,
     device: str | None = None,
     layer: "Layer | None" = None,
-    bf16: bool = False,
+    precision: Precision = "auto",
     torch_compile: bool = False,
 ) -> ClipEncoder:
     """The encoder of a model, a folder or a Hub name. The arguments are those of [`Embedder`]."""
+    check_precision(precision)
     model = _name_or_model(model)
     folder = find_export(model)
     if folder is None:
@@ -133,11 +140,11 @@ def open_encoder(
             batch_size=batch_size,
             device=device,
             layer=layer,
-            bf16=bf16,
+            precision=precision,
             torch_compile=torch_compile,
         )
     own_padding = None if padding == "longest" else padding
-    computing = {"layer": layer, "bf16": bf16 or None, "torch_compile": torch_compile or None}
+    computing = {"layer": layer, "precision": _fixed_in_export(precision), "torch_compile": torch_compile or None}
     refuse_options(
         folder, device, feature_extractor=feature_extractor, window=window, padding=own_padding, **computing
     )
@@ -154,6 +161,7 @@ def open_timeline(
     resolution: float | None = None,
     batch_size: int = 8,
     device: str | None = None,
+    precision: Precision = "auto",
 ) -> tuple[Timeline, Any]:
     """
     The timeline of a classifier, a folder or a Hub name, and its configuration, from which `EventRules.from_config`
@@ -166,13 +174,21 @@ def open_timeline(
         "resolution": resolution,
         "batch_size": batch_size,
     }
+    check_precision(precision)
     model = _name_or_model(model)
     folder = find_export(model)
     if folder is None:
-        return _torch_models(model).load_timeline(model, feature_extractor, device=device, **settings)
-    refuse_options(folder, device, feature_extractor=feature_extractor)
+        return _torch_models(model).load_timeline(
+            model, feature_extractor, device=device, precision=precision, **settings
+        )
+    refuse_options(folder, device, feature_extractor=feature_extractor, precision=_fixed_in_export(precision))
     timeline = ExportedTimeline(folder, **settings)
     return timeline, timeline.config
+
+
+def _fixed_in_export(precision: Precision) -> Precision | None:
+    """What an export cannot do of this: it computes in the precision that it was made in."""
+    return None if precision == "auto" else precision
 
 
 def _name_or_model(model: "str | os.PathLike | PreTrainedModel") -> "str | PreTrainedModel":

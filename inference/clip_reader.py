@@ -161,15 +161,12 @@ class _Batches(torch.utils.data.Dataset):
 
 
 def run_on_files(
-    model: PreTrainedModel,
     reader: ClipReader,
     files: Sequence[str | Recording],
-    answer: Callable[[ModelOutput, Inputs], list[Any]],
+    answers: Callable[[Inputs], list[Any]],
     *,
     num_workers: int,
     description: str | None,
-    options: Mapping[str, Any] | None = None,
-    bf16: bool = False,
 ) -> Iterator[FileResult]:
     """
     Run a model on audio files.
@@ -178,15 +175,11 @@ def run_on_files(
     that does not fit into memory fails at the start.
 
     Args:
-        model: in evaluation mode, on its device.
         reader: reads the files.
         files: paths of files, or recordings.
-        answer: takes the output of the model for a batch of windows, and their input, and returns a list with an
-            answer for each window.
+        answers: runs the model on a batch of windows, see [`run_model`], and returns a list with an answer for each.
         num_workers: number of processes that read files.
         description: text of the progress bar; `None` for no progress bar.
-        options: further arguments of the model.
-        bf16: as for [`run_model`].
 
     Yields:
         The answers for each file, or the error why it cannot be read.
@@ -203,8 +196,7 @@ def run_on_files(
     )
 
     def run(inputs: dict[str, np.ndarray]) -> list[Any]:
-        tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
-        return run_model(model, tensors, answer, options, bf16=bf16)
+        return answers({name: torch.from_numpy(value) for name, value in inputs.items()})
 
     batches = (
         BatchAnswers(

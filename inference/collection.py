@@ -18,16 +18,17 @@ from .embedding import Embedder
 from .exported import digest_of_export, find_export
 from .feature_store import (
     FeatureStore,
-    Precision,
     Rows,
     StoredRow,
     StoreSettings,
+    VectorDtype,
     file_state,
     remove_unfinished,
     write_failures,
 )
 from .files import FileResult, join_features
 from .groups import read_groups
+from .precision import Precision, recorded
 from .processes import (
     Place,
     alone_in,
@@ -84,7 +85,7 @@ def embed_collection(
     output: str | os.PathLike,
     *,
     rows: Rows = "recording",
-    dtype: Precision = "float32",
+    dtype: VectorDtype = "float32",
     window: float | None = None,
     padding: str = "longest",
     batch_size: int = 8,
@@ -93,7 +94,7 @@ def embed_collection(
     shard_size: int = 512,
     device: str | None = None,
     layer: "Layer | None" = None,
-    bf16: bool = False,
+    precision: Precision = "auto",
     torch_compile: bool = False,
     overwrite: bool = False,
     description: str | None = None,
@@ -115,12 +116,11 @@ def embed_collection(
         output: folder to write to.
         rows: `"recording"` for one vector for each recording, `"window"` for one for each window.
         dtype: of the vectors, `"float32"` or `"float16"`.
-        window, padding, batch_size, device, layer: as for [`embed`].
+        window, padding, batch_size, device, layer, precision: as for [`embed`].
         num_workers: number of processes that read files, for each process that computes.
         processes: number of processes on this machine. They are started with `spawn`, so a script that calls this
             function with more than one needs `if __name__ == "__main__":`.
         shard_size: number of recordings in a Parquet file. A process that is killed loses at most these.
-        bf16: compute in bfloat16 where it is precise enough, by autocast.
         torch_compile: compile the model.
         overwrite: compute again what is there already.
         description: text of a progress bar; `None` for no progress bar.
@@ -156,7 +156,7 @@ def embed_collection(
             "padding": padding,
             "batch_size": batch_size,
             "layer": layer,
-            "bf16": bf16,
+            "precision": precision,
             "torch_compile": torch_compile,
         },
         rows,
@@ -215,7 +215,7 @@ class _Work:
     output: Path
     settings: dict[str, Any]
     rows: Rows
-    dtype: Precision
+    dtype: VectorDtype
     num_workers: int
     shard_size: int
     device: str | None
@@ -308,6 +308,7 @@ class _Work:
             self.rows,
             self.dtype,
             layer=self.settings["layer"],
+            precision=recorded(self.settings["precision"]),
         )
 
 

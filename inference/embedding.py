@@ -11,6 +11,7 @@ import numpy as np
 
 from .backends import Granularity, open_encoder
 from .files import find_files, join_features
+from .precision import Precision
 
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def embed(
     num_workers: int = 0,
     device: str | None = None,
     layer: "Layer | None" = None,
+    precision: Precision = "auto",
 ) -> list[FileFeatures]:
     """
     Compute the features of audio files of any sampling rate and number of channels.
@@ -68,6 +70,7 @@ def embed(
         window, batch_size, num_workers, device: as for [`predict`].
         layer: the layer that the features are from: the number of layers below it, where negative numbers count from
             the end, or `"mean"` for the mean over the layers; by default the last layer.
+        precision: `"bfloat16"` computes in it where it is precise enough, by autocast. `"auto"` is `"float32"` here.
 
     Returns:
         The features of each file, in the order of the files. A file that cannot be read has an `error`.
@@ -95,6 +98,7 @@ def embed(
         batch_size=batch_size,
         device=device,
         layer=layer,
+        precision=precision,
     )
     features = {one.file: one for one in embedder.run(files, num_workers=num_workers)}
     return [features[file] for file in files]
@@ -105,7 +109,6 @@ class Embedder:
     Computes the features of files with a model that is loaded once. The arguments are those of [`embed`], and:
 
     Args:
-        bf16: compute in bfloat16 where it is precise enough, by autocast.
         torch_compile: compile the model.
     """
 
@@ -120,7 +123,7 @@ class Embedder:
         batch_size: int = 8,
         device: str | None = None,
         layer: "Layer | None" = None,
-        bf16: bool = False,
+        precision: Precision = "auto",
         torch_compile: bool = False,
     ):
         if granularity not in ("utterance", "frame", "all"):
@@ -134,7 +137,7 @@ class Embedder:
             batch_size=batch_size,
             device=device,
             layer=layer,
-            bf16=bf16,
+            precision=precision,
             torch_compile=torch_compile,
         )
 

@@ -300,6 +300,8 @@ class ExportedClassifier(_OnFiles):
         ValueError: the folder cannot be run, or is no classifier.
     """
 
+    choice = None  # an export computes in the precision that it was made in
+
     def __init__(self, folder: Path, batch_size: int):
         self.config = config = ExportedConfig.read(folder)
         if config.task == "encoder":

@@ -41,6 +41,7 @@ class FeatureSettings:
         model: name of the model, for messages. A model that was moved or renamed is the same.
         weights: its digest, see `digest_of_model`.
         granularity, window, padding, layer: arguments of [`embed`].
+        precision: `None` for float32.
     """
 
     model: str
@@ -49,6 +50,7 @@ class FeatureSettings:
     window: float | None
     padding: str
     layer: int | str | None = None
+    precision: str | None = None
 
 
 class FeatureFolder:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Rows = Literal["recording", "window"]
-Precision = Literal["float32", "float16"]
+VectorDtype = Literal["float32", "float16"]
 
 _SETTINGS, _INDEX, _FAILED, _LOCK = "embed.json", "index.jsonl", "failed.jsonl", ".shards.lock"
 _KEY = b"polyaudio"  # of the settings in the schema
@@ -51,6 +51,7 @@ class StoreSettings:
         rows: `"recording"` for a row for each recording, `"window"` for a row for each window.
         dtype: of the vectors.
         granularity, layer: what the vectors are.
+        precision: `None` for float32.
     """
 
     model: str
@@ -59,9 +60,10 @@ class StoreSettings:
     padding: str
     sampling_rate: int
     rows: Rows
-    dtype: Precision
+    dtype: VectorDtype
     granularity: str = "utterance"
     layer: int | str | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True)

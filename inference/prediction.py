@@ -14,6 +14,7 @@ from ..data.event_rules import detect_events
 from ..data.recordings import Recording
 from .backends import ClipClassifier, open_classifier
 from .files import FileResult, find_files, weighted_mean
+from .precision import Choice, Precision
 
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def predict(
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | None = None,
+    precision: Precision = "auto",
 ) -> list[FilePrediction]:
     """
     Label audio files of any sampling rate and number of channels.
@@ -100,6 +102,11 @@ def predict(
         batch_size: number of windows in one forward pass.
         num_workers: number of processes that read files.
         device: `"cpu"`, `"cuda"`, ... By default the accelerator if there is one.
+        precision: `"float32"` computes in the precision of the weights, `"bfloat16"` in bfloat16 where it is precise
+            enough, by autocast. `"auto"` takes bfloat16 for large classifiers of clips, after some batches, where it
+            is faster on this device and gives a batch the same labels. Files whose best scores are close are then
+            computed again, so that all files get the labels of float32; scores differ in the third digit. Elsewhere
+            it is `"float32"`.
 
     Returns:
         A prediction for each file, in the order of the files. A file that cannot be read has an `error`.
@@ -127,6 +134,7 @@ def predict(
         padding=padding,
         batch_size=batch_size,
         device=device,
+        precision=precision,
     )
     predictions = {one.file: one for one in predictor.run(files, num_workers=num_workers)}
     return [predictions[file] for file in files]
@@ -137,7 +145,6 @@ class Predictor:
     Labels files with a classifier that is loaded once. The arguments are those of [`predict`], and:
 
     Args:
-        bf16: compute in bfloat16 where it is precise enough, by autocast.
         torch_compile: compile the model.
 
     Attributes:
@@ -155,7 +162,7 @@ class Predictor:
         padding: str | None = None,
         batch_size: int = 8,
         device: str | None = None,
-        bf16: bool = False,
+        precision: Precision = "auto",
         torch_compile: bool = False,
     ):
         if top_k is not None and top_k < 1:
@@ -169,7 +176,7 @@ class Predictor:
             padding=padding,
             batch_size=batch_size,
             device=device,
-            bf16=bf16,
+            precision=precision,
             torch_compile=torch_compile,
         )
         name = model if isinstance(model, str) else type(model).__name__
@@ -196,6 +203,11 @@ class Predictor:
                 yield FilePrediction(result.file, events=self._events(result))
             else:
                 yield self._labelled(result)
+
+    @property
+    def choice(self) -> Choice | None:
+        """What `precision="auto"` has chosen so far, where there was a choice."""
+        return self.classifier.choice
 
     def _labelled(self, result: FileResult) -> FilePrediction:
         scores = weighted_mean(result.windows, self.classifier.reader.weights(result.samples))

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..data.recordings import Recordings, recordings_of, share_of
 from .collection import FailedRecording
 from .exported import find_export
 from .groups import read_groups
+from .precision import Choice, Precision
 from .prediction import Predictor
 from .processes import (
     Place,
@@ -51,12 +52,14 @@ class PredictionReport:
         written: number of recordings in it.
         failed: the recordings that cannot be read.
         is_main_process: whether this is the first of the launched processes, which alone should print.
+        choice: what `precision="auto"` has chosen, in the first process that had a choice.
     """
 
     output: str
     written: int
     failed: list[FailedRecording] = field(default_factory=list)
     is_main_process: bool = True
+    choice: Choice | None = None
 
 
 def predict_collection(
@@ -72,7 +75,7 @@ def predict_collection(
     num_workers: int = 0,
     processes: int = 1,
     device: str | None = None,
-    bf16: bool = False,
+    precision: Precision = "auto",
     torch_compile: bool = False,
     description: str | None = None,
 ) -> PredictionReport:
@@ -87,8 +90,9 @@ def predict_collection(
         output: a file, which is replaced. `.parquet` and `.csv` have a row for each label (`file`, `label`, `score`)
             or event (`file`, `onset`, `offset`, `label`, `score`), and `.jsonl` a line for each recording. The labels
             of a calibrated model also have `none_of_these`.
-        top_k, threshold, window, padding, batch_size, num_workers, device: as for [`predict`].
-        processes, bf16, torch_compile, description: as for `embed_collection`.
+        top_k, threshold, window, padding, batch_size, num_workers, device, precision: as for
+            [`predict`].
+        processes, torch_compile, description: as for `embed_collection`.
 
     Raises:
         ValueError: `output` has another ending, the model is not a trained classifier, it cannot take these arguments,
@@ -116,7 +120,7 @@ def predict_collection(
         "window": window,
         "padding": padding,
         "batch_size": batch_size,
-        "bf16": bf16,
+        "precision": precision,
         "torch_compile": torch_compile,
     }
     parts = output.absolute().with_name(f".{output.name}.parts")
@@ -160,6 +164,7 @@ def _run(work: "_Work", output: Path, place: Place, processes: int) -> Predictio
         sum(answer["written"] for answer in done),
         [FailedRecording(*one) for one in failed],
         place.rank == 0,
+        next((Choice(**answer["choice"]) for answer in done if answer["choice"]), None),
     )
 
 
@@ -196,7 +201,14 @@ class _Work:
                     file.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
                     written += 1
         is_calibrated = predictor.classifier.calibration is not None
-        return {"written": written, "failed": failed, "kind": kind, "is_calibrated": is_calibrated}
+        choice = None if predictor.choice is None else asdict(predictor.choice)
+        return {
+            "written": written,
+            "failed": failed,
+            "kind": kind,
+            "is_calibrated": is_calibrated,
+            "choice": choice,
+        }
 
 
 def _part(folder: Path, rank: int) -> Path:

@@ -253,6 +253,7 @@ def _embed(
         window=settings.get("window"),
         padding=settings.get("padding", "longest"),
         layer=settings.get("layer"),
+        precision=settings.get("precision") or "auto",
         device=device,
     )
     if digest_of(model) != settings["weights"]:  # not earlier, because it is that of the files that are there by now

@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """The timelines of a classifier in torch. The pipeline "sound-event-detection" is saved with this file."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ class TimelineModel(Timeline):
         resolution: length of a cell in seconds, for frame classifiers: the length of a frame, or a half, a quarter,
             ... of it. The model then reads the recording two, four, ... times, shifted by a cell.
         batch_size: number of windows in one forward pass.
+        bf16: compute in bfloat16 where it is precise enough, by autocast.
 
     Raises:
         ValueError: the model is not a classifier of sounds, cannot take such windows, or has no such resolution.
@@ -47,12 +49,14 @@ class TimelineModel(Timeline):
         join: Join = "fade",
         resolution: float | None = None,
         batch_size: int = 8,
+        bf16: bool = False,
     ):
         config = model.config
         if config.problem_type == "regression":
             raise ValueError("The model predicts values. A timeline needs a classifier.")
         self.model = model
         self.feature_extractor = feature_extractor
+        self.bf16 = bf16
         self.labels_frames = type(model).__name__.endswith("ForAudioFrameClassification")
         limits = window_limits(config, feature_extractor, self.labels_frames)
         layout = choose_layout(limits, window=window, hop=hop, overlap=overlap, join=join, resolution=resolution)
@@ -82,7 +86,7 @@ class TimelineModel(Timeline):
             if name in self.feature_extractor.model_input_names  # type: ignore[attr-defined]
         }
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._autocast():
                 logits = model(**inputs).logits.float()
         except torch.OutOfMemoryError as error:
             raise ValueError("The device does not have enough memory. Use a smaller batch size.") from error
@@ -93,6 +97,10 @@ class TimelineModel(Timeline):
         if self.labels_frames:
             return list(scores)
         return self.answers_for_cells(scores)
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        device = self.model.device.type
+        return torch.autocast(device, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
 
 
 def window_limits(

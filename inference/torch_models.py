@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Classifiers and encoders of torch that score files."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ from ..modeling.loading import (
 )
 from ..modeling.traits import Layer, has_frame_head, traits_of
 from .clip_reader import ClipReader, Inputs, run_model, run_on_files
-from .files import Features, FileReader, FileResult, join_features
+from .files import Features, FileReader, FileResult, join_features, weighted_mean
+from .precision import MIN_PARAMETERS, AutoPrecision, Choice, Precision, is_close
 from .timeline_model import TimelineModel
 
 
@@ -42,10 +44,10 @@ class TorchClassifier:
         padding: str | None,
         batch_size: int,
         device: str | None,
-        bf16: bool,
+        precision: Precision,
         torch_compile: bool,
     ):
-        self.bf16, self.torch_compile = bf16, torch_compile
+        self.precision, self.torch_compile = precision, torch_compile
         self.device = choose_device(device)
         self.source, self.feature_extractor = model, feature_extractor
         self.settings: dict[str, Any] = {"window": window, "padding": padding, "batch_size": batch_size}
@@ -73,23 +75,48 @@ class TorchClassifier:
         if self.settings["window"] is not None and self.reader.grid is not None:
             traits_of(config).set_window(config, self.reader.grid)
         self.answer_seconds = traits_of(config).seconds_per_answer(config, extractor) if self.labels_frames else 0.0
+        # Events follow from thresholds, which no difference of the scores is too small to cross
+        can_choose = not self.labels_frames and self.model.num_parameters() >= MIN_PARAMETERS
+        threshold = None if self.calibration is None else self.calibration.threshold
+        self._auto = AutoPrecision(self.device, threshold) if self.precision == "auto" and can_choose else None
 
     def run(
-        self,
-        files: Sequence[str | Recording],
-        *,
-        num_workers: int,
-        description: str | None,
+        self, files: Sequence[str | Recording], *, num_workers: int, description: str | None
     ) -> Iterator[FileResult]:
-        return run_on_files(
-            self.model,
-            self.clip_reader,
-            files,
-            self._scores,
-            num_workers=num_workers,
-            description=description,
-            bf16=self.bf16,
-        )
+        if self._auto is None:
+            answers = functools.partial(self._run_model, bf16=self.precision == "bfloat16")
+            yield from run_on_files(self.clip_reader, files, answers, num_workers=num_workers, description=description)
+            return
+        close = set()
+        for result in run_on_files(
+            self.clip_reader, files, self._choose, num_workers=num_workers, description=description
+        ):
+            if result.error is None and self._may_differ(result):
+                close.add(result.file)
+            else:
+                yield result
+        again = [file for file in files if (file if isinstance(file, str) else file.name) in close]
+        yield from run_on_files(self.clip_reader, again, self._run_model, num_workers=num_workers, description=None)
+
+    @property
+    def choice(self) -> Choice | None:
+        """What `precision="auto"` has chosen, where there was a choice."""
+        return None if self._auto is None else self._auto.choice
+
+    def _choose(self, inputs: Inputs) -> list[np.ndarray]:
+        assert self._auto is not None
+        return self._auto.compute(functools.partial(self._run_model, inputs))
+
+    def _may_differ(self, result: FileResult) -> bool:
+        """Whether a file may get another answer in float32."""
+        assert self._auto is not None
+        if self._auto.error == 0:
+            return False
+        scores = weighted_mean(result.windows, self.reader.weights(result.samples))
+        return is_close(scores, self._auto.error, self._auto.threshold)
+
+    def _run_model(self, inputs: Inputs, bf16: bool = False) -> list[np.ndarray]:
+        return run_model(self.model, inputs, self._scores, bf16=bf16)
 
     def _scores(self, outputs: ModelOutput, inputs: Inputs) -> list[np.ndarray]:
         """The probabilities of each window: `(labels,)`, or `(frames, labels)` without those of padding."""
@@ -119,10 +146,10 @@ class TorchEncoder:
         batch_size: int,
         device: str | None,
         layer: Layer | None = None,
-        bf16: bool = False,
+        precision: Precision = "float32",
         torch_compile: bool = False,
     ):
-        self.bf16 = bf16
+        self.bf16 = precision == "bfloat16"
         config = load_config(model) if isinstance(model, str) else model.config
         if getattr(config, "is_encoder_decoder", False):
             raise ValueError(f"A model of type {config.model_type} is not an audio encoder.")
@@ -147,16 +174,7 @@ class TorchEncoder:
     def run(
         self, files: Sequence[str | Recording], *, num_workers: int, description: str | None
     ) -> Iterator[FileResult]:
-        return run_on_files(
-            self.model,
-            self.clip_reader,
-            files,
-            self._features,
-            num_workers=num_workers,
-            description=description,
-            options=self.options,
-            bf16=self.bf16,
-        )
+        return run_on_files(self.clip_reader, files, self._run_model, num_workers=num_workers, description=description)
 
     def embed_waveforms(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """
@@ -178,11 +196,7 @@ class TorchEncoder:
             batch = places[start : start + reader.batch_size]
             windows = [[clips[clip][index]] for clip, index in batch]
             inputs = reader.extract(windows, [len(clips[clip]) > 1 for clip, _ in batch])
-            answers = [
-                one
-                for own in inputs
-                for one in run_model(self.model, own, self._features, self.options, bf16=self.bf16)
-            ]
+            answers = [one for own in inputs for one in self._run_model(own)]
             features.update(zip(batch, answers, strict=True))
         return [
             join_features(
@@ -191,6 +205,9 @@ class TorchEncoder:
             )
             for clip, windows in enumerate(clips)
         ]
+
+    def _run_model(self, inputs: Inputs) -> list[Features]:
+        return run_model(self.model, inputs, self._features, self.options, bf16=self.bf16)
 
     def _features(self, outputs: ModelOutput, inputs: Inputs) -> list[Features]:
         traits = traits_of(self.model.config)
@@ -205,13 +222,14 @@ def load_timeline(
     feature_extractor: SequenceFeatureExtractor | None,
     *,
     device: str | None,
+    precision: Precision,
     **settings: Any,
 ) -> tuple[TimelineModel, PreTrainedConfig]:
     """
     The timeline of a classifier, and its configuration.
 
     Args:
-        model, feature_extractor, device: as for [`annotate`].
+        model, feature_extractor, device, precision: as for [`annotate`].
         settings: further arguments of [`TimelineModel`].
     """
     torch_device = choose_device(device)
@@ -219,7 +237,7 @@ def load_timeline(
     loaded.to(torch_device)  # type: ignore[arg-type]  # transformers' wrapper of `to` has no type for `self`
     if feature_extractor is None:
         feature_extractor = load_feature_extractor(name_of_model(model), loaded.config)
-    return TimelineModel(loaded, feature_extractor, **settings), loaded.config
+    return TimelineModel(loaded, feature_extractor, bf16=precision == "bfloat16", **settings), loaded.config
 
 
 def _array(features: torch.Tensor | None) -> np.ndarray | None:

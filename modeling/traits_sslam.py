@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 
 from ..configuration.configuration_sslam import SSLAMConfig
 from ..data.grid import WindowGrid
-from ..data.windows import combined_seed
+from ..data.seeds import combined_seed
 from ..feature_extraction.feature_extraction_sslam import SSLAMFeatureExtractor
 from ..feature_extraction.samples_sslam import SSLAMFrontEnd
 from .modeling_sslam import SSLAMModel, draw_mix_starts, draw_view_masks, sounding_time_patches

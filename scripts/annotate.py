@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .annotate_output import PICTURES, AnnotationWriter, choose_formats
 from .command import argument_parser, command
-from .options import add_input_arguments, load_inputs, positive
+from .options import add_input_arguments, add_precision, load_inputs, positive
 from .terminal import plain, print_error
 
 
@@ -68,6 +68,7 @@ def main(argv: list[str]) -> int:
         threshold=args.threshold,
         batch_size=args.batch_size,
         device=args.device,
+        precision=args.precision,
     )
     attentions = _attentions(annotator, files, args) if args.attention and files is not None else None
     unread: list[tuple[str, str]] = []
@@ -135,6 +136,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=positive(int), default=8, metavar="N", help="number of windows in a batch (default: 8)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, ... (default: the accelerator if there is one)")
+    add_precision(parser, "float32, because rounding can move the borders of events")
 
 
 def _attentions(annotator: "Annotator", files: list[str], args: argparse.Namespace) -> Iterator["SegmentAttention"]:

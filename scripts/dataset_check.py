@@ -93,7 +93,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 
 def print_check(result: "LeakCheck", unit: str, own_split: str) -> None:
-    from ..data.labels import listed
+    from ..data.text import listed
 
     print(f"{result.num_clips} clips, {len(result.overlaps)} pairs of them have the same audio:")
     print(f"  {len(result.across_recordings)} pairs come from different {unit}s")

@@ -74,7 +74,7 @@ def add_split(actions) -> None:
 
 def run_split(args: argparse.Namespace) -> int:
     from ..curation.splitting import SplitSettings, split_dataset
-    from ..data.labels import listed
+    from ..data.text import listed
 
     settings = SplitSettings(
         args.test_size, args.validation_size, args.folds, args.fold_column is not None, args.split_seed

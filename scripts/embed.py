@@ -51,7 +51,7 @@ EXAMPLES = """\
 @command
 def main(argv: list[str]) -> int:
     parser = argument_parser("embed", DESCRIPTION, EXAMPLES)
-    add_run_arguments(parser, padding="longest")
+    add_run_arguments(parser, padding="longest", auto="float32")
     parser.add_argument(
         "--granularity",
         choices=("all", "frame", "utterance"),
@@ -88,6 +88,7 @@ def _write_arrays(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     from ..inference.embedding import Embedder
     from ..inference.feature_folder import FeatureFolder, FeatureSettings
     from ..inference.files import local_files
+    from ..inference.precision import recorded
     from ..inference.processes import device_of, launched_place, wait_for_others
 
     found = load_inputs(parser, args)
@@ -103,12 +104,18 @@ def _write_arrays(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         batch_size=args.batch_size,
         device=device_of(place, args.device),
         layer=args.layer,
-        bf16=args.bf16,
+        precision=args.precision,
         torch_compile=args.torch_compile,
     )
     model_name = os.path.abspath(args.model) if os.path.isdir(args.model) else args.model
     settings = FeatureSettings(
-        model_name, digest_of(args.model), args.granularity, args.window, args.padding, args.layer
+        model_name,
+        digest_of(args.model),
+        args.granularity,
+        args.window,
+        args.padding,
+        args.layer,
+        recorded(args.precision),
     )
     output = FeatureFolder(Path(args.output), settings, files, args.format, args.single_file)
     if place.world_size > 1:

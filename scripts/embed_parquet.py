@@ -78,7 +78,7 @@ def write_parquet(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         shard_size=args.shard_size,
         device=args.device,
         layer=args.layer,
-        bf16=args.bf16,
+        precision=args.precision,
         torch_compile=args.torch_compile,
         overwrite=args.overwrite,
         description="Embedding",

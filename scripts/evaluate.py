@@ -6,6 +6,7 @@ import sys
 
 from .command import argument_parser, command
 from .dataset_options import add_data_home, add_given, add_label_arguments
+from .options import add_precision
 
 
 EXAMPLES = """\
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> None:
         help="recordings of classes that the model does not know, to measure how many a calibrated model refuses",
     )
     parser.add_argument("--batch-size", type=int, default=8, help="number of clips in a batch (default: 8)")
+    add_precision(parser, "float32, so that the scores of a model do not depend on the machine")
     parser.add_argument("--output", metavar="DIR", help="folder to write evaluation.json and plots to")
     args = parser.parse_args(argv)
 
@@ -58,6 +60,7 @@ def main(argv: list[str]) -> None:
         given=args.given,
         unknown=args.unknown_dataset,
         batch_size=args.batch_size,
+        precision=args.precision,
         output=args.output,
     )
     print(format_report(evaluation))

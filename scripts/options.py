@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from ..data.recordings import Recordings
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None) -> None:
-    """The arguments of a command that runs a model on audio files; `padding` is the default of `--padding`."""
+def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None, auto: str) -> None:
+    """
+    The arguments of a command that runs a model on audio files.
+
+    Args:
+        padding: the default of `--padding`.
+        auto: what `--precision auto` does.
+    """
     add_input_arguments(parser)
     parser.add_argument("--model", required=True, help="model folder or Hub name, or an export to ONNX")
     parser.add_argument(
@@ -46,8 +52,21 @@ def add_run_arguments(parser: argparse.ArgumentParser, padding: str | None) -> N
         metavar="N",
         help="number of processes that read files (default: %(default)s)",
     )
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where it is precise enough")
+    add_precision(parser, auto)
     parser.add_argument("--torch-compile", action="store_true", help="compile the model")
+
+
+def add_precision(parser: argparse.ArgumentParser, auto: str) -> None:
+    """`--precision`, and `--bf16`, which was there before; `auto` says what `--precision auto` does."""
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help=f"what the model computes in; bfloat16 only where it is precise enough. auto (default): {auto}",
+    )
+    parser.add_argument(
+        "--bf16", action="store_const", const="bfloat16", dest="precision", help="the same as --precision bfloat16"
+    )
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:

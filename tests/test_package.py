@@ -36,6 +36,33 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.slow
+def test_predict_imports_nothing_heavy_that_it_does_not_need(tmp_path):
+    code = """
+import sys
+import numpy, soundfile
+from polyaudio import (
+    SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudioClassification,
+    SSLAMConfig, SSLAMFeatureExtractor, SSLAMForAudioClassification,
+)
+from polyaudio.scripts.__main__ import main
+sslam = SSLAMConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+sam_audio = SAMAudioConfig(conv_dim=[8], conv_kernel=[3], conv_stride=[2], num_attention_heads=2)
+soundfile.write(sys.argv[1] + "/clip.wav", numpy.random.default_rng(0).uniform(-0.1, 0.1, 16000), 16000)
+for name, model, extractor in (
+    ("sslam", SSLAMForAudioClassification(sslam), SSLAMFeatureExtractor()),
+    ("sam_audio", SAMAudioForAudioClassification(sam_audio), SAMAudioFeatureExtractor()),
+):
+    model.save_pretrained(f"{sys.argv[1]}/{name}")
+    extractor.save_pretrained(f"{sys.argv[1]}/{name}")
+    assert main(["predict", sys.argv[1] + "/clip.wav", "--model", f"{sys.argv[1]}/{name}"]) == 0
+heavy = ["datasets", "duckdb", "evaluate", "matplotlib", "pandas", "peft", "pyarrow", "sklearn"]
+print("imported:", *(name for name in heavy if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout.endswith("imported:\n"), done.stdout + done.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "imports",
     [

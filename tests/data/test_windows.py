@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 from builders import RAMP_RATE, expected_window, write_clip, write_ramps
 from polyaudio.data.audio import AudioFileError
 from polyaudio.data.loading import load_clips, load_recordings
-from polyaudio.data.windows import AudioClips, WaveformWindows, combined_seed
+from polyaudio.data.seeds import combined_seed
+from polyaudio.data.windows import AudioClips, WaveformWindows
 
 
 def test_audio_clips(class_folders):

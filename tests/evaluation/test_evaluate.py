@@ -53,6 +53,15 @@ def test_a_model_that_was_never_saved(folder, model):
     assert evaluate(fresh, str(folder), feature_extractor=extractor).to_dict() == expected
 
 
+def test_the_precision_is_float32_unless_asked(folder, model):
+    exact, rounded = (evaluate(model, str(folder), precision=one).to_dict() for one in ("float32", "bfloat16"))
+    assert evaluate(model, str(folder)).to_dict() == exact
+    assert rounded != exact
+    assert rounded["clips"]["count"] == 12
+    with pytest.raises(ValueError, match="precision must be"):
+        evaluate(model, str(folder), precision="half")
+
+
 def test_labels_are_numbered_as_the_model_numbers_them(folder, model):
     clips = dataset_in_memory(folder)
     turned = clips.map(lambda row: {"label": 1 - row["label"]}, features=clips.features.copy())

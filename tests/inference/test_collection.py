@@ -198,7 +198,7 @@ def test_a_model_in_memory_in_bfloat16(folder, tmp_path):
     loaded.save_pretrained(tmp_path / "model")
     loaded = SSLAMModel.from_pretrained(tmp_path / "model")
     embed_collection(folder, loaded, tmp_path / "exact")
-    embed_collection(folder, loaded, tmp_path / "bf16", bf16=True)
+    embed_collection(folder, loaded, tmp_path / "bf16", precision="bfloat16")
     exact, half = vectors(tmp_path / "exact"), vectors(tmp_path / "bf16")
     assert_same(exact, of_embed(folder, str(tmp_path / "model")))
     difference = max(np.abs(half[name] - exact[name]).max() for name in exact)
@@ -284,7 +284,7 @@ def test_arguments(folder, model, tmp_path):
         ({"dtype": "int8"}, "dtype must be"),
         ({"shard_size": 0}, "shard_size must be at least 1"),
         ({"processes": 0}, "processes must be at least 1"),
-        ({"bf16": True}, "bf16 is fixed"),
+        ({"precision": "bfloat16"}, "precision is fixed"),
     ):
         with pytest.raises(ValueError, match=message):
             embed_collection(folder, model, tmp_path / "out", **settings)

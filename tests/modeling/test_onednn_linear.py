@@ -158,6 +158,30 @@ def test_autocast_stays(slow_mkl, monkeypatch):
         torch.testing.assert_close(logits, classifier()(clips()).logits, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("is_autocast", [False, True])
+def test_bfloat16_without_gradients_copies_no_bias(is_autocast, any_size, monkeypatch):
+    """The same products, whose bias oneDNN adds, so that the sum is rounded once."""
+    weights, inputs = (torch.float32, clips()) if is_autocast else (torch.bfloat16, clips().bfloat16())
+    model, other = classifier().to(weights), classifier().to(weights)
+    monkeypatch.setattr(onednn_linear, "mkl_lacks_kernels", lambda: False)
+    plain = classifier().to(weights)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        with torch.no_grad(), Operators() as operators:
+            logits = model(inputs).logits
+        torch.testing.assert_close(logits, plain(inputs).logits, atol=0.02, rtol=0)
+        loss = other(inputs, labels=torch.tensor([1])).loss
+    assert operators.seen.count(torch.ops.mkldnn._linear_pointwise) == LINEAR_LAYERS
+    loss.backward()
+    assert other.sslam.layers[0].mlp.fc1.weight.grad is not None
+
+
+def test_a_transposed_input_in_bfloat16(any_size):
+    layer = onednn_linear.OneDNNLinear(8, 16).bfloat16()
+    inputs = torch.randn(8, 5).bfloat16().t()
+    with torch.no_grad():
+        torch.testing.assert_close(layer(inputs), torch.nn.functional.linear(inputs, layer.weight, layer.bias))
+
+
 def test_tensors_of_other_classes_stay(slow_mkl):
     class Tagged(torch.Tensor):
         pass
