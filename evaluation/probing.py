@@ -152,14 +152,8 @@ def probe(
     seeds = range(seed, seed + untrained)
     encoders = [one.eval().to(torch_device) for one in (encoder, *(initialise_like(encoder, one) for one in seeds))]
     reader = ClipReader(encoder.config, feature_extractor, batch_size=batch_size, padding="longest")
-
     probing = _Probing(data, kind, tuple(shots), draws, seed)
-    if kind == "attentive":
-        fitted = _probe_frames(probing, encoders, reader, layer, num_workers, output)
-    else:
-        own_layer = cast(Layer | None, layer)  # weights of layers are learned by attentive probes only
-        vectors = extract_features(encoders, reader, clips, features, layer=own_layer, num_workers=num_workers)
-        fitted = _probe_vectors(probing, vectors)
+    fitted = _probe(probing, encoders, reader, features, layer, num_workers, output)
     report = ProbeReport(
         model=os.path.abspath(name) if os.path.isdir(name) else name,
         model_type=encoder.config.model_type,
@@ -280,6 +274,24 @@ class _Fitted:
     feature_size: int
     parameters: int
     vectors: np.ndarray | None = None
+
+
+def _probe(
+    probing: _Probing,
+    encoders: list[PreTrainedModel],
+    reader: ClipReader,
+    features: str,
+    layer: ProbedLayer | None,
+    num_workers: int,
+    output: str | os.PathLike | None,
+) -> _Fitted:
+    """Compute the features of all clips, and fit the probes."""
+    if probing.kind == "attentive":
+        return _probe_frames(probing, encoders, reader, layer, num_workers, output)
+    own_layer = cast(Layer | None, layer)  # weights of layers are learned by attentive probes only
+    clips = probing.data.clips
+    vectors = extract_features(encoders, reader, clips, features, layer=own_layer, num_workers=num_workers)
+    return _probe_vectors(probing, vectors)
 
 
 def _probe_vectors(probing: _Probing, vectors: list[np.ndarray]) -> _Fitted:

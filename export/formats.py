@@ -139,7 +139,10 @@ def _clean(exported: exporters.ExportedModel, name: Format) -> None:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep the exporters, which print every step and warn of their own code, from printing."""
-    disabled = logging.root.manager.disable
+    # While this logger has a handler, torch describes all that it traces, with the place in the code. The handler of
+    # torch goes with the first message where nobody wants a trace, but no message comes while logging is disabled.
+    trace, disabled = logging.getLogger("torch.__trace"), logging.root.manager.disable
+    handlers, trace.handlers = trace.handlers, []
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -147,3 +150,4 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+        trace.handlers = handlers

@@ -233,18 +233,7 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         check_sampling_rate(sampling_rate, self.sampling_rate, self.__class__.__name__)
         check_length("max_length", max_length)
         check_length("pad_to_multiple_of", pad_to_multiple_of)
-        has_tonic = self.frontend in TONIC_FRONTENDS
-        if tonic is not None and not has_tonic:
-            raise ValueError(
-                f"`tonic` belongs only to {', '.join(map(repr, TONIC_FRONTENDS))}, this extractor has "
-                f"frontend={self.frontend!r}."
-            )
-        if not center and has_tonic:
-            raise ValueError(
-                f"`center=False` does not go with {self.frontend!r}, whose frames depend on the whole clip."
-            )
-        if pitch is not None and "tonic_pitch" not in self.frontend:
-            raise ValueError(f"`pitch` belongs only to 'tonic_pitch', this extractor has frontend={self.frontend!r}.")
+        self._check_front_end(tonic, pitch, center)
         tracks = None if pitch is None and pitch_times is None else as_pitch_tracks(pitch, pitch_times)
         if truncation and max_length is None:
             raise ValueError("`truncation=True` needs `max_length`, the number of samples to cut clips to.")
@@ -285,6 +274,21 @@ class SAMAudioFeatureExtractor(PortableFeatureExtractorMixin, PaddingMixin):
         is_padded = padding_strategy != PaddingStrategy.DO_NOT_PAD
         row_lengths = [input_values.shape[1]] * len(sizes) if is_padded else num_frames.tolist()
         return as_batch_feature(features, row_lengths, return_tensors)
+
+    def _check_front_end(self, tonic, pitch: PitchTrack | None, center: bool) -> None:
+        """Raise `ValueError` for arguments that are not of this front end."""
+        has_tonic = self.frontend in TONIC_FRONTENDS
+        if tonic is not None and not has_tonic:
+            raise ValueError(
+                f"`tonic` belongs only to {', '.join(map(repr, TONIC_FRONTENDS))}, this extractor has "
+                f"frontend={self.frontend!r}."
+            )
+        if not center and has_tonic:
+            raise ValueError(
+                f"`center=False` does not go with {self.frontend!r}, whose frames depend on the whole clip."
+            )
+        if pitch is not None and "tonic_pitch" not in self.frontend:
+            raise ValueError(f"`pitch` belongs only to 'tonic_pitch', this extractor has frontend={self.frontend!r}.")
 
     def _as_tonics(self, tonic, lengths: torch.Tensor) -> torch.Tensor:
         """The tonic of each clip, `(batch_size,)`, NaN where it is not given."""

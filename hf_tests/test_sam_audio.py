@@ -21,6 +21,10 @@ from polyaudio import (
 )
 
 
+# The sizes of an encoder in place of the convolutions
+ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+
+
 class SAMAudioModelTester:
     batch_size = 3
     is_training = True
@@ -87,10 +91,7 @@ class SAMAudioOverSSLAMModelTest(SAMAudioModelTest):
 
     def setUp(self):
         encoder = SSLAMConfig(
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
+            **ENCODER,
             patch_size=2,  # the suite pads by two frames: one of the encoder's
             num_mel_bins=4,
             max_time_patches=16,
@@ -103,10 +104,7 @@ class SAMAudioOverData2VecModelTest(SAMAudioModelTest):
 
     def setUp(self):
         encoder = Data2VecAudioConfig(
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=64,
+            **ENCODER,
             conv_dim=[16, 16],
             conv_kernel=[2, 1],
             conv_stride=[2, 1],

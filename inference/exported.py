@@ -18,6 +18,7 @@ from ..data.digests import digest_of_file, digest_of_values
 from ..data.event_rules import EventRules
 from ..data.grid import WindowGrid
 from ..data.recordings import Recording
+from ..integration.hub_access import hub_is_silent
 from ..integration.limits import read_json
 from .files import BatchAnswers, FileReader, FileResult, Piece, collect_results
 from .timeline import Join, Timeline, WindowLayout, WindowLimits, choose_layout
@@ -143,11 +144,13 @@ def find_export(model: object) -> Path | None:
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    is_silent = hub_is_silent(model)
     try:
-        hf_hub_download(model, EXPORT_FILE)
+        hf_hub_download(model, EXPORT_FILE, local_files_only=is_silent)
     except (HfHubHTTPError, HFValidationError, OSError):  # what loads other models says what is wrong
         return None
-    return Path(snapshot_download(model, allow_patterns=[EXPORT_FILE, f"{_MODEL_FILE}*"]))
+    patterns = [EXPORT_FILE, f"{_MODEL_FILE}*"]
+    return Path(snapshot_download(model, allow_patterns=patterns, local_files_only=is_silent))
 
 
 def refuse_options(folder: Path, device: str | None, **options: object) -> None:

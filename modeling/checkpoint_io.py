@@ -179,7 +179,7 @@ def build_converted(
 
 
 def _damaged(path: str | os.PathLike, error: BaseException) -> ValueError:
-    reason = str(error).strip().partition("\n")[0]
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return ValueError(f"{path} is not a checkpoint that can be read ({reason}). Copy or download the file again.")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
+from huggingface_hub import constants
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
@@ -31,6 +32,7 @@ from transformers.utils import (
 )
 
 from ..integration.adapters import read_adapter_config
+from ..integration.hub_access import could_be_on_hub, hub_is_silent
 from ..integration.limits import check_code, read_json, shards_of
 from ..integration.quiet import no_bars_of_weights, no_loading_report
 from ..integration.registry import MODEL_TYPES, load_class
@@ -40,8 +42,8 @@ from .traits import traits_of
 def load_config(model_name: str, **settings: Any) -> PreTrainedConfig:
     """The configuration of a model folder or Hub name, with `settings`. Raises `ValueError` if it has none."""
     try:
-        with _reading(model_name):
-            return AutoConfig.from_pretrained(model_name, trust_remote_code=False, **settings)
+        with _reading(model_name) as download:
+            return AutoConfig.from_pretrained(model_name, trust_remote_code=False, **download, **settings)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{model_name} is neither a model folder nor a model on the Hugging Face Hub that can be read: {error}"
@@ -67,9 +69,16 @@ def load_model(
         OSError: a file is missing or cannot be read.
         ValueError: a file is damaged, the weights do not fit the configuration, or some of them are NaN or infinite.
     """
-    with _reading(model_name), no_bars_of_weights(), no_loading_report():
+    with _reading(model_name) as download, no_bars_of_weights(), no_loading_report():
+        if download:
+            kwargs["adapter_kwargs"] = download  # the Auto classes look for an adapter with arguments of its own
         model, info = auto_class.from_pretrained(
-            model_name, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+            model_name,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **download,
+            **kwargs,
         )
     if info["mismatched_keys"] and not ignore_mismatched_sizes:
         name, found, expected = sorted(info["mismatched_keys"])[0]
@@ -90,12 +99,13 @@ def _check_settings(path: str) -> None:
     check_code(read_json(path), path)
 
 
+_ADAPTER_CONFIG = "adapter_config.json"
 _CHECKS: dict[str, Callable[[str], Any]] = {
     CONFIG_NAME: _check_settings,
     FEATURE_EXTRACTOR_NAME: _check_settings,
     PROCESSOR_NAME: _check_settings,
     SAFE_WEIGHTS_INDEX_NAME: shards_of,
-    "adapter_config.json": read_adapter_config,
+    _ADAPTER_CONFIG: read_adapter_config,
 }
 
 
@@ -110,21 +120,44 @@ def config_errors(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reading(model_name: str) -> Iterator[None]:
-    """Check the JSON files of a model before transformers reads them, and say of errors where they are."""
-    for name, check in _CHECKS.items():
-        path = cached_file(model_name, name, _raise_exceptions_for_missing_entries=False)
-        if path is not None:
-            check(path)
+def _reading(model_name: str) -> Iterator[dict[str, bool]]:
+    """
+    Check the JSON files of a model before transformers reads them, and say of errors where they are.
+
+    Gives further arguments of `from_pretrained`: without a network, only downloaded files are read.
+    """
+    if not os.path.isdir(model_name) and not could_be_on_hub(model_name):
+        raise OSError(f"there is no folder {model_name}, and names on the Hub have another form. Correct the path.")
+    is_silent = hub_is_silent(model_name)
+    checked = _check_files(model_name, is_silent)
+    if is_silent and not checked:
+        raise OSError(
+            f"{constants.ENDPOINT} does not answer, and {model_name} was not downloaded before. Correct the path, or "
+            "connect to the network."
+        )
+    if _ADAPTER_CONFIG in checked:
+        is_silent = is_silent or hub_is_silent(checked[_ADAPTER_CONFIG]["base_model_name_or_path"])
     try:
         with config_errors(model_name):
-            yield
+            yield {"local_files_only": True} if is_silent else {}
     except ImportError as error:
         if error.name is not None:  # a module that is really missing
             raise
         raise ValueError(f"{model_name} cannot be loaded here: {error}") from error
     except SafetensorError as error:
         raise ValueError(f"The weights in {model_name} are damaged ({error}). Copy or download them again.") from error
+
+
+def _check_files(model_name: str, local_files_only: bool) -> dict[str, Any]:
+    """Check the JSON files of a model. Returns what the check of each returned."""
+    checked = {}
+    for name, check in _CHECKS.items():
+        path = cached_file(
+            model_name, name, local_files_only=local_files_only, _raise_exceptions_for_missing_entries=False
+        )
+        if path is not None:
+            checked[name] = check(path)
+    return checked
 
 
 def make_config(model_type: str, checkpoint: str | None, settings: dict[str, Any]) -> PreTrainedConfig:
@@ -171,8 +204,8 @@ def load_feature_extractor(model_name: str, config: PreTrainedConfig) -> Sequenc
     Raises:
         OSError: the model has no feature extractor, and models of this type have no default.
     """
-    with _reading(model_name):
-        return AutoFeatureExtractor.from_pretrained(model_name, config=config, trust_remote_code=False)
+    with _reading(model_name) as download:
+        return AutoFeatureExtractor.from_pretrained(model_name, config=config, trust_remote_code=False, **download)
 
 
 def name_of_model(model: str | os.PathLike | PreTrainedModel) -> str:

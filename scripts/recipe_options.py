@@ -53,6 +53,23 @@ def parse_recipe(
         description=description,
         epilog=f"examples:\n{examples}",
     )
+    _add_flags(parser, with_lora="lora" in kinds)
+    parser.set_defaults(config=default_recipe)
+    only_config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    only_config.add_argument("--config", default=default_recipe)
+    recipe = read_recipe(only_config.parse_known_args(argv)[0].config)
+    parser.set_defaults(**recipe.flags(kinds))
+    message = parser.unknown_flag(argv)
+    if message is not None:
+        raise ValueError(message)
+    *arguments, others = parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
+    if others.dataset is None:
+        raise ValueError("There is no dataset: name a folder or a Hub dataset with --dataset.")
+    return recipe, dict(zip(kinds, arguments, strict=True)), others
+
+
+def _add_flags(parser: argparse.ArgumentParser, *, with_lora: bool) -> None:
+    """Add the flags that are no settings of a recipe, and the short names of some that are."""
     parser.add_argument(
         "--dataset",
         metavar="DATA",
@@ -69,10 +86,9 @@ def parse_recipe(
     parser.add_argument(
         "--config",
         metavar="RECIPE",
-        default=default_recipe,
         help="settings of the run: a YAML file, or the name of a recipe of polyaudio (default: %(default)s)",
     )
-    if "lora" in kinds:
+    if with_lora:
         parser.add_argument(
             "--lora",
             action="store_true",
@@ -98,14 +114,3 @@ def parse_recipe(
             default=argparse.SUPPRESS,
             help=f"short for --{long_name.replace('_', '-')}",
         )
-    only_config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    only_config.add_argument("--config", default=default_recipe)
-    recipe = read_recipe(only_config.parse_known_args(argv)[0].config)
-    parser.set_defaults(**recipe.flags(kinds))
-    message = parser.unknown_flag(argv)
-    if message is not None:
-        raise ValueError(message)
-    *arguments, others = parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
-    if others.dataset is None:
-        raise ValueError("There is no dataset: name a folder or a Hub dataset with --dataset.")
-    return recipe, dict(zip(kinds, arguments, strict=True)), others

@@ -16,9 +16,15 @@ from prepared_python import python
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# While the tests are imported, the garbage collector would go through all modules again and again.
+gc.disable()
+
 # Nothing in the suite may reach the network: a test that tries to fails at once instead of waiting for a time-out.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+# An export computes with sizes that vary, and sympy forgets most of them with the 1,000 results that it keeps.
+os.environ["SYMPY_CACHE_SIZE"] = "100000"
+
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "True"  # as Gradio sets it when it builds a page
 
 # Each worker of pytest-xdist, and what its tests start, computes with one thread and shares no cache with another.
@@ -41,9 +47,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from going through all imported modules again and again."""
-    gc.collect()
+    """Let the garbage collector begin with what the tests make, and as seldom as in the commands."""
     gc.freeze()
+    gc.set_threshold(10_000)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

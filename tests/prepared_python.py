@@ -35,7 +35,10 @@ from pathlib import Path
 
 
 LIBRARIES = {
-    "torch": ("pandas", "pyarrow.parquet", "sklearn.linear_model", "sklearn.metrics", "torch._dynamo"),
+    "torch": (
+        *("pandas", "pyarrow.parquet", "sklearn.linear_model", "sklearn.metrics", "torch._dynamo"),
+        *("torch.distributed.tensor", "torchaudio"),
+    ),
     "all": (
         "accelerate.commands.config",
         "datasets",
@@ -52,6 +55,18 @@ READ_AT_IMPORT["all"] = (*READ_AT_IMPORT["torch"], "HF_", "HUGGING", "TRANSFORME
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 NUMBER = struct.Struct("i")
 REFUSED = -1
+
+# The beginning of a program that runs as where polyaudio is not installed
+WITHOUT_POLYAUDIO = """
+import sys
+
+class NoPolyaudio:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "polyaudio":
+            raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
+
+sys.meta_path.insert(0, NoPolyaudio())
+"""
 
 
 @functools.cache
@@ -70,8 +85,10 @@ def python(libraries: str = "all") -> str:
     program, address = Path(folder.name, "python"), Path(folder.name, "server")
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" call "{address}" "$@"\n')
     program.chmod(0o700)
+    # The server of all libraries is itself a program of the one that has imported torch
+    interpreter = sys.executable if libraries == "torch" else python("torch")
     server = subprocess.Popen(
-        [sys.executable, __file__, "serve", str(address), libraries],
+        [interpreter, __file__, "serve", str(address), libraries],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -110,9 +127,11 @@ class Server:
 
     def __init__(self, address: str, libraries: str):
         atexit.register(forget_libraries)  # first, and so the last that a program calls at its end
+        gc.disable()
         for name in LIBRARIES[libraries]:
             importlib.import_module(name)
         gc.freeze()
+        gc.enable()
         self.read_at_import = READ_AT_IMPORT[libraries]
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(address)

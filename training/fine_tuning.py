@@ -372,8 +372,7 @@ def _train(prepared: _Prepared) -> FineTuningResult:
     run, division, args = prepared.run, prepared.division, prepared.args
     classifier, feature_extractor, inputs = prepared.model, prepared.feature_extractor, prepared.inputs
     folder, config = output_folder(args), classifier.config
-    train_clips = division.splits["train"]
-    task, names = task_of(train_clips.features["label"]), class_names(train_clips.features["label"])
+    task = task_of(division.splits["train"].features["label"])
     checkpoint = checkpoint_of(folder, prepared.identity, args, resume=run.resume)
     model: PreTrainedModel | PeftModel = classifier
     base = None
@@ -382,18 +381,7 @@ def _train(prepared: _Prepared) -> FineTuningResult:
             base = copy.deepcopy(classifier)
         model = add_adapter(classifier, prepared.adapter, run.source.name or str(folder))
 
-    # With a frozen encoder and clips that do not change, only the head is trained, on features computed once
-    learner: torch.nn.Module = model
-    learned = inputs
-    if is_frozen(classifier.base_model) and nothing_is_random(run.data, run.augmentation):
-        if getattr(args, "layer_decay", None) is not None:
-            raise ValueError("A frozen encoder is not trained. Leave out either layer_decay or freeze_encoder.")
-        learner, learned = encode(classifier, inputs.datasets, inputs.collator, args)
-    weights = None
-    if getattr(args, "balanced_samples", None) is not None:
-        weights = clip_weights(classes_of_clips(train_clips), len(names))
-        number = len(cast(Sized, inputs.datasets["train"])) - len(train_clips)  # of outliers
-        weights = torch.cat([weights, weights.mean().expand(number)])
+    learner, learned = _learner_of(model, prepared)
     stop = StopOnSignal()
     trainer = AudioTrainer(
         model=learner,
@@ -402,7 +390,7 @@ def _train(prepared: _Prepared) -> FineTuningResult:
         eval_dataset=learned.datasets.get("validation"),
         data_collator=learned.collator,
         train_collator=learned.train_collator,
-        train_weights=weights,
+        train_weights=_train_weights(prepared),
         metric_names=METRIC_NAMES[task],
         processing_class=feature_extractor,
         compute_metrics=metrics_of(task),
@@ -440,6 +428,30 @@ def _train(prepared: _Prepared) -> FineTuningResult:
         write_model_card(folder, _describe(run, division, args, config.model_type), evaluation)
         logger.info(_report(evaluation, folder))  # before the upload, which can fail
     return FineTuningResult(model, feature_extractor, evaluation, folder, history, push_run(trainer))
+
+
+def _learner_of(model: torch.nn.Module, prepared: _Prepared) -> tuple[torch.nn.Module, Inputs]:
+    """
+    What is trained, and on what.
+
+    With a frozen encoder and clips that do not change, only the head is trained, on features computed once.
+    """
+    run, args, inputs = prepared.run, prepared.args, prepared.inputs
+    if not is_frozen(prepared.model.base_model) or not nothing_is_random(run.data, run.augmentation):
+        return model, inputs
+    if getattr(args, "layer_decay", None) is not None:
+        raise ValueError("A frozen encoder is not trained. Leave out either layer_decay or freeze_encoder.")
+    return encode(prepared.model, inputs.datasets, inputs.collator, args)
+
+
+def _train_weights(prepared: _Prepared) -> torch.Tensor | None:
+    """How often each training clip is drawn, and each outlier, if the classes are to be balanced."""
+    if getattr(prepared.args, "balanced_samples", None) is None:
+        return None
+    clips = prepared.division.splits["train"]
+    weights = clip_weights(classes_of_clips(clips), len(class_names(clips.features["label"])))
+    num_outliers = len(cast(Sized, prepared.inputs.datasets["train"])) - len(clips)
+    return torch.cat([weights, weights.mean().expand(num_outliers)])
 
 
 def _set_evaluation(args: TrainingArguments, task: str, *, has_validation: bool) -> None:

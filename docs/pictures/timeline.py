@@ -12,16 +12,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import soundfile
-from PIL import Image
+from raga_recordings import reduce_colours, write_recording
 
 from polyaudio import annotate
-from polyaudio.data.ragas import SAMPLING_RATE, synthesize_concert
 from polyaudio.inference.pictures import compute_spectrogram
 
 
 RAGAS = ("Todi", "Hamsanadam", "Kalyani", "Mayamalavagowla")
-SECONDS, TONIC = 40, 160.0
 BACKGROUND, TEXT, FAINT = "#10131f", "#e8eaf2", "#8f97b3"
 COLOURS = ("#5fe0d0", "#ffb454", "#b49bff", "#ff7a90")
 
@@ -32,13 +29,9 @@ def main() -> None:
     parser.add_argument("output", help="PNG file to write")
     args = parser.parse_args()
 
-    parts = [
-        synthesize_concert(raga, tonic=TONIC, timbre="voice", seconds=SECONDS, seed=seed).samples
-        for seed, raga in enumerate(RAGAS, 7)
-    ]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "recording.wav")
-        soundfile.write(file, np.concatenate(parts), SAMPLING_RATE)
+        write_recording(file, RAGAS)
         (annotation,) = annotate(file, args.model, window=16, hop=4)
         decibels = compute_spectrogram(file, annotation.duration).decibels
 
@@ -75,9 +68,7 @@ def main() -> None:
     ):
         label.set_ha(place)
     figure.savefig(args.output, dpi=150, facecolor=BACKGROUND)
-    # A palette makes the file a third as large
-    image = Image.open(args.output).convert("RGB")
-    image.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(args.output, optimize=True)
+    reduce_colours(args.output)
 
 
 if __name__ == "__main__":

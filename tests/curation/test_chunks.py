@@ -5,7 +5,6 @@
 import io
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -21,6 +20,7 @@ from polyaudio.curation import chunks as building
 from polyaudio.curation.chunks import BuildResult, Chunking, build_dataset, cut_recording, level_dbfs
 from polyaudio.data.loading import load_clips, load_recordings
 from polyaudio.scripts.dataset import main
+from prepared_python import python
 
 
 RATE = 8000
@@ -305,7 +305,7 @@ DatasetCard.save = lambda *_: os._exit(9)
 main(sys.argv[1:])
 """
     arguments = ["build", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--chunk", "1"]
-    assert subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True).returncode == 9
+    assert subprocess.run([python(), "-c", script, *arguments], capture_output=True).returncode == 9
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.incomplete", ".out.lock", "in"]
     assert main(arguments) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
@@ -363,7 +363,7 @@ print("codes", codes)
         environment |= {"HF_TOKEN": WRITE_TOKEN}
         arguments = ["build", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--push", "tester/chunks"]
         done = subprocess.run(
-            [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True
+            [python("torch"), "-c", script, *arguments], env=environment, capture_output=True, text=True
         )
         assert "codes [0, 0, 2]" in done.stdout, done.stderr
         files = hub.repos["dataset", "tester/chunks"]

@@ -3,7 +3,7 @@
 """Checkpoints and model folders of strangers who mean harm, or whose disks were damaged.
 
 Whatever is in them, a call ends in one of two ways: one line that says what is wrong, or a model. No code in them
-runs, the memory does not grow by a gigabyte, nothing half-written is left, and nobody sees a traceback.
+runs, a gigabyte of memory is enough, nothing half-written is left, and nobody sees a traceback.
 """
 
 import copy
@@ -11,6 +11,8 @@ import io
 import json
 import os
 import pickle
+import re
+import resource
 import shutil
 import struct
 import tarfile
@@ -591,22 +593,26 @@ FOLDERS |= {
 # The tests ----------------------------------------------------------------------------------------
 
 
-def status(field: str) -> int:
-    """A line of /proc/self/status in bytes."""
+# What Python, torch and the system say where there is no more memory
+NO_MEMORY = re.compile("MemoryError|allocate memory|not enough memory")
+
+
+def allocated() -> int:
+    """The bytes that this process has allocated, used or not."""
     with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(f"{field}:"))
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData:"))
 
 
 @pytest.fixture
 def in_bounds(tmp_path, monkeypatch):
-    """Fails where a test has run the code of a checkpoint, or where its memory has grown by a gigabyte."""
+    """Gives a test a gigabyte of memory, whatever else this machine does, and fails where it has run code."""
     canary = tmp_path / "canary"
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question"))
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak before
-    before = status("VmRSS")
+    before, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (allocated() + GIGABYTE, most))
     yield canary
+    resource.setrlimit(resource.RLIMIT_DATA, (before, most))
     assert not canary.exists(), "code of a checkpoint has run"
-    assert status("VmHWM") - before < GIGABYTE
 
 
 @pytest.fixture(scope="module")
@@ -624,11 +630,12 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
-def check_output(code: int, name: str, capsys) -> None:
+def check_output(code: int, name: str, capsys, may_lack_memory: bool = False) -> None:
     """Done, or refused with one line."""
     error = capsys.readouterr().err
     assert code in (0, 1, 2)
     assert "Traceback" not in error
+    assert may_lack_memory or not NO_MEMORY.search(error), error
     if code == 2:
         (line,) = [line for line in error.splitlines() if line.startswith(f"polyaudio {name}:")]
         assert len(line.split()) > 6, line
@@ -639,7 +646,8 @@ def check_output(code: int, name: str, capsys) -> None:
 def test_convert(case, tmp_path, in_bounds, capsys):
     FILES[case](tmp_path / "checkpoint.pt", in_bounds)
     code = convert([str(tmp_path / "checkpoint.pt"), "--output", str(tmp_path / "model")])
-    check_output(code, "convert", capsys)
+    # Of this one torch itself asks for the terabytes, which no system gives
+    check_output(code, "convert", capsys, may_lack_memory=case == "a_legacy_storage_of_terabytes")
     written = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
     if code == 0:
         AutoModel.from_pretrained(tmp_path / "model")
@@ -689,13 +697,15 @@ def test_commands_that_compute(case, models, tmp_path, in_bounds, capsys):
 def test_from_pretrained(case, models, tmp_path, in_bounds):
     """The Auto classes, as other programs call them."""
     folder = hostile(models, case, tmp_path / "model", in_bounds)
+    refusals = []
     for auto_class in (AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification):
         try:
             auto_class.from_pretrained(folder, trust_remote_code=False)
-        except REFUSALS:
-            pass
+        except REFUSALS as error:
+            refusals += traceback.format_exception(error)
         except (TypeError, AttributeError, LookupError, ImportError) as error:
             # transformers reads the JSON before it knows the type of the model
             *_, (frame, _) = traceback.walk_tb(error.__traceback__)
             if frame.f_globals["__name__"].startswith("polyaudio."):
                 raise
+    assert not NO_MEMORY.search("".join(refusals))

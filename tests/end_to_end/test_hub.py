@@ -10,7 +10,7 @@ import pytest
 
 from builders import write_tones
 from hub_server import WRITE_TOKEN, HubServer
-from prepared_python import python
+from prepared_python import WITHOUT_POLYAUDIO, python
 
 
 pytestmark = pytest.mark.slow
@@ -133,14 +133,9 @@ print("\\n" + json.dumps(report))
 )
 
 STRANGER = (
-    PRELUDE
+    WITHOUT_POLYAUDIO
+    + PRELUDE
     + """
-class NoPolyaudio:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "polyaudio":
-            raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
-
-sys.meta_path.insert(0, NoPolyaudio())
 from transformers import (
     AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, AutoModelForAudioFrameClassification,
     AutoModelForPreTraining, pipeline,

@@ -22,7 +22,7 @@ from polyaudio import (
     SSLAMForAudioFrameClassification,
     annotate,
 )
-from prepared_python import python
+from prepared_python import WITHOUT_POLYAUDIO, python
 
 
 LABELS = {"id2label": {0: "high", 1: "low"}, "label2id": {"high": 0, "low": 1}, "initializer_range": 0.3}
@@ -116,16 +116,10 @@ def test_a_clip_classifier_has_events_too(recording, tmp_path):
     assert_same(events, [vars(event) for event in annotation.events])
 
 
-WITHOUT_POLYAUDIO = """
-import json, sys
-
-class NoPolyaudio:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "polyaudio":
-            raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
-
-sys.meta_path.insert(0, NoPolyaudio())
-
+DETECTS = (
+    WITHOUT_POLYAUDIO
+    + """
+import json
 from transformers import pipeline
 detector = pipeline("sound-event-detection", model=sys.argv[1], trust_remote_code=True)
 events = detector(sys.argv[2])
@@ -133,12 +127,13 @@ detector.save_pretrained(sys.argv[3])
 again = pipeline("sound-event-detection", model=sys.argv[3], trust_remote_code=True)
 print(json.dumps([events, again(sys.argv[2])]))
 """
+)
 
 
 def test_a_saved_model_has_the_pipeline_without_polyaudio(model, recording, tmp_path):
     """As a model from the Hub that is used where polyaudio is not installed; saving the pipeline keeps its code."""
     expected = pipeline("sound-event-detection", model=model)(recording)
-    program = [python("torch"), "-c", WITHOUT_POLYAUDIO, model, recording, str(tmp_path / "again")]
+    program = [python("torch"), "-c", DETECTS, model, recording, str(tmp_path / "again")]
     result = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for events in json.loads(result.stdout.splitlines()[-1]):

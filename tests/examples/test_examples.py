@@ -23,7 +23,7 @@ from builders import SAM_AUDIO, TONES, write_tones
 from command_lines import Parsed, calls_of, parser_of
 from hub_server import WRITE_TOKEN, HubServer
 from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudioClassification
-from prepared_python import python
+from prepared_python import WITHOUT_POLYAUDIO, python
 
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -146,16 +146,14 @@ def test_a_model_from_the_hub_without_polyaudio(checkpoint, tmp_path, monkeypatc
     write_tones(tmp_path / "tones", TONES, 1)
     clip = next((tmp_path / "tones").rglob("*.wav"))
     soundfile.write(tmp_path / "clip.wav", *soundfile.read(clip))
-    blocked = """
-import runpy, sys
-class NoPolyaudio:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "polyaudio":
-            raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
-sys.meta_path.insert(0, NoPolyaudio())
+    blocked = (
+        WITHOUT_POLYAUDIO
+        + """
+import runpy
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+    )
     with HubServer() as hub:
         online = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": WRITE_TOKEN, "HF_HUB_OFFLINE": "0"}
         code = f"""

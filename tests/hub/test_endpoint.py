@@ -20,19 +20,15 @@ from polyaudio import SSLAMConfig, SSLAMModel, annotate, predict
 from polyaudio.hub.endpoint import endpoint_files
 from polyaudio.hub.push import Upload
 from polyaudio.training.lora import add_lora, lora_config
-from prepared_python import python
+from prepared_python import WITHOUT_POLYAUDIO, python
 
 
 # What huggingface-inference-toolkit 0.5.6 does with a repository that holds a handler.py
-TOOLKIT = """
-import base64, importlib.util, json, sys
+TOOLKIT = (
+    WITHOUT_POLYAUDIO
+    + """
+import base64, importlib.util, json
 
-class NoPolyaudio:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "polyaudio":
-            raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
-
-sys.meta_path.insert(0, NoPolyaudio())
 model_dir, recording = sys.argv[1:]
 spec = importlib.util.spec_from_file_location("handler.EndpointHandler", model_dir + "/handler.py")
 sys.path.insert(0, model_dir)
@@ -54,6 +50,7 @@ for data in json.load(sys.stdin):
         report.append([type(error).__name__, str(error)])
 print("\\n" + json.dumps(report))
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ from polyaudio import (
 )
 from polyaudio.inference import feature_store
 from polyaudio.inference.processes import alone_in
+from prepared_python import python
 
 
 PROGRAM = """
@@ -308,7 +309,7 @@ def test_two_processes(folder, model, tmp_path):
 
 def test_a_process_that_dies_leaves_its_share_to_a_later_run(folder, model, tmp_path):
     (tmp_path / "program.py").write_text(DEADLY)
-    command = [sys.executable, tmp_path / "program.py", folder, model, tmp_path / "out"]
+    command = [python(), tmp_path / "program.py", folder, model, tmp_path / "out"]
     done = subprocess.run([str(one) for one in command], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [
         [3, 0, ["Process 2 of 2 was killed by SIGKILL before its share was done. Run the command again."]],

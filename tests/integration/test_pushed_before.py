@@ -13,19 +13,12 @@ from safetensors.torch import load_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 import polyaudio
-from prepared_python import python
+from prepared_python import WITHOUT_POLYAUDIO, python
 
 
-WITHOUT_POLYAUDIO = """
-import sys
-
-class NoPolyaudio:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "polyaudio":
-            raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
-
-sys.meta_path.insert(0, NoPolyaudio())
-
+ANSWERS = (
+    WITHOUT_POLYAUDIO
+    + """
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
@@ -37,6 +30,7 @@ inputs = extractor(load_file(golden)["waveform"].numpy(), sampling_rate=16000, r
 with torch.inference_mode():
     save_file({"logits": model(**inputs).logits}, output)
 """
+)
 
 
 @pytest.fixture
@@ -67,7 +61,7 @@ def test_with_polyaudio(pushed, name):
 @pytest.mark.parametrize("name", ["sslam", "sam_audio"])
 def test_by_their_own_code(pushed, tmp_path, name):
     output = tmp_path / "logits.safetensors"
-    command = [python("torch"), "-c", WITHOUT_POLYAUDIO, pushed / name, pushed / "golden.safetensors", output]
+    command = [python("torch"), "-c", ANSWERS, pushed / name, pushed / "golden.safetensors", output]
     subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
     expected = load_file(pushed / "golden.safetensors")[name]
     torch.testing.assert_close(load_file(output)["logits"], expected, rtol=1e-4, atol=1e-5)

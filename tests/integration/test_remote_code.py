@@ -25,7 +25,7 @@ from transformers.models.auto import modeling_auto
 import polyaudio
 from builders import SSLAM as SMALL
 from polyaudio.integration.saving import flattened_sources
-from prepared_python import python
+from prepared_python import WITHOUT_POLYAUDIO, python
 
 
 SSLAM = {
@@ -51,19 +51,8 @@ MODELS = {
 PIPELINE = "pipeline_sound_event_detection.py"
 ALLOWED = {"torch", "torchaudio", "numpy", "transformers", "huggingface_hub", "safetensors"} | sys.stdlib_module_names
 
-STRANGER = """
-import sys
-
-class NoPolyaudio:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "polyaudio":
-            raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
-
-sys.meta_path.insert(0, NoPolyaudio())
-"""
-
 STRANGER_LOADS = (
-    STRANGER
+    WITHOUT_POLYAUDIO
     + """
 import json, os
 import torch, transformers

@@ -42,7 +42,7 @@ from polyaudio.modeling.loading import make_feature_extractor
 from polyaudio.modeling.traits import traits_of
 from polyaudio.training.frozen import freeze_encoder
 from polyaudio.training.lora import add_lora, lora_config
-from prepared_python import python
+from prepared_python import WITHOUT_POLYAUDIO, python
 
 
 SEGMENTS = {"num_segments": 4, "num_attention_heads": 4, "projection_dim": 8, "num_labels": 3}
@@ -466,16 +466,11 @@ for name in sys.argv[2:]:
     push(Upload(Path(sys.argv[1], name.partition("/")[2]), name))
 """
 
-STRANGER = """
-import json, sys
+STRANGER = (
+    WITHOUT_POLYAUDIO
+    + """
+import json
 import torch
-
-class NoPolyaudio:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "polyaudio":
-            raise ModuleNotFoundError("No module named 'polyaudio'", name="polyaudio")
-
-sys.meta_path.insert(0, NoPolyaudio())
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 
 report, clip = {}, torch.randn(8000, generator=torch.Generator().manual_seed(0)).numpy()
@@ -499,6 +494,7 @@ for name in sys.argv[2:]:
 report["loaded"] = [name for name in sys.modules if name.startswith("polyaudio")]
 print("\\n" + json.dumps(report))
 """
+)
 
 
 def test_pushed_models_load_without_polyaudio_with_the_code_of_the_encoder(tmp_path):

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from builders import TONES, write_tones
 from polyaudio import embed
 from polyaudio.hub import features
 from polyaudio.scripts.embed import main
+from prepared_python import python
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +152,12 @@ def test_torchrun(folder, model, tmp_path):
     clips = shutil.copytree(folder, tmp_path / "clips")
     (clips / "broken.wav").write_bytes(b"no audio")
     (tmp_path / "program.py").write_text(LAUNCHED)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    launch = [python(), "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     done = subprocess.run(
         [*launch, str(tmp_path / "program.py"), str(clips), model, str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHON_EXEC": python()},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("broken.wav is not audio") == 2

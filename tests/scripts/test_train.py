@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -217,11 +216,11 @@ def test_lora(trained, folder, recipe, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_together(folder, recipe, tmp_path):
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command = [python(), "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--mixed_precision", "no", "--num_machines", "1", "--dynamo_backend", "no", "--main_process_port", "0"]
     command += ["-m", "polyaudio.scripts.train", "--config", str(recipe), "--dataset", str(folder)]
     command += ["--output-dir", str(tmp_path), "--batch-size", "4", "--use-cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHON_EXEC": python()}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
     evaluation = json.loads((tmp_path / "evaluation.json").read_text())
