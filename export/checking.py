@@ -6,13 +6,12 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import numpy as np
 import torch
 from transformers import PreTrainedModel, SequenceFeatureExtractor
-from transformers.exporters import ExportedModel
 
 from ..data.audio import load_audio
 from ..data.labels import MULTI_LABEL, task_of
@@ -22,6 +21,10 @@ from ..evaluation.classifier import label_names
 from ..evaluation.evaluate import load_split
 from ..modeling.traits import traits_of
 from .graphs import task_of_model
+
+
+if TYPE_CHECKING:
+    from transformers.exporters import ExportedModel
 
 
 # The length in seconds that a program of one length has at most
@@ -165,7 +168,7 @@ class Comparison:
                 self.agreement = self._same / self._answers
 
 
-def compare(exported: ExportedModel, reference: Reference, clips: Sequence[np.ndarray]) -> Comparison:
+def compare(exported: "ExportedModel", reference: Reference, clips: Sequence[np.ndarray]) -> Comparison:
     """
     Compare an exported model with torch: for each clip by itself, and for a clip that is padded in a batch.
 
@@ -189,7 +192,7 @@ def compare(exported: ExportedModel, reference: Reference, clips: Sequence[np.nd
 
 
 def compare_scores(
-    exported: ExportedModel,
+    exported: "ExportedModel",
     reference: Reference,
     dataset: str | os.PathLike | datasets.Dataset | datasets.DatasetDict,
     split: str | None,

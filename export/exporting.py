@@ -8,13 +8,12 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import datasets
 import numpy as np
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor
-from transformers.exporters import ExportedModel
+from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, exporters
 
 from ..data.audio import load_audio
 from ..data.folders import restore, whole_folder, write_json
@@ -26,6 +25,10 @@ from .description import DESCRIPTION, FORMAT_VERSION, describe
 from .formats import FORMATS, Format, Precision, check_format, export_graph, quiet
 from .graphs import ExportGraph, Task, task_of_model
 from .quantization import quantize
+
+
+if TYPE_CHECKING:
+    from transformers.exporters import ExportedModel
 
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]
@@ -185,7 +188,7 @@ def _read(files: Paths, reference: Reference, most: int | None = None) -> list[n
     return [load_audio(path, reference.rate)[:longest][: reference.longest] for path in paths[:most]]
 
 
-def _export(reference: Reference, format: Format, precision: Precision, calibration: Paths | None) -> ExportedModel:
+def _export(reference: Reference, format: Format, precision: Precision, calibration: Paths | None) -> "ExportedModel":
     model = reference.model
     if precision == "float16":
         # The front end stays in float32, with the matrices of its Fourier transform
@@ -215,11 +218,11 @@ def _description(reference: Reference, format: Format, precision: Precision) -> 
     return description
 
 
-def _save(exported: ExportedModel, folder: Path, format: Format) -> ExportedModel:
+def _save(exported: "ExportedModel", folder: Path, format: Format) -> "ExportedModel":
     """Write an exported model; the program as its runtime reads it from the folder."""
     with _errors_of_runtime(format), quiet():
         exported.save_pretrained(folder)
-        return ExportedModel.from_pretrained(folder, trust_remote_code=True, **FORMATS[format].run_settings)
+        return exporters.ExportedModel.from_pretrained(folder, trust_remote_code=True, **FORMATS[format].run_settings)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,15 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.utils._sympy.value_ranges import ValueRanges
 from transformers import exporters
+
+
+if TYPE_CHECKING:
+    from transformers.exporters import ExportedModel
 
 
 Format = Literal["onnx", "openvino", "executorch", "torch-export"]
@@ -81,8 +85,13 @@ def check_format(name: str, precision: str) -> None:
     Check that a model can be exported here in a format and a precision.
 
     Raises:
-        ValueError: there is no such format, it does not have the precision, or a package is missing.
+        ValueError: there is no such format, it does not have the precision, or a package is missing or too old.
     """
+    if not hasattr(exporters, "ExportedModel"):  # as in the versions for Python 3.10
+        raise ValueError(
+            "Exports need transformers 5.23 or newer, which needs Python 3.11 or newer. Run: pip install --upgrade "
+            "transformers"
+        )
     if name not in FORMATS:
         raise ValueError(f"There is no format {name!r}. Choose from {', '.join(FORMATS)}.")
     chosen = FORMATS[name]
@@ -98,7 +107,7 @@ def check_format(name: str, precision: str) -> None:
         )
 
 
-def export_graph(graph: torch.nn.Module, name: Format, inputs: Mapping[str, torch.Tensor]) -> exporters.ExportedModel:
+def export_graph(graph: torch.nn.Module, name: Format, inputs: Mapping[str, torch.Tensor]) -> "ExportedModel":
     """
     Export a module, with dynamic batch and time where the format has them.
 
@@ -118,7 +127,7 @@ def export_graph(graph: torch.nn.Module, name: Format, inputs: Mapping[str, torc
     return exported
 
 
-def _clean(exported: exporters.ExportedModel, name: Format) -> None:
+def _clean(exported: "ExportedModel", name: Format) -> None:
     """Remove what a program need not keep: where its code was, the example input, and needless checks of the input."""
     program = exported.program
     if name == "onnx":

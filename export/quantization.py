@@ -4,11 +4,15 @@
 
 import ast
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import exporters
 
 from .formats import SCOPES, quiet
+
+
+if TYPE_CHECKING:
+    from transformers.exporters import ExportedModel
 
 
 # The front end computes logarithms of small powers, and the head is small
@@ -16,7 +20,7 @@ FLOAT_MODULES = ("front_end", "model.classifier")
 
 
 def quantize(
-    exported: exporters.ExportedModel,
+    exported: "ExportedModel",
     calibration: Iterable[dict[str, Any]] | None = None,
     float_modules: Sequence[str] = FLOAT_MODULES,
     **settings: Any,

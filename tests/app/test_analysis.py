@@ -56,6 +56,7 @@ def test_a_frame_classifier_gives_the_highest_score_of_each_label(frames, record
 
 def test_an_export_gives_what_its_model_gives(recordings, tmp_path):
     """By a classifier of waveforms, which is exported in the shortest time."""
+    pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
     pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip install polyaudio[export]")
     torch.manual_seed(0)
     config = SAMAudioConfig(**{**SAM_AUDIO, "frontend": "waveform", "conv_stride": [16, 16]}, **LABELS)

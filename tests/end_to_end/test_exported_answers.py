@@ -22,6 +22,7 @@ from polyaudio import annotate, embed, evaluate, predict
 
 pytestmark = pytest.mark.slow
 
+pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install polyaudio[export]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install polyaudio[onnx]")
 

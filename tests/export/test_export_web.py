@@ -23,6 +23,8 @@ from polyaudio.export.web import export_web
 from polyaudio.scripts.export import main
 
 
+pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
+
 HOSTILE = "</script><b>\n&"
 
 

@@ -1,6 +1,7 @@
 """Exported models answer as in torch, through the runtime of their format."""
 
 import json
+import types
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from polyaudio import (
 )
 
 
+pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -214,6 +216,13 @@ def test_what_cannot_be_exported(tmp_path, arguments, message):
     model = SAMAudioModel(SAMAudioConfig(**SAM_AUDIO, name_or_path="encoder"))
     with pytest.raises(ValueError, match=message):
         export_model(model, tmp_path / "exported", feature_extractor=SAMAudioFeatureExtractor(), **arguments)
+
+
+def test_old_exporters_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("polyaudio.export.formats.exporters", types.SimpleNamespace())
+    model = SAMAudioModel(SAMAudioConfig(**SAM_AUDIO))
+    with pytest.raises(ValueError, match=r"Exports need transformers 5\.23 or newer, which needs Python 3\.11"):
+        export_model(model, tmp_path / "exported", feature_extractor=SAMAudioFeatureExtractor())
 
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):

@@ -25,6 +25,8 @@ from polyaudio import (
 from polyaudio.export.web import export_web
 
 
+pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
+
 pytestmark = pytest.mark.slow
 
 LABELS = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}, "initializer_range": 0.3}

@@ -34,6 +34,8 @@ from polyaudio.inference.annotation import Annotation
 from polyaudio.inference.annotation_files import write_annotation
 
 
+pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LABELS = {"id2label": dict(enumerate(TONES)), "label2id": {name: index for index, name in enumerate(TONES)}}

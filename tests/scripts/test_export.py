@@ -10,6 +10,7 @@ from polyaudio import SAMAudioConfig, SAMAudioFeatureExtractor, SAMAudioForAudio
 from polyaudio.scripts.export import main as export
 
 
+pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
