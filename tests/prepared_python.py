@@ -126,7 +126,8 @@ class Server:
     """Forks for each request until the standard input ends."""
 
     def __init__(self, address: str, libraries: str):
-        atexit.register(forget_libraries)  # first, and so the last that a program calls at its end
+        if sys.version_info >= (3, 11):  # Python 3.10 crashes at its end without them
+            atexit.register(forget_libraries)  # first, and so the last that a program calls at its end
         gc.disable()
         for name in LIBRARIES[libraries]:
             importlib.import_module(name)
