@@ -8,8 +8,8 @@ Whether polyaudio is right on a GPU, and how near it comes to what the card can 
 First what must be right: what the original implementations computed, in float32, TF32 and bfloat16; kernels of
 attention; compiled models; a resumed run; two cards, where there are two. Then feature extraction and loading. Then
 clips a second, the share of the card's peak (the rate of a large product of matrices in the same run) and memory: both
-stages of pre-training and fine-tuning with the batches of the recipes, and inference. What there is no time for is
-named. The exit code is 1 if something is not right. benchmarks/table.py makes the tables again.
+stages of pre-training and fine-tuning with the batches of the recipes, and inference. The output names the parts
+that did not fit into the time. The exit code is 1 if something is wrong. benchmarks/table.py makes the tables again.
 """
 
 import argparse
@@ -63,7 +63,7 @@ class Bench:
         self.output.write_text(json.dumps(self.content, indent=2) + "\n", encoding="utf-8")
 
     def has_time(self, what: str, expected_seconds: float) -> bool:
-        """Whether there is time for something; what there is no time for is left out."""
+        """Whether enough time is left for a part. Otherwise, note that it is left out."""
         is_left = self.settings.quick or time.perf_counter() + expected_seconds < self.end
         if not is_left:
             self.leave_out(what, "the time is up")

@@ -85,7 +85,7 @@ def check_format(name: str, precision: str) -> None:
     Check that a model can be exported here in a format and a precision.
 
     Raises:
-        ValueError: there is no such format, it does not have the precision, or a package is missing or too old.
+        ValueError: the format is unknown, it does not have the precision, or a package is missing or too old.
     """
     if not hasattr(exporters, "ExportedModel"):  # as in the versions for Python 3.10
         raise ValueError(

@@ -593,7 +593,7 @@ FOLDERS |= {
 # The tests ----------------------------------------------------------------------------------------
 
 
-# What Python, torch and the system say where there is no more memory
+# What Python, torch and the system say when memory runs out
 NO_MEMORY = re.compile("MemoryError|allocate memory|not enough memory")
 
 

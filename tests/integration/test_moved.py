@@ -12,7 +12,7 @@ import pytest
 from polyaudio.integration.moved import MODULES, NAMES
 
 
-# The public names of each module of 0.1.0 that is no longer there, as far as they still are somewhere
+# The public names of each module of 0.1.0 that is gone. Names that were removed are left out
 NAMES_OF_0_1 = {
     "modeling.adapters": "AdapterLoadingMixin",
     "registration": "register_auto_classes",
