@@ -46,7 +46,7 @@ class LogMelFrontEnd(SAMAudioFrontEnd):
 
     def __init__(self, extractor: SAMAudioFeatureExtractor):
         super().__init__(extractor)
-        self.power = CentredPower(extractor.n_fft, extractor.hop_length, dtype=torch.float64)
+        self.power = CentredPower(extractor.n_fft, extractor.hop_length, precise=True)
         self.register_buffer("mel_filters", extractor.mel_filters.clone(), persistent=False)
 
     def features(self, waveforms: torch.Tensor, lengths: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:

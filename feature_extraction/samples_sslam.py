@@ -19,7 +19,6 @@ class SSLAMFrontEnd(SampleFrontEnd):
             model hears this padding. It never hears the padding that the caller added and masked.
     """
 
-    window: torch.Tensor
     mel_filters: torch.Tensor
 
     def __init__(self, extractor: SSLAMFeatureExtractor, hears_padding: bool):
@@ -31,10 +30,9 @@ class SSLAMFrontEnd(SampleFrontEnd):
         )
         self.mean, self.std, self.padding_value = extractor.mean, extractor.std, extractor.padding_value
         self.heard_length = extractor.max_length if hears_padding else 0
-        # The first sample of a frame does not matter, because the window is zero there
-        self.register_buffer("window", extractor.window[1:].clone(), persistent=False)
         self.register_buffer("mel_filters", extractor.mel_filters.clone(), persistent=False)
-        self.fourier = FourierPower(extractor.n_fft, len(extractor.mel_filters))
+        window = nn.functional.pad(extractor.window, (0, self.n_fft - self.window_length))
+        self.power = FourierPower(window, len(extractor.mel_filters))
 
     def forward(self, samples: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         is_own, lengths = attention_mask.to(samples.dtype), attention_mask.sum(1)
@@ -54,7 +52,8 @@ class SSLAMFrontEnd(SampleFrontEnd):
 
     def _features(self, frames: torch.Tensor) -> torch.Tensor:
         frames = frames - frames.mean(dim=-1, keepdim=True)
-        frames = (frames[..., 1:] - 0.97 * frames[..., :-1]) * self.window
-        power = self.fourier(nn.functional.pad(frames, (1, self.n_fft - self.window_length)))
+        # The first sample of a frame does not matter, because the window is zero there
+        frames = frames[..., 1:] - 0.97 * frames[..., :-1]
+        power = self.power(nn.functional.pad(frames, (1, self.n_fft - self.window_length)))
         energies = (power @ self.mel_filters).clamp(min=torch.finfo(torch.float32).eps)
         return (energies.log() - self.mean) / (2 * self.std)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from polyaudio import SAMAudioFeatureExtractor, SSLAMFeatureExtractor
-from polyaudio.feature_extraction.samples import CentredPower, FourierPower
+from polyaudio.feature_extraction.samples import CentredPower, FourierPower, PreciseFourierPower
 from polyaudio.feature_extraction.samples_sam_audio import sample_front_end
 from polyaudio.feature_extraction.samples_sslam import SSLAMFrontEnd
 from polyaudio.feature_extraction.spectrogram import power_spectrogram
@@ -28,11 +28,28 @@ def batch(clips: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return samples, mask
 
 
+@pytest.mark.parametrize("power", [FourierPower, PreciseFourierPower])
 @pytest.mark.parametrize(("n_fft", "num_bins"), [(512, 256), (1024, None), (4096, 1073), (400, None), (97, 20)])
-def test_the_power_is_that_of_a_fourier_transform(n_fft, num_bins):
+def test_the_power_is_that_of_a_fourier_transform(n_fft, num_bins, power):
     frames = torch.randn(2, 3, n_fft, generator=torch.Generator().manual_seed(0))
-    expected = torch.fft.rfft(frames.double()).abs().square()[..., :num_bins]
-    torch.testing.assert_close(FourierPower(n_fft, num_bins)(frames).double(), expected, rtol=1e-4, atol=1e-3)
+    window = torch.hann_window(n_fft, dtype=torch.float64)
+    expected = torch.fft.rfft(frames * window).abs().square()[..., :num_bins]
+    torch.testing.assert_close(power(window, num_bins)(frames).double(), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_fft", [512, 1024, 1200])
+def test_silent_bins_beside_a_loud_tone_keep_their_power(n_fft):
+    # With a smooth window, the bins far from a tone have no more than rounding errors
+    window = torch.from_numpy(np.kaiser(n_fft, 30))
+    frames = torch.sin(torch.linspace(0, 200, n_fft, dtype=torch.float64) + torch.arange(20)[:, None]).float()[None]
+    spectrum = torch.fft.rfft(frames * window).abs()
+    far = slice(n_fft // 4, None)
+    errors = {}
+    for power in (FourierPower, PreciseFourierPower):
+        found = power(window)(frames).double().sqrt()
+        errors[power] = ((found - spectrum)[..., far].abs().max() / spectrum.max()).item()
+    assert errors[PreciseFourierPower] < 5e-9
+    assert errors[FourierPower] > 10 * errors[PreciseFourierPower]
 
 
 def test_clips_of_a_batch_are_reflected_at_their_own_ends():
