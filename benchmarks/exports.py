@@ -7,7 +7,8 @@
 The clips are 20 pieces of 0.2 to 60 s of the recordings, one after another where a recording is too short. The models
 are the default SAMAudio, and SSLAM of base size with `--model` or with random weights, of which the labels on top mean
 little. The front end is inside; float32 is measured without it too. The time is that of a clip of 10 s, from its
-samples to the logits, in turns with torch eager; ExecuTorch gets a window of it. int8-static is calibrated on other pieces of the recordings.
+samples to the logits, in turns with torch eager; ExecuTorch gets a window of it. int8-static is calibrated on other
+pieces of the recordings.
 """
 
 import argparse
