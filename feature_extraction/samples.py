@@ -35,7 +35,7 @@ class FourierPower(nn.Module):
         self.columns = _divisor_near_root(n_fft)
         self.rows = n_fft // self.columns
         for name, values in self._factors(window).items():
-            self.register_buffer(name, values.float(), persistent=False)
+            self.register_buffer(name, values.float().contiguous(), persistent=False)  # as ExecuTorch wants constants
 
     def _factors(self, window: torch.Tensor) -> dict[str, torch.Tensor]:
         """
