@@ -37,6 +37,12 @@ def test_the_power_is_that_of_a_fourier_transform(n_fft, num_bins, power):
     torch.testing.assert_close(power(window, num_bins)(frames).double(), expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("power", [FourierPower, PreciseFourierPower])
+def test_constants_are_contiguous(power):
+    # ExecuTorch refuses others
+    assert all(one.is_contiguous() for one in power(torch.hann_window(512)).buffers())
+
+
 @pytest.mark.parametrize("n_fft", [512, 1024, 1200])
 def test_silent_bins_beside_a_loud_tone_keep_their_power(n_fft):
     # With a smooth window, the bins far from a tone have no more than rounding errors
