@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Parquet files with vectors, as `polyaudio embed` and others write them."""
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+
+needs_usearch = pytest.mark.skipif(
+    importlib.util.find_spec("usearch") is None, reason="usearch is not installed: pip install polyaudio[search]"
+)
 
 
 def clustered(rows: int, size: int, *, clusters: int = 20, seed: int = 0) -> np.ndarray:

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from prepared_python import python
+from vector_files import needs_usearch
 
 
 pytestmark = pytest.mark.slow
@@ -108,6 +109,7 @@ def test_the_tables_are_made_again_from_the_file(quick_run, project_root):
         )
 
 
+@needs_usearch
 def test_both_kinds_of_search_are_measured(project_root):
     printed = run(
         project_root / "benchmarks" / "search.py", "--rows", "1000", "--size", "16", "--queries", "5", "--dedupe"

@@ -165,8 +165,10 @@ def test_a_space_for_a_model_on_the_hub(hub, model):
 
 @pytest.mark.slow
 def test_a_static_space_is_the_exported_page(tmp_path, monkeypatch):
+    pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
     web = pytest.importorskip("polyaudio.export.web")
-    pytest.importorskip("onnxruntime")
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
     monkeypatch.setattr(web, "read_web_runtime", lambda source: {"dist/ort.mjs": b"runtime"})
     model = str(tmp_path / "model")  # of waveforms, which are exported in the shortest time
     sizes = {**SAM_AUDIO, "frontend": "waveform", "conv_stride": [16, 16]}

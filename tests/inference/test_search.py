@@ -24,7 +24,7 @@ from polyaudio import (
 from polyaudio.inference.backends import open_encoder
 from polyaudio.modeling.digests import digest_of_model
 from polyaudio.scripts.embed import main as embed_command
-from vector_files import clustered, write_vectors
+from vector_files import clustered, needs_usearch, write_vectors
 
 
 ROWS, SIZE = 300, 16
@@ -63,7 +63,7 @@ def index(tmp_path_factory) -> Path:
     return folder / "index"
 
 
-@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("exact", [True, pytest.param(False, marks=needs_usearch)])
 def test_the_nearest_recordings_are_found(index, exact):
     queries = [VECTORS[5], VECTORS[250] + 0.1]
     results = search(queries, index, top_k=7, exact=exact)

@@ -10,7 +10,7 @@ import pytest
 
 from polyaudio import build_index, search
 from polyaudio.inference.search_index import SearchIndex
-from vector_files import clustered, write_vectors
+from vector_files import clustered, needs_usearch, write_vectors
 
 
 VECTORS = clustered(200, 12)
@@ -23,6 +23,7 @@ def features(tmp_path):
     return tmp_path / "features"
 
 
+@needs_usearch
 def test_the_approximate_index_finds_the_neighbours(features, tmp_path):
     report = build_index(features, tmp_path / "index")
     assert (report.rows, report.size, report.approximate.sampled) == (200, 12, 200)
@@ -30,6 +31,7 @@ def test_the_approximate_index_finds_the_neighbours(features, tmp_path):
     assert report.bytes == sum(path.stat().st_size for path in (tmp_path / "index").iterdir())
 
 
+@needs_usearch
 def test_the_approximate_index_finds_every_vector_and_is_the_same_each_time(tmp_path):
     """Which several threads that build it do not promise."""
     vectors, files = clustered(1000, 16), [f"{row}.wav" for row in range(1000)]
@@ -41,6 +43,7 @@ def test_the_approximate_index_finds_every_vector_and_is_the_same_each_time(tmp_
     assert [result.hits[0].file for result in search(list(vectors), tmp_path / "index", top_k=1)] == files
 
 
+@needs_usearch
 def test_copies_count_as_found_whichever_is_found(tmp_path):
     vectors = np.repeat(clustered(5, 12), 40, axis=0)
     path = write_vectors(tmp_path / "copies.parquet", vectors, FILES)
@@ -56,6 +59,7 @@ def test_without_an_approximate_index(features, tmp_path):
     assert len(result.hits) == 2
 
 
+@needs_usearch
 def test_few_rows_and_vectors_of_zeros(tmp_path):
     path = write_vectors(tmp_path / "one.parquet", np.ones((1, 4), np.float32), ["a.wav"])
     assert build_index(path, tmp_path / "index").rows == 1
@@ -84,6 +88,7 @@ def test_columns_of_others_that_are_no_times_stay_columns(tmp_path):
     assert (hit.start, hit.columns) == (None, {"start": "noon", "end": "night"})
 
 
+@needs_usearch
 def test_an_index_is_replaced_and_nothing_else(features, tmp_path):
     build_index(features, tmp_path / "index", approximate=False)
     build_index(features, tmp_path / "index")
@@ -114,6 +119,7 @@ def test_features_that_changed_are_an_error(features, tmp_path):
     assert len(search("3.wav", tmp_path / "index", top_k=100)[0].hits) == 19
 
 
+@needs_usearch
 def test_a_damaged_index_is_an_error(features, tmp_path):
     build_index(features, tmp_path / "index")
     graph = tmp_path / "index" / "vectors.usearch"
