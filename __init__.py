@@ -20,6 +20,7 @@ _MODULE_OF = {
     "AudioTrainingArguments": ".training.arguments",
     "AugmentationArguments": ".augmentation.arguments",
     "CalibrationResult": ".training.calibration",
+    "Comparison": ".training.comparison",
     "DataArguments": ".training.arguments",
     "DatasetRecordings": ".data.recordings",
     "Duplicate": ".inference.duplicates",
@@ -54,6 +55,7 @@ _MODULE_OF = {
     "build_app": ".app.page",
     "build_index": ".inference.search_index",
     "calibrate": ".training.calibration",
+    "compare": ".training.comparison",
     "cross_validate": ".training.fine_tuning",
     "embed": ".inference.embedding",
     "embed_collection": ".inference.collection",
@@ -151,6 +153,8 @@ if TYPE_CHECKING:
     from .training.arguments import WindowArguments as WindowArguments
     from .training.calibration import CalibrationResult as CalibrationResult
     from .training.calibration import calibrate as calibrate
+    from .training.comparison import Comparison as Comparison
+    from .training.comparison import compare as compare
     from .training.fine_tuning import cross_validate as cross_validate
     from .training.fine_tuning import fine_tune as fine_tune
     from .training.pretraining import pretrain as pretrain

@@ -94,14 +94,15 @@ def evaluate_clips(
     return score_logits(logits, clips, label_names(config), Calibration.from_config(config))
 
 
-def logits_of_clips(trainer: Trainer, dataset: Dataset) -> np.ndarray:
+def logits_of_clips(trainer: Trainer, dataset: Dataset, *, multi_label: bool = False) -> np.ndarray:
     """
-    The logits `(clips, classes)` of clips for which one of the classes is right, joined over their windows.
+    The logits `(clips, classes)` of clips, joined over their windows.
 
     Args:
         trainer, dataset: as for [`evaluate_clips`].
+        multi_label: whether several of the classes can be right for a clip.
     """
-    return _joined(_logits(trainer.predict(dataset)), dataset, multi_label=False)
+    return _joined(_logits(trainer.predict(dataset)), dataset, multi_label)
 
 
 def label_names(config: PreTrainedConfig) -> list[str]:

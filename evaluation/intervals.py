@@ -71,15 +71,65 @@ def multi_label_intervals(
         `map`, as `[low, high]` or `None`; see `single_label_intervals`.
     """
     labels, scores = np.asarray(labels, dtype=bool), np.asarray(scores)
+    means = _mean_precisions(labels, scores, *_resample(recordings, resamples, seed))
+    return {"map": _interval(means[~np.isnan(means)])}
+
+
+def accuracy_difference(
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    others: np.ndarray,
+    recordings: Sequence[str],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[float]:
+    """
+    The interval `[low, high]` of the accuracy of predictions minus that of others on the same resamples.
+
+    Args:
+        labels, predictions, others: `(clips,)`, class indices.
+        recordings, resamples, seed: as for `single_label_intervals`.
+    """
+    labels, predictions, others = (np.asarray(one) for one in (labels, predictions, others))
     rows, counts = _resample(recordings, resamples, seed)
+    better = (predictions == labels).astype(np.float64) - (others == labels)
+    gained, total = (np.bincount(rows, weights=one) @ counts for one in (better, np.ones(len(labels))))
+    return _percentiles(gained / total)
+
+
+def map_difference(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    others: np.ndarray,
+    recordings: Sequence[str],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[float]:
+    """
+    The interval `[low, high]` of the mean average precision of scores minus that of others on the same resamples.
+
+    Args:
+        labels, scores, others: `(clips, classes)`, as for `multi_label_intervals`.
+        recordings, resamples, seed: as for `single_label_intervals`.
+    """
+    labels = np.asarray(labels, dtype=bool)
+    rows, counts = _resample(recordings, resamples, seed)
+    own, theirs = (_mean_precisions(labels, np.asarray(one), rows, counts) for one in (scores, others))
+    differences = own - theirs
+    return _percentiles(differences[~np.isnan(differences)])
+
+
+def _mean_precisions(labels: np.ndarray, scores: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`(1 + resamples,)`, over the classes that a resample has; NaN if it has none."""
     total, number = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
     for index in np.flatnonzero(labels.any(axis=0)):
         precision = _average_precisions(labels[:, index], scores[:, index], rows, counts)
         is_scored = ~np.isnan(precision)
         total[is_scored] += precision[is_scored]
         number += is_scored
-    has_any = number > 0
-    return {"map": _interval(total[has_any] / number[has_any])}
+    return np.divide(total, number, out=np.full(len(total), np.nan), where=number > 0)
 
 
 def _average_precisions(labels: np.ndarray, scores: np.ndarray, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -116,7 +166,12 @@ def _sums(groups: np.ndarray, rows: np.ndarray, num_groups: int, counts: np.ndar
 
 
 def _interval(values: np.ndarray) -> list[float] | None:
-    """The interval from `(1 + resamples,)` values; the first is the score on the test set itself."""
-    estimate, resampled = values[0], values[1:]
-    low, high = np.clip(np.percentile(resampled, _PERCENTILES) + estimate - resampled.mean(), 0, 1).tolist()
+    """The interval of a score from 0 to 1, from `(1 + resamples,)` values."""
+    low, high = np.clip(_percentiles(values), 0, 1).tolist()
     return [low, high] if high - low > 1e-9 else None  # equal scores differ by rounding
+
+
+def _percentiles(values: np.ndarray) -> list[float]:
+    """The interval from `(1 + resamples,)` values; the first is that of the test set itself."""
+    estimate, resampled = values[0], values[1:]
+    return (np.percentile(resampled, _PERCENTILES) + estimate - resampled.mean()).tolist()

@@ -34,6 +34,7 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
     those of models of other libraries, which read one whole clip at a time.
 
     Attributes:
+        recipe: the recipe for training such a model on a small dataset.
         lora_modules: parts of the encoder that LoRA can adapt, each with the names of its modules, the default first.
         probe_features: the features that a linear probe can use, the default first.
         no_weight_decay: endings of the names of parameters without weight decay, in addition to norms and biases.
@@ -44,6 +45,7 @@ class ModelTraits(Generic[ConfigT, ExtractorT]):
             on one. It is what freezing freezes and LoRA adapts, and the rest is trained.
     """
 
+    recipe: str = "default"
     lora_modules: Mapping[str, Sequence[str]] = {}
     probe_features: tuple[str, ...] = ()
     no_weight_decay: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ class SSLAMTraits(ModelTraits[SSLAMConfig, SSLAMFeatureExtractor]):
     windows together have the frames of the whole clip. The classifiers do the same with the frames of long clips.
     """
 
+    recipe = "sslam_small"
     lora_modules = {"attention": ["q_proj", "k_proj", "v_proj", "o_proj"], "mlp": ["fc1", "fc2"]}
     probe_features = ("both", "cls", "mean")
     no_weight_decay = ("cls_token",)

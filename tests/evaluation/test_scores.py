@@ -11,7 +11,12 @@ import pytest
 import sklearn.metrics
 from transformers import EvalPrediction
 
-from polyaudio.evaluation.intervals import multi_label_intervals, single_label_intervals
+from polyaudio.evaluation.intervals import (
+    accuracy_difference,
+    map_difference,
+    multi_label_intervals,
+    single_label_intervals,
+)
 from polyaudio.evaluation.metrics import multilabel_metrics
 from polyaudio.evaluation.plots import plot_losses
 from polyaudio.evaluation.results import Evaluation
@@ -333,6 +338,10 @@ def shuffled_recordings(rng, recordings: int, classes: int = 3) -> tuple[np.ndar
 
 
 def intervals_by_hand(score, labels, predictions, recordings, resamples: int, seed: int) -> list[float]:
+    return np.clip(differences_by_hand(score, labels, predictions, recordings, resamples, seed), 0, 1).tolist()
+
+
+def differences_by_hand(score, labels, predictions, recordings, resamples: int, seed: int) -> list[float]:
     """Clip after clip: the scores of the copies of whole recordings, as they are drawn, moved to the estimate."""
     names = sorted(set(recordings))
     draws = np.random.default_rng(seed).multinomial(len(names), [1 / len(names)] * len(names), size=resamples)
@@ -340,8 +349,7 @@ def intervals_by_hand(score, labels, predictions, recordings, resamples: int, se
     for draw in draws:
         times = [draw[names.index(recording)] for recording in recordings]
         values.append(score(np.repeat(labels, times, axis=0), np.repeat(predictions, times, axis=0)))
-    bounds = np.percentile(values, [2.5, 97.5]) + score(labels, predictions) - np.mean(values)
-    return np.clip(bounds, 0, 1).tolist()
+    return (np.percentile(values, [2.5, 97.5]) + score(labels, predictions) - np.mean(values)).tolist()
 
 
 def test_intervals_equal_a_plain_loop(tags):
@@ -366,6 +374,36 @@ def test_intervals_equal_a_plain_loop(tags):
     arguments = labels[few], logits[few], recordings[few]
     by_hand = intervals_by_hand(mean_average_precision, *arguments, resamples=50, seed=7)
     assert multi_label_intervals(*arguments, resamples=50, seed=7)["map"] == pytest.approx(by_hand)
+
+
+def test_differences_are_those_of_the_same_resamples(tags):
+    rng = np.random.default_rng(3)
+    labels, answers, recordings = shuffled_recordings(rng, 12)
+    others = np.where(rng.random(len(labels)) < 0.3, 0, answers)
+
+    def gain(labels, both):
+        return (both[:, 0] == labels).mean() - (both[:, 1] == labels).mean()
+
+    both = np.stack([answers, others], axis=1)
+    by_hand = differences_by_hand(gain, labels, both, recordings, resamples=50, seed=7)
+    assert accuracy_difference(labels, answers, others, recordings, resamples=50, seed=7) == pytest.approx(by_hand)
+    assert accuracy_difference(labels, answers, answers, recordings) == [0, 0]
+
+    logits, labels, recordings = tags
+    few = slice(0, 24)
+    labels, logits, recordings = labels[few], logits[few], recordings[few]
+    others = logits + 0.5 * rng.standard_normal(logits.shape)
+
+    def gain_of_map(labels, both):
+        there = labels.any(axis=0)
+        scores = [
+            sklearn.metrics.average_precision_score(labels[:, there], one[:, there]) for one in both.swapaxes(0, 1)
+        ]
+        return scores[0] - scores[1]
+
+    both = np.stack([logits, others], axis=1)
+    by_hand = differences_by_hand(gain_of_map, labels, both, recordings, resamples=50, seed=7)
+    assert map_difference(labels, logits, others, recordings, resamples=50, seed=7) == pytest.approx(by_hand)
 
 
 def test_intervals_hold_the_truth():
