@@ -137,6 +137,13 @@ def test_links_out_of_the_site_lead_to_github():
         assert on_site(kept) == kept
 
 
+def test_short_flags_stay_on_one_line():
+    flags = hook("flags")
+    html = "<p><code>--folds 5</code> <code>fold</code> <code>--model-name-or-path ta012/SSLAM_pretrain</code></p>"
+    marked = html.replace("<code>--folds", '<code class="flag">--folds')
+    assert flags.on_page_content(html, _Page("a.md"), _Config, None) == marked
+
+
 def test_requests_to_other_hosts_are_found(caplog):
     links = hook("links")
     links.on_post_page(
