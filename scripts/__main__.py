@@ -12,8 +12,8 @@ from .command import exit_code, hide_bars_of_libraries
 
 COMMANDS = {
     "train": "train a classifier on a labelled dataset, from scratch or from a checkpoint",
-    "compare": "find out which way to train is best for a dataset, within a limit of time",
     "pretrain": "pre-train a model on recordings without labels",
+    "compare": "find out which way to train is best for a dataset, within a limit of time",
     "evaluate": "evaluate a trained classifier on a dataset",
     "calibrate": 'make the scores of a classifier probabilities, and let it answer "none of these"',
     "tune-events": "choose how a frame classifier gets events from its scores",
