@@ -93,10 +93,21 @@ def main(argv: list[str]) -> None:
     print(plain(format_comparison(comparison), keep="\n"))
     best = comparison.ways[0]
     if best.flags is not None:
-        flags = [*best.flags, *(["--infer-groups"] if args.infer_groups else [])]
-        print(f"\nTrain it: {shlex.join(['polyaudio', 'train', '--dataset', args.dataset, *flags])}")
+        flags = ["--dataset", args.dataset, *best.flags, *_data_flags(args)]
+        print(f"\nTrain it: {shlex.join(['polyaudio', 'train', *flags])}")
     if args.output is not None:
         write_json(args.output, comparison.to_dict())
+
+
+def _data_flags(args: argparse.Namespace) -> list[str]:
+    """The flags of labels and recordings that were given, for `polyaudio train`."""
+    flags = ["--infer-groups"] if args.infer_groups else []
+    if args.audio_column != "audio":
+        flags += ["--audio-column", args.audio_column]
+    for name in ("label_column", "label_separator", "group_column", "group_by", "data_home"):
+        if getattr(args, name) is not None:
+            flags += [f"--{name.replace('_', '-')}", getattr(args, name)]
+    return [*flags, "--label-columns", *args.label_columns] if args.label_columns else flags
 
 
 def format_comparison(comparison: "Comparison") -> str:

@@ -98,7 +98,7 @@ def test_what_does_not_fit_into_the_time_is_left_out(tones):
 
 @pytest.mark.slow
 def test_what_does_not_go_with_a_model_is_left_out(tones, tmp_path):
-    """A SAMAudio model is no encoder for another one."""
+    """A SAMAudio model cannot be the encoder of another one."""
     labels = {"id2label": {0: "high", 1: "low"}, "label2id": {"high": 0, "low": 1}}
     SAMAudioForAudioClassification(SAMAudioConfig(**SAM_AUDIO, **labels)).save_pretrained(tmp_path / "model")
     SAMAudioFeatureExtractor().save_pretrained(tmp_path / "model")
