@@ -7,7 +7,8 @@ A corpus to pre-train on that anybody can rebuild: music, speech and effects und
     polyaudio dataset build corpus/audio --output corpus/chunks --chunk 10 --overlap 0
 
 It needs `apt-get` and `dpkg-deb` of Debian or a kin of it, and no root. Each package becomes a folder of FLAC files of
-16 kHz mono in `corpus/audio`. `corpus/credits.md` lists the packages with their versions, hours and licences, and
+16 kHz mono in `corpus/audio`; files shorter than 10 s are joined, because a window for pre-training that holds one of
+them would be mostly silence. `corpus/credits.md` lists the packages with their versions, hours and licences, and
 `corpus/licences` has the licence texts that came with them. A file that another package has too is taken once.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from polyaudio.data.audio import stream_audio
@@ -26,13 +28,27 @@ from polyaudio.data.audio import stream_audio
 
 # Not among them, since they are for tests: asterisk-core-sounds, asterisk-prompt, hydrogen-drumkits,
 # fluid-soundfont-gm, ktuberling-data, tuxpaint-stamps-default, sonic-pi-samples
-PACKAGES = (
-    *("drascula-music", "warzone2100-music", "wesnoth-1.16-music", "hedgewars-data", "fillets-ng-data"),
-    *("fillets-ng-data-cs", "fillets-ng-data-nl", "widelands-data", "supertuxkart-data", "colobot-common-sounds"),
-    *("singularity-music", "freedroidrpg-data", "klettres-data", "warmux-data", "hyperrogue-music"),
-    *("asterisk-moh-opsound-wav", "lincity-ng-data", "asc-music"),
+MUSIC = (
+    *("drascula-music", "warzone2100-music", "wesnoth-1.16-music", "hyperrogue-music", "asterisk-moh-opsound-wav"),
+    *("singularity-music", "asc-music", "supertuxkart-data"),
 )
+SPEECH = (
+    *("fillets-ng-data", "fillets-ng-data-cs", "fillets-ng-data-nl", "klettres-data", "qabcs-data", "gcin-voice"),
+    *("kajongg", "festvox-ru", "hedgewars-data"),
+)
+EFFECTS = (
+    *("wesnoth-1.16-data", "widelands-data", "colobot-common-sounds", "freedroidrpg-data", "warmux-data"),
+    *("lincity-ng-data", "megaglest-data", "planetblupi-common", "bucklespring-data", "emacspeak"),
+    *("ardentryst", "supertux-data", "scorched3d-data", "flare-game", "boswars-data", "scratch", "minetest-data"),
+    *("torcs-data", "oxygen-sounds", "sound-theme-freedesktop", "guitarix-common", "pekka-kana-2-data"),
+    *("searchandrescue-data", "neverball-common", "enigma-data", "netpanzer-data", "wordwarvi-sound", "btanks-data"),
+    *("triplea", "micropolis-data", "bzflag-data", "trackballs-data", "freetennis-common", "castle-game-engine-doc"),
+)
+PACKAGES = (*MUSIC, *SPEECH, *EFFECTS)
 RATE = 16_000
+SHORT = 10 * RATE
+JOINED = 60 * RATE
+PAUSE = RATE // 4
 ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff")
 
 
@@ -85,6 +101,7 @@ def add_package(name: str, output: Path, seen: set[str]) -> Package:
         for file in recordings(content, seen):
             length = write_mono(file, (output / "audio" / name / file.relative_to(content)).with_suffix(".flac"))
             files, seconds, unreadable = files + (length > 0), seconds + length, unreadable + (length == 0)
+        join_short(output / "audio" / name)
         text = (content / "usr" / "share" / "doc" / name / "copyright").read_text(errors="replace")
     (output / "licences").mkdir(parents=True, exist_ok=True)
     (output / "licences" / f"{name}.txt").write_text(text)
@@ -116,6 +133,20 @@ def write_mono(file: Path, path: Path) -> float:
     if length == 0:
         path.unlink()
     return length
+
+
+def join_short(folder: Path) -> None:
+    """Join the short files in a folder into files of about a minute, in an order that mixes their kinds."""
+    short = [file for file in folder.rglob("*.flac") if soundfile.info(file).frames < SHORT]
+    short.sort(key=lambda file: hashlib.sha256(str(file.relative_to(folder)).encode()).digest())
+    parts: list[np.ndarray] = []
+    for file in short:
+        parts += [soundfile.read(file, dtype="int16")[0], np.zeros(PAUSE, np.int16)]
+        file.unlink()
+        if file is short[-1] or sum(map(len, parts)) >= JOINED:
+            number = len(list(folder.glob("joined-*.flac")))
+            soundfile.write(folder / f"joined-{number:03}.flac", np.concatenate(parts), RATE)
+            parts = []
 
 
 def licences(copyright_text: str) -> tuple[str, ...]:

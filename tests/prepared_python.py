@@ -131,6 +131,9 @@ class Server:
         gc.disable()
         for name in LIBRARIES[libraries]:
             importlib.import_module(name)
+        if "duckdb" in sys.modules:
+            # Some versions open a database as they are imported. At the end of a fork, they wait for its threads
+            sys.modules["duckdb"].close()
         gc.freeze()
         gc.enable()
         self.read_at_import = READ_AT_IMPORT[libraries]

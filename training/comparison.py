@@ -12,24 +12,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from huggingface_hub import try_to_load_from_cache
 
-from ..data.given import waveforms_of
 from ..data.labels import FRAMES, MULTI_LABEL, class_names, classes_of_clips, task_of
 from ..data.loading import name_of
-from ..data.windows import AudioClips
 from ..evaluation.bars import no_bars
 from ..evaluation.classifier import DEFAULT_METRICS, logits_of_clips
 from ..evaluation.intervals import accuracy_difference, map_difference
+from ..evaluation.log_mel_statistics import log_mel_statistics
 from ..evaluation.prepared import prepared
 from ..evaluation.probe_kinds import fit_linear
 from ..evaluation.results import Evaluation
 from ..evaluation.scores import evaluate_predictions
-from ..feature_extraction.feature_extraction_sam_audio import SAMAudioFeatureExtractor
 from ..inference.progress import progress_bar
 from ..modeling.loading import load_config
 from ..modeling.traits import traits_of
@@ -265,7 +261,7 @@ class _Result:
 
 def _baseline(folds: _Folds) -> _Result:
     start = time.monotonic()
-    features = _log_mel_statistics(folds.clips)
+    features = log_mel_statistics(folds.clips)
     probabilities = np.zeros((len(folds.clips), len(folds.names)))
     groups = np.array(folds.recordings)
     for train, test in folds.parts():
@@ -276,30 +272,6 @@ def _baseline(folds: _Folds) -> _Result:
     if folds.task == MULTI_LABEL:
         logits -= np.log1p(-probabilities)
     return _Result("log-mel statistics", None, None, time.monotonic() - start, logits)
-
-
-def _log_mel_statistics(clips: Dataset) -> np.ndarray:
-    """`(clips, 160)`: the mean and the standard deviation over time of each log-mel band."""
-    feature_extractor = SAMAudioFeatureExtractor("log_mel")
-
-    def measure(items: list[dict[str, Any]]) -> torch.Tensor:
-        features = feature_extractor(
-            waveforms_of(items),
-            sampling_rate=feature_extractor.sampling_rate,
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        mask = features["attention_mask"][..., None].bool()
-        frames, values = mask.sum(dim=1), features["input_values"]
-        means = values.masked_fill(~mask, 0).sum(dim=1) / frames
-        deviations = (values - means[:, None]).masked_fill(~mask, 0).square().sum(dim=1) / frames
-        return torch.cat([means, deviations.sqrt()], dim=1)
-
-    batches = torch.utils.data.DataLoader(
-        AudioClips(clips, feature_extractor.sampling_rate), batch_size=8, collate_fn=measure
-    )
-    bar = datasets.utils.tqdm(batches, desc="Log-mel statistics", unit="batch")
-    return torch.cat(list(bar)).numpy().astype(np.float64)
 
 
 def _train(contender: _Contender, folds: _Folds, share: float, seed: int, scratch: Path) -> _Result:
