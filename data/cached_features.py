@@ -2,6 +2,7 @@
 # Licensed under the MIT License; see LICENSE.
 """Keeps the features of clips in memory, for training in which extraction would take most of the time."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
@@ -77,6 +78,40 @@ class CachedFeatures(torch.utils.data.Dataset):
             frame_seconds = self.seconds[index] / len(features)
             label = shifted_events(label, start * frame_seconds, frames * frame_seconds)
         return {"input_values": features[start : start + frames], "label": label, "seed": seed}
+
+
+class ShortClipFeatures(torch.utils.data.Dataset):
+    """
+    The items of `AudioClips` as features. The features of clips that are not cropped are extracted once and kept in
+    memory, those of longer clips on access.
+
+    Args:
+        clips: the clips, without an augmentation.
+        feature_extractor: returns `input_values` `(batch_size, frames, feature_size)` and `attention_mask`.
+        is_short: for each clip, whether it is never cropped.
+    """
+
+    def __init__(self, clips: AudioClips, feature_extractor: SequenceFeatureExtractor, is_short: Sequence[bool]):
+        self.clips = clips
+        self.extract = _Extract(feature_extractor)
+        rows = [row for row, short in enumerate(is_short) if short]
+        short_clips = clips.clips.select(rows)
+        self.features = dict(zip(rows, CachedFeatures(short_clips, feature_extractor, num_workers=2), strict=True))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, on which the crops depend. `AudioTrainer` calls this before each epoch."""
+        self.clips.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return `{"input_values": (frames, feature_size) float32, "label": label of these frames, "seed": int}`."""
+        if index in self.features:
+            return {**self.features[index], "seed": self.clips.seed_of(index)}
+        item = self.clips[index]
+        features, _, _ = self.extract([item])
+        return {"input_values": features["input_values"][0], "label": item["label"], "seed": item["seed"]}
 
 
 class _Extract:

@@ -113,8 +113,7 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
             AudioFileError: the clip cannot be read.
             ValueError: its pitch track cannot be read.
         """
-        clip = self.clips[index]
-        seed = combined_seed(self.seed, int(self._epoch), index)
+        clip, seed = self.clips[index], self.seed_of(index)
         if not self.has_audio:
             return {"waveform": None, "seed": seed, **self._given_alone(clip, seed)}
         waveform, start = self._read(clip["audio"], seed)
@@ -127,6 +126,10 @@ class AudioClips(CroppedClips, torch.utils.data.Dataset):
         if PITCH in self.columns:
             item["pitch"] = part_of_track(read_pitch_track(clip[PITCH]), start, seconds)
         return item
+
+    def seed_of(self, index: int) -> int:
+        """The seed of all random values of a clip in this epoch."""
+        return combined_seed(self.seed, int(self._epoch), index)
 
     def _given_alone(self, clip: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """The tonic, the pitch and the label of a clip without audio, of the part that `seed` selects."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 
 RATE = 16000
@@ -41,8 +42,7 @@ def write_export(folder: Path, task: str = "clips", **changes: Any) -> str:
     and for `padded` 1 if there is masked padding. It answers for windows or for each `ANSWER` samples. An encoder
     gives these two as features.
     """
-    import onnx
-
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install polyaudio[export]")
     folder.mkdir(parents=True, exist_ok=True)
     description = DESCRIPTION | {"task": task}
     if task == "frames":

@@ -133,8 +133,12 @@ class DataArguments:
         default=None,
         metadata={"help": "Length in seconds of random training crops, drawn again in each epoch. 0 for whole clips."},
     )
-    cache_features: bool = field(
-        default=False, metadata={"help": "Extract the features of each clip only once and keep them in memory."}
+    cache_features: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Extract the features of each clip only once and keep them in memory. By default those of clips "
+            "that are not cropped, if waveforms are not augmented and the features take at most half a gigabyte."
+        },
     )
 
 

@@ -358,7 +358,8 @@ def _prepare(run: _Run, division: Division, args: TrainingArguments) -> _Prepare
             args,
             task=task,
             fold=division.name,
-            data=run.data,
+            # What is cached without being asked to does not change the result
+            data=replace(run.data, cache_features=bool(run.data.cache_features)),
             augmentation=run.augmentation,
             lora=run.lora is not None,
             lora_settings=run.lora or LoraArguments(),
@@ -385,7 +386,7 @@ def _train(prepared: _Prepared) -> FineTuningResult:
     stop = StopOnSignal()
     trainer = AudioTrainer(
         model=learner,
-        args=args,
+        args=_without_idle_workers(args, learned),
         train_dataset=learned.datasets["train"],
         eval_dataset=learned.datasets.get("validation"),
         data_collator=learned.collator,
@@ -412,7 +413,7 @@ def _train(prepared: _Prepared) -> FineTuningResult:
     if learner is not model:
         trainer = AudioTrainer(
             model=model,
-            args=args,
+            args=_without_idle_workers(args, inputs),
             eval_dataset=inputs.datasets.get("validation"),
             data_collator=inputs.collator,
             processing_class=feature_extractor,
@@ -428,6 +429,15 @@ def _train(prepared: _Prepared) -> FineTuningResult:
         write_model_card(folder, _describe(run, division, args, config.model_type), evaluation)
         logger.info(_report(evaluation, folder))  # before the upload, which can fail
     return FineTuningResult(model, feature_extractor, evaluation, folder, history, push_run(trainer))
+
+
+def _without_idle_workers(args: TrainingArguments, inputs: Inputs) -> TrainingArguments:
+    """The arguments for a Trainer on these inputs: no processes that read what is in memory."""
+    if not inputs.in_memory or args.dataloader_persistent_workers or args.dataloader_prefetch_factor is not None:
+        return args
+    own = copy.copy(args)
+    own.dataloader_num_workers = 0
+    return own
 
 
 def _learner_of(model: torch.nn.Module, prepared: _Prepared) -> tuple[torch.nn.Module, Inputs]:

@@ -5,6 +5,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedConfig, PreTrainedModel, SequenceFeatureExtractor, TrainingArguments
@@ -15,16 +16,24 @@ from ..augmentation.arguments import (
     check_augmentation,
     waveform_augmentation,
 )
-from ..data.cached_features import CachedFeatures
+from ..data.audio import audio_info
+from ..data.cached_features import CachedFeatures, ShortClipFeatures
 from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator
-from ..data.given import check_front_end, given_columns
+from ..data.given import check_front_end, given_columns, has_audio
 from ..data.outliers import WithOutliers
+from ..data.readable import audio_file
 from ..data.windows import AudioClips
 from ..modeling.inputs import make_targets, whole_clips
 from ..modeling.traits import traits_of
 from .arguments import DataArguments
 from .frozen import HeadModel, collate_encoded, encode_clips
 
+
+# The features that are cached without being asked to: half a gigabyte of float32, from 100 frames a second
+_MOST_VALUES = 2**27
+_FRAME_RATE = 100
+# Share of training clips in memory above which worker processes cost more than they save
+_MOSTLY = 0.9
 
 # The parts of a dataset whose clips are augmented and cropped
 _TRAINED_ON = ("train", "outliers")
@@ -37,11 +46,13 @@ class Inputs:
         datasets: the splits, by name, with the items that the collators take. `train` is augmented.
         collator: makes batches for evaluation.
         train_collator: makes batches for training.
+        in_memory: whether the items are features in memory, so that worker processes would have nothing to do.
     """
 
     datasets: Mapping[str, torch.utils.data.Dataset]
     collator: Callable
     train_collator: Callable
+    in_memory: bool = False
 
 
 def make_inputs(
@@ -71,25 +82,84 @@ def make_inputs(
             `data.outlier_ratio` is too small.
     """
     label = splits["train"].features["label"]
-    check_augmentation(augmentation, label, cached=data.cache_features, given=given_columns(splits["train"]))
+    clips = {**splits, **({} if outliers is None else {"outliers": outliers})}
+    check_augmentation(augmentation, label, cached=bool(data.cache_features), given=given_columns(splits["train"]))
     check_front_end(splits["train"], feature_extractor)
     targets = make_targets(label, config, feature_extractor, padding=-100.0)
     is_soft = augmentation.mixes or outliers is not None
     train_targets = make_targets(label, config, feature_extractor, soft=is_soft)
-    clips = {**splits, **({} if outliers is None else {"outliers": outliers})}
-    make_datasets = _cached if data.cache_features else _decoded
-    datasets = make_datasets(clips, config, feature_extractor, data, augmentation, seed)
+    is_short = _short_clips(clips, config, feature_extractor, data, augmentation)
+    if data.cache_features:
+        datasets = _cached(clips, config, feature_extractor, data, seed)
+    elif is_short is not None:
+        datasets = _cached_where_short(clips, feature_extractor, data, seed, is_short)
+    else:
+        datasets = _decoded(clips, config, feature_extractor, data, augmentation, seed)
     if outliers is not None:
         datasets["train"] = WithOutliers(
             datasets["train"], datasets.pop("outliers"), ratio=data.outlier_ratio, seed=seed
         )
-    make_collator = FeatureCollator if data.cache_features else AudioCollator
+    has_features = bool(data.cache_features) or is_short is not None
+    make_collator = FeatureCollator if has_features else AudioCollator
     collator = make_collator(feature_extractor, targets)
     train_collator: Callable = make_collator(feature_extractor, train_targets)
     change = batch_augmentation(augmentation)
     if change is not None:
         train_collator = AugmentingCollator(train_collator, change)
-    return Inputs(datasets, collator, train_collator)
+    in_memory = bool(data.cache_features) or (is_short is not None and np.mean(is_short["train"]) > _MOSTLY)
+    return Inputs(datasets, collator, train_collator, in_memory)
+
+
+def _short_clips(
+    clips: Mapping[str, Dataset],
+    config: PreTrainedConfig,
+    feature_extractor: SequenceFeatureExtractor,
+    data: DataArguments,
+    augmentation: AugmentationArguments,
+) -> dict[str, list[bool]] | None:
+    """
+    For each clip, whether its features are the same in each epoch. `None` if those of a clip may change, or if caching
+    was declined or would take too much memory.
+    """
+    is_changed = waveform_augmentation(augmentation, feature_extractor.sampling_rate) is not None
+    has_frames = feature_extractor.feature_size > 1 and traits_of(config).reads_any_length
+    if data.cache_features is not None or is_changed or not has_frames or not all(map(has_audio, clips.values())):
+        return None
+    is_short: dict[str, list[bool]] = {}
+    most_seconds = _MOST_VALUES / feature_extractor.feature_size / _FRAME_RATE
+    for name, rows in clips.items():
+        longest = (data.crop_seconds if name in _TRAINED_ON else None) or float("inf")
+        is_short[name] = []
+        for row in rows.select_columns("audio"):
+            seconds = audio_info(audio_file(row["audio"])).duration
+            is_short[name].append(seconds <= longest)
+            most_seconds -= seconds if seconds <= longest else 0
+            if most_seconds < 0:
+                return None
+    return is_short
+
+
+def _cached_where_short(
+    clips: Mapping[str, Dataset],
+    feature_extractor: SequenceFeatureExtractor,
+    data: DataArguments,
+    seed: int,
+    is_short: Mapping[str, list[bool]],
+) -> dict[str, torch.utils.data.Dataset]:
+    """The splits as features: of clips that are never cropped from memory, of the others as they are needed."""
+    return {
+        name: ShortClipFeatures(
+            AudioClips(
+                rows,
+                feature_extractor.sampling_rate,
+                crop_seconds=(data.crop_seconds or None) if name in _TRAINED_ON else None,
+                seed=seed,
+            ),
+            feature_extractor,
+            is_short[name],
+        )
+        for name, rows in clips.items()
+    }
 
 
 def _cached(
@@ -97,7 +167,6 @@ def _cached(
     config: PreTrainedConfig,
     feature_extractor: SequenceFeatureExtractor,
     data: DataArguments,
-    augmentation: AugmentationArguments,
     seed: int,
 ) -> dict[str, torch.utils.data.Dataset]:
     """The splits as features that are extracted once; those to train on are cropped."""
@@ -177,4 +246,4 @@ def encode(
         for name in ("train", "validation")
         if name in datasets
     }
-    return HeadModel(model), Inputs(encoded, collate_encoded, collate_encoded)
+    return HeadModel(model), Inputs(encoded, collate_encoded, collate_encoded, in_memory=True)

@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from polyaudio import SAMAudioFeatureExtractor
-from polyaudio.data.cached_features import CachedFeatures
+from polyaudio.data.cached_features import CachedFeatures, ShortClipFeatures
 from polyaudio.data.collators import AudioCollator, FeatureCollator
 from polyaudio.data.loading import load_clips
 from polyaudio.data.targets import Targets
@@ -56,3 +56,23 @@ def test_crops(clips):
     assert torch.equal(first[0], second[0])
     whole = CachedFeatures(clips, feature_extractor)[4]["input_values"]
     assert any(torch.equal(first[4], whole[start : start + 32]) for start in range(len(whole) - 31))
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_short_clips_are_kept_and_longer_ones_cropped_as_without_a_cache(clips, epoch):
+    feature_extractor = SAMAudioFeatureExtractor()
+    mixed = ShortClipFeatures(
+        AudioClips(clips, RATE, crop_seconds=0.5, seed=3), feature_extractor, [True, False, True, False, False]
+    )
+    extracted = AudioClips(clips, RATE, crop_seconds=0.5, seed=3)
+    mixed.set_epoch(epoch)
+    extracted.set_epoch(epoch)
+    targets = Targets(clips.features["label"])
+    items = [mixed[i] for i in range(len(mixed))]
+    one = FeatureCollator(feature_extractor, targets)(items)
+    other = AudioCollator(feature_extractor, targets)([extracted[i] for i in range(len(extracted))])
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=1e-4, rtol=1e-4)
+    assert [item["seed"] for item in items] == [extracted[i]["seed"] for i in range(len(extracted))]
+    assert mixed[0]["input_values"] is items[0]["input_values"]

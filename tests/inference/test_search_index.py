@@ -142,10 +142,6 @@ def test_what_cannot_be_indexed_is_an_error(features, tmp_path):
         build_index(features, output, vector_column="embedding")
     with pytest.raises(ValueError, match="has string instead of lists of numbers"):
         build_index(features, output, vector_column="file")
-    broken = VECTORS.copy()
-    broken[150, 3] = np.nan
-    with pytest.raises(ValueError, match="vector of row 150 has NaN"):
-        build_index(write_vectors(tmp_path / "nan.parquet", broken, FILES), output)
     with pytest.raises(ValueError, match="have no rows"):
         build_index(write_vectors(tmp_path / "none.parquet", VECTORS[:0], []), output)
     with pytest.raises(ValueError, match="A row has no 'file'"):
@@ -162,6 +158,17 @@ def test_what_cannot_be_indexed_is_an_error(features, tmp_path):
     with pytest.raises(ValueError, match="not a whole Parquet file"):
         build_index(tmp_path / "cut.parquet", output)
     assert not output.exists()
+
+
+@pytest.mark.parametrize("approximate", [pytest.param(True, marks=needs_usearch), False])
+def test_a_broken_vector_is_an_error(tmp_path, approximate):
+    """Of an index that reads all vectors when it is built, and of the others in a search."""
+    broken = VECTORS.copy()
+    broken[150, 3] = np.nan
+    features, output = write_vectors(tmp_path / "nan.parquet", broken, FILES), tmp_path / "index"
+    with pytest.raises(ValueError, match="vector of row 150 has NaN"):
+        build_index(features, output, approximate=approximate)
+        search("3.wav", output)
 
 
 def test_features_along_time_cannot_be_indexed(tmp_path):

@@ -136,6 +136,21 @@ def test_a_frame_classifier_with_several_answers_for_a_patch(tmp_path):
     assert features.frame_seconds == 0.16
 
 
+@pytest.mark.parametrize("augmentation", [None, AugmentationArguments(mixup=0.5, time_mask=0.2)])
+def test_features_in_memory_change_nothing(folder, tmp_path, augmentation):
+    histories = []
+    for cache_features in (None, False):
+        result = fine_tune(
+            dataset_in_memory(folder),
+            SAMAudioConfig(**SAM_AUDIO),
+            arguments(tmp_path / str(cache_features), logging_steps=1),
+            data=DataArguments(test_size=0.3, crop_seconds=0.9, cache_features=cache_features),  # some are longer
+            augmentation=augmentation,
+        )
+        histories.append([entry[name] for entry in result.history for name in ("loss", "eval_loss") if name in entry])
+    assert histories[0] == pytest.approx(histories[1], rel=1e-4)
+
+
 def test_plain_training_arguments_and_splits(folder, tmp_path):
     """Arguments of transformers have no settings of ours; the splits of a `DatasetDict` are taken as they are."""
     clips = dataset_in_memory(folder)
