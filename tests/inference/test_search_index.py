@@ -160,15 +160,22 @@ def test_what_cannot_be_indexed_is_an_error(features, tmp_path):
     assert not output.exists()
 
 
-@pytest.mark.parametrize("approximate", [pytest.param(True, marks=needs_usearch), False])
-def test_a_broken_vector_is_an_error(tmp_path, approximate):
-    """Of an index that reads all vectors when it is built, and of the others in a search."""
+@needs_usearch
+def test_a_graph_is_not_built_of_broken_vectors(tmp_path):
+    with pytest.raises(ValueError, match="vector of row 150 has NaN"):
+        build_index(with_a_broken_vector(tmp_path), tmp_path / "index")
+
+
+def test_an_exact_search_refuses_broken_vectors(tmp_path):
+    build_index(with_a_broken_vector(tmp_path), tmp_path / "index", approximate=False)
+    with pytest.raises(ValueError, match="vector of row 150 has NaN"):
+        search("3.wav", tmp_path / "index")
+
+
+def with_a_broken_vector(folder):
     broken = VECTORS.copy()
     broken[150, 3] = np.nan
-    features, output = write_vectors(tmp_path / "nan.parquet", broken, FILES), tmp_path / "index"
-    with pytest.raises(ValueError, match="vector of row 150 has NaN"):
-        build_index(features, output, approximate=approximate)
-        search("3.wav", output)
+    return write_vectors(folder / "nan.parquet", broken, FILES)
 
 
 def test_features_along_time_cannot_be_indexed(tmp_path):
