@@ -118,7 +118,11 @@ def build_index(
             paths = [folder / "vectors.parquet"]
             settings = copy_feature_folder(features, paths[0])
         store = VectorStore(paths, vector_column, file_column)
-        recall = _build_graph(store, folder / _GRAPH) if approximate else None
+        recall = None
+        if approximate:
+            recall = _build_graph(store, folder / _GRAPH)
+        else:
+            _check_vectors(store)
         content |= {"settings": settings, "rows": store.rows, "size": store.size}
         content["approximate"] = None
         if recall is not None:
@@ -204,6 +208,13 @@ def _build_graph(store: VectorStore, path: Path) -> Recall:
     recall = _measure_recall(store, graph)
     graph.save(str(path))
     return recall
+
+
+def _check_vectors(store: VectorStore) -> None:
+    """Read all vectors, so that a broken one is an error now and not in each search."""
+    with progress_bar(store.rows, "Checking", unit="row") as bar:
+        for _, vectors, _ in store.blocks():
+            bar.update(len(vectors))
 
 
 def _open_graph(folder: Path, settings: dict[str, Any]) -> Any:

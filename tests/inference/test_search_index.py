@@ -4,10 +4,12 @@
 
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 
+import polyaudio
 from polyaudio import build_index, search
 from polyaudio.inference.search_index import SearchIndex
 from vector_files import clustered, needs_usearch, write_vectors
@@ -134,14 +136,19 @@ def test_a_damaged_index_is_an_error(features, tmp_path):
         search("3.wav", tmp_path / "index")
 
 
-def test_what_cannot_be_indexed_is_an_error(features, tmp_path):
-    output = tmp_path / "index"
+@pytest.mark.parametrize("approximate", [pytest.param(True, marks=needs_usearch), False])
+def test_what_cannot_be_indexed_is_an_error(features, tmp_path, approximate):
+    build_index, output = partial(polyaudio.build_index, approximate=approximate), tmp_path / "index"
     with pytest.raises(ValueError, match="neither Parquet files nor features"):
         build_index(tmp_path / "nothing", output)
     with pytest.raises(ValueError, match=r"has no column 'embedding', only file, vector\. Name the column \(--vector"):
         build_index(features, output, vector_column="embedding")
     with pytest.raises(ValueError, match="has string instead of lists of numbers"):
         build_index(features, output, vector_column="file")
+    broken = VECTORS.copy()
+    broken[150, 3] = np.nan
+    with pytest.raises(ValueError, match="vector of row 150 has NaN"):
+        build_index(write_vectors(tmp_path / "nan.parquet", broken, FILES), output)
     with pytest.raises(ValueError, match="have no rows"):
         build_index(write_vectors(tmp_path / "none.parquet", VECTORS[:0], []), output)
     with pytest.raises(ValueError, match="A row has no 'file'"):
@@ -158,24 +165,6 @@ def test_what_cannot_be_indexed_is_an_error(features, tmp_path):
     with pytest.raises(ValueError, match="not a whole Parquet file"):
         build_index(tmp_path / "cut.parquet", output)
     assert not output.exists()
-
-
-@needs_usearch
-def test_a_graph_is_not_built_of_broken_vectors(tmp_path):
-    with pytest.raises(ValueError, match="vector of row 150 has NaN"):
-        build_index(with_a_broken_vector(tmp_path), tmp_path / "index")
-
-
-def test_an_exact_search_refuses_broken_vectors(tmp_path):
-    build_index(with_a_broken_vector(tmp_path), tmp_path / "index", approximate=False)
-    with pytest.raises(ValueError, match="vector of row 150 has NaN"):
-        search("3.wav", tmp_path / "index")
-
-
-def with_a_broken_vector(folder):
-    broken = VECTORS.copy()
-    broken[150, 3] = np.nan
-    return write_vectors(folder / "nan.parquet", broken, FILES)
 
 
 def test_features_along_time_cannot_be_indexed(tmp_path):
