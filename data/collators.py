@@ -33,9 +33,7 @@ class AudioCollator:
         self.feature_extractor = feature_extractor
         self.targets = targets
         self.mask_padding = getattr(feature_extractor, "mask_padding", True)
-        # Whisper's pads all clips to one length, because its model reads no other
-        default = inspect.signature(type(feature_extractor).__call__).parameters.get("padding")
-        self.padding = "max_length" if default is not None and default.default == "max_length" else True
+        self.padding = _padding_of(feature_extractor)
 
     def __call__(self, items: list[dict[str, Any]]) -> BatchFeature:
         """Return the padded inputs that `feature_extractor.model_input_names` lists, and the `labels` of `targets`."""
@@ -58,6 +56,17 @@ class AudioCollator:
         batch = BatchFeature({name: value for name, value in features.items() if name in names})
         batch["labels"] = self.targets([item["label"] for item in items], features.get("attention_mask"))
         return batch
+
+
+def _padding_of(feature_extractor: SequenceFeatureExtractor) -> str | bool:
+    # Whisper's pads all clips to one length, because its model reads no other
+    default = inspect.signature(type(feature_extractor).__call__).parameters.get("padding")
+    return "max_length" if default is not None and default.default == "max_length" else True
+
+
+def hides_padding(feature_extractor: SequenceFeatureExtractor) -> bool:
+    """Whether `AudioCollator` gives the same features of a clip in each batch, beside longer clips and alone."""
+    return getattr(feature_extractor, "mask_padding", True) and _padding_of(feature_extractor) is True
 
 
 class AugmentingCollator:

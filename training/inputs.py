@@ -18,7 +18,7 @@ from ..augmentation.arguments import (
 )
 from ..data.audio import audio_info
 from ..data.cached_features import CachedFeatures, ShortClipFeatures
-from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator
+from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator, hides_padding
 from ..data.given import check_front_end, given_columns, has_audio
 from ..data.outliers import WithOutliers
 from ..data.readable import audio_file
@@ -122,8 +122,8 @@ def _short_clips(
     was declined or would take too much memory.
     """
     is_changed = waveform_augmentation(augmentation, feature_extractor.sampling_rate) is not None
-    has_frames = feature_extractor.feature_size > 1 and traits_of(config).reads_any_length
-    if data.cache_features is not None or is_changed or not has_frames or not all(map(has_audio, clips.values())):
+    can_be_cached = feature_extractor.feature_size > 1 and _why_not_cached(config, feature_extractor) is None
+    if data.cache_features is not None or is_changed or not can_be_cached or not all(map(has_audio, clips.values())):
         return None
     is_short: dict[str, list[bool]] = {}
     most_seconds = _MOST_VALUES / feature_extractor.feature_size / _FRAME_RATE
@@ -137,6 +137,15 @@ def _short_clips(
             if most_seconds < 0:
                 return None
     return is_short
+
+
+def _why_not_cached(config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor) -> str | None:
+    """Why the features that a model is trained on cannot be those of whole clips, each extracted alone."""
+    if not traits_of(config).reads_any_length:
+        return "reads windows of a limited length"
+    if not hides_padding(feature_extractor):
+        return "hears the padding of clips"
+    return None
 
 
 def _cached_where_short(
@@ -170,10 +179,11 @@ def _cached(
     seed: int,
 ) -> dict[str, torch.utils.data.Dataset]:
     """The splits as features that are extracted once; those to train on are cropped."""
-    if not traits_of(config).reads_any_length:
+    reason = _why_not_cached(config, feature_extractor)
+    if reason is not None:
         raise ValueError(
-            f"A model of type {config.model_type} reads windows of a limited length, and features are cached for "
-            "whole clips. Leave out cache_features (--cache-features)."
+            f"A model of type {config.model_type} {reason}. Features are cached for whole clips. Leave out "
+            "cache_features (--cache-features)."
         )
     return {
         name: CachedFeatures(

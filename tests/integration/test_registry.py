@@ -96,6 +96,12 @@ def test_it_is_evaluated(trained, folder):
     assert evaluate(loaded, dataset_in_memory(folder)).clips["count"] == 20
 
 
+def test_its_features_are_not_cached_because_it_hears_the_padding(folder, tmp_path):
+    data = DataArguments(test_size=0.3, cache_features=True)
+    with pytest.raises(ValueError, match="type tiny hears the padding of clips"):
+        fine_tune(str(folder), TinyConfig(), arguments(tmp_path), data=data)
+
+
 def test_it_predicts(trained, folder):
     files = [folder / "low" / "3.wav", folder / "high" / "3.wav"]
     assert [one.labels[0].label for one in predict(files, str(trained.folder))] == ["low", "high"]

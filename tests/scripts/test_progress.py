@@ -92,7 +92,8 @@ def test_a_terminal_has_a_bar_for_each_stage(place):
     output, errors = train(place, "terminal", in_terminal=True)
     bars = [line.partition(":")[0] for line in left_on_screen(errors) if "%|" in line]
     bars = [name for name, _ in itertools.groupby(bars)]  # a warning of a library stands between two lines of a bar
-    assert bars == ["Checking train", "Reading", "Matching", "Matching shifted", "Training", "Evaluating"]
+    checks = ["Checking train", "Reading", "Matching", "Matching shifted"]
+    assert bars == [*checks, "Extracting features", "Training", "Evaluating"]
     # After each epoch, in the bar of the training, which is drawn again when the scores are printed
     assert set(re.findall(r"Training: [^\r\n]* (\d/2) [^\r\n]*evaluated 1 of 1 batches", errors)) == {"1/2", "2/2"}
     assert "\x1b[A" not in errors  # what a second bar below it would print
