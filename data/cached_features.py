@@ -95,8 +95,8 @@ class ShortClipFeatures(torch.utils.data.Dataset):
         self.clips = clips
         self.extract = _Extract(feature_extractor)
         rows = [row for row, short in enumerate(is_short) if short]
-        short_clips = clips.clips.select(rows)
-        self.features = dict(zip(rows, CachedFeatures(short_clips, feature_extractor, num_workers=2), strict=True))
+        cached = CachedFeatures(clips.clips.select(rows), feature_extractor, num_workers=2)
+        self.features = {row: cached[place] for place, row in enumerate(rows)}
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, on which the crops depend. `AudioTrainer` calls this before each epoch."""

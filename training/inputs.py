@@ -106,7 +106,7 @@ def make_inputs(
     change = batch_augmentation(augmentation)
     if change is not None:
         train_collator = AugmentingCollator(train_collator, change)
-    in_memory = bool(data.cache_features) or (is_short is not None and np.mean(is_short["train"]) > _MOSTLY)
+    in_memory = has_features and (is_short is None or bool(np.mean(is_short["train"]) > _MOSTLY))
     return Inputs(datasets, collator, train_collator, in_memory)
 
 
