@@ -16,6 +16,10 @@ from .seeds import combined_seed
 from .windows import AudioClips
 
 
+# To extract fewer clips takes less time than to start processes for it
+_FEWEST_FOR_WORKERS = 32
+
+
 class CachedFeatures(torch.utils.data.Dataset):
     """
     A dataset of labelled clips as features of frames. The constructor extracts the features and keeps them in memory.
@@ -28,7 +32,7 @@ class CachedFeatures(torch.utils.data.Dataset):
         feature_extractor: returns `input_values` `(batch_size, frames, feature_size)` and `attention_mask`.
         crop_seconds: longer clips are cropped at random to this length in seconds; by default clips stay whole.
         seed: seed of the crops.
-        num_workers: number of processes that decode and extract.
+        num_workers: number of processes that decode and extract; none for a few clips.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class CachedFeatures(torch.utils.data.Dataset):
             AudioClips(clips, feature_extractor.sampling_rate),
             batch_size=8,
             collate_fn=_Extract(feature_extractor),
-            num_workers=num_workers,
+            num_workers=num_workers if len(clips) >= _FEWEST_FOR_WORKERS else 0,
         )
         self.features: list[torch.Tensor] = []
         self.labels: list[Any] = []

@@ -4,7 +4,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from ..augmentation.arguments import (
     check_augmentation,
     waveform_augmentation,
 )
-from ..data.audio import AudioFileError, audio_info
+from ..data.audio import audio_info
 from ..data.cached_features import CachedFeatures, ShortClipFeatures
 from ..data.collators import AudioCollator, AugmentingCollator, FeatureCollator, hides_padding
 from ..data.given import check_front_end, given_columns, has_audio
@@ -132,20 +131,12 @@ def _short_clips(
         longest = (data.crop_seconds if name in _TRAINED_ON else None) or float("inf")
         is_short[name] = []
         for row in rows.select_columns("audio"):
-            seconds = _header_seconds(row["audio"])
-            is_short[name].append(seconds is not None and seconds <= longest)
-            most_seconds -= seconds if seconds is not None and seconds <= longest else 0
+            seconds = audio_info(audio_file(row["audio"])).duration
+            is_short[name].append(seconds <= longest)
+            most_seconds -= seconds if is_short[name][-1] else 0
             if most_seconds < 0:
                 return None
     return is_short
-
-
-def _header_seconds(audio: Mapping[str, Any]) -> float | None:
-    """The length in the header of a file. A clip without one is read as it is needed, with the errors of reading."""
-    try:
-        return audio_info(audio_file(audio)).duration
-    except AudioFileError:
-        return None
 
 
 def _why_not_cached(config: PreTrainedConfig, feature_extractor: SequenceFeatureExtractor) -> str | None:
