@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -121,7 +122,7 @@ def export_graph(graph: torch.nn.Module, name: Format, inputs: Mapping[str, torc
         shapes = {key: {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO} for key in inputs}
         settings = {"dynamic": True, "dynamic_shapes": shapes}
     config = getattr(exporters, chosen.config)(**settings)
-    with quiet():
+    with quiet(), _reporting_nothing():
         exported = getattr(exporters, chosen.exporter)().export(graph, dict(inputs), config)
     _clean(exported, name)
     return exported
@@ -143,6 +144,25 @@ def _clean(exported: "ExportedModel", name: Format) -> None:
         program._example_inputs = None
         for symbol, bounds in program.range_constraints.items():
             program.range_constraints[symbol] = ValueRanges(1, bounds.upper)
+
+
+@contextlib.contextmanager
+def _reporting_nothing() -> Iterator[None]:
+    """
+    Keep OpenVINO's converter from sending reports.
+
+    It reports each conversion to Google Analytics without being asked to, except in continuous integration, and waits
+    three seconds for each report where there is no network.
+    """
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
 
 
 @contextlib.contextmanager

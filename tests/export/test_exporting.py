@@ -1,6 +1,8 @@
 """Exported models answer as in torch, through the runtime of their format."""
 
 import json
+import os
+import subprocess
 import types
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from polyaudio import (
     SSLAMForAudioFrameClassification,
     export_model,
 )
+from prepared_python import python
 
 
 pytest.importorskip("transformers", minversion="5.23", reason="exports need it, and so Python 3.11")
@@ -192,6 +195,31 @@ def test_other_formats_have_no_need_of_float64(tmp_path, format):
         files=[tmp_path / "tone.wav"],
     )
     assert report.worst_difference < 1e-5
+
+
+def test_openvino_reports_to_nobody(clips_model, tmp_path):
+    """In a fresh interpreter, as its converter asks only once whether it may report."""
+    pytest.importorskip("openvino_telemetry")
+    clips_model.save_pretrained(tmp_path / "model")
+    EXTRACTOR.save_pretrained(tmp_path / "model")
+    program = (
+        "import os\n"
+        "from openvino_telemetry.backend.backend_ga4 import GA4Backend\n"
+        "GA4Backend.send = lambda self, message: open('reported', 'w').close()\n"
+        "from polyaudio import export_model\n"
+        "export_model('model', 'exported', format='openvino')\n"
+        "print('exported', os.environ.get('CI'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    done = subprocess.run(
+        [python(), "-c", program],
+        cwd=tmp_path,
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == ["exported None"], done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "exported"}
 
 
 def test_the_gate_leaves_nothing_behind(clips_model, tmp_path):
