@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from datasets import concatenate_datasets
 
 from polyaudio import SAMAudioFeatureExtractor
 from polyaudio.data.cached_features import CachedFeatures, ShortClipFeatures
@@ -28,9 +29,10 @@ def clips(tmp_path_factory):
 
 
 @pytest.mark.parametrize("frontend", ["log_mel", "tonic_chroma", "tonic_pitch"])
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_whole_clips(clips, frontend, num_workers):
+@pytest.mark.parametrize(("num_workers", "copies"), [(0, 1), (2, 7)])  # few clips are extracted without workers
+def test_whole_clips(clips, frontend, num_workers, copies):
     feature_extractor = SAMAudioFeatureExtractor(frontend)
+    clips = concatenate_datasets([clips] * copies)
     cached = CachedFeatures(clips, feature_extractor, num_workers=num_workers)
     extracted = AudioClips(clips, RATE)
     targets = Targets(clips.features["label"])
