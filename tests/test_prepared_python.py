@@ -63,7 +63,11 @@ def test_the_caller_ends_as_its_program():
 
 
 def test_signals_are_passed_on():
-    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit(7)); print(flush=True); signal.pause()"
+    # A signal just before `signal.pause()` would not end it
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(7)); print(flush=True)\n"
+        "while True: time.sleep(0.01)"
+    )
     process = subprocess.Popen([python(), "-c", code], stdout=subprocess.PIPE)
     process.stdout.readline()
     process.terminate()
