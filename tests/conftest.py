@@ -56,7 +56,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def what_was_imported_is_left_alone() -> Iterator[None]:
-    """Trainers call the garbage collector, which would go through the modules that earlier tests imported each time."""
+    """Trainers call the garbage collector, which would go through all modules that earlier tests have imported."""
     yield
     gc.collect()
     gc.freeze()
