@@ -18,7 +18,7 @@ from polyaudio.training.recipes import RECIPES, read_recipe
 
 RATE = 16000
 NAMES = ["bell", "drum", "voice"]
-PRETRAINING = ["sslam_stage1", "sslam_stage2", "sslam_tiny_stage1", "sslam_tiny_stage2"]
+PRETRAINING = ["sslam_debian_stage1", "sslam_stage1", "sslam_stage2", "sslam_tiny_stage1", "sslam_tiny_stage2"]
 FINE_TUNING = ["audioset_2m", "audioset_20k", "esc50", "speech_commands_v2", "spass_finetune", "spass_linear"]
 COLLECTIONS = ["compmusic_carnatic", "compmusic_hindustani"]
 FROM_SCRATCH = [*COLLECTIONS, "carnatic_pitch", "carnatic_ragas", "carnatic_ragas_original", "default", "sslam_small"]
