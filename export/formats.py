@@ -151,8 +151,8 @@ def _reporting_nothing() -> Iterator[None]:
     """
     Keep OpenVINO's converter from sending reports.
 
-    It reports each conversion to Google Analytics without being asked to, except in continuous integration, and waits
-    three seconds for each report where there is no network.
+    By default, it reports each conversion to Google Analytics. Without a network it waits up to three seconds for each
+    report. It sends none if `CI` is "true", as in continuous integration.
     """
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
